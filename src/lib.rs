@@ -1,0 +1,16 @@
+//! Counterfoil: a credit ledger on PostgreSQL.
+
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod domain;
+pub mod inbox;
+pub mod projector;
+pub mod sandbox;
+pub mod service;
+pub mod store;
+pub mod stripe;
+pub mod sweeper;
+pub mod telemetry;
+pub mod writer;
