@@ -1,1 +1,37 @@
-//! (module documentation)
+//! The rules of the ledger, pure: no I/O, no clock, no randomness, no async.
+//!
+//! A [`Command`] is decided on a [`WorkingSet`] that holds everything it may look at ([`Command::needs`] says what that
+//! is): [`decide`] answers with events or with the [`Rejection`] that names the broken rule, and [`evolve`] applies an
+//! event to the working set. Replaying the events gives the same state, because events carry what was decided (which
+//! lots were drawn, what a clawback touched) and replay never decides again.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `amount`, `ids`, `time` | values that cannot be invalid |
+//! | `event`, `canonical`, `effects` | facts, the bytes that are hashed, and what they order in the outside world |
+//! | `command`, `commands/` | wishes, and one file for each with its checks |
+//! | `account`, `purchase`, `payment`, `catalogue`, `settings`, `working_set` | state |
+//! | `due`, `clawback`, `settlement` | what follows from time, from money that goes back, and from credits that come in |
+
+pub mod account;
+pub mod amount;
+pub mod catalogue;
+pub mod command;
+pub mod event;
+pub mod evolve;
+pub mod ids;
+pub mod payment;
+pub mod purchase;
+pub mod rejection;
+pub mod settings;
+pub mod time;
+pub mod working_set;
+
+mod decide;
+
+pub use command::{Command, Context, Needs};
+pub use decide::decide;
+pub use event::{Event, EventBody};
+pub use evolve::evolve;
+pub use rejection::Rejection;
+pub use working_set::{Decision, Private, WorkingSet};

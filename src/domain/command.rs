@@ -1,0 +1,417 @@
+//! What somebody wants to happen, and which state is needed to decide on it. One file for each under `commands/`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{
+    amount::{Amount, PaidMoney},
+    catalogue::{Feature, Price},
+    ids::{
+        AccountId, AccountNumber, Actor, FeatureKey, HoldId, Key, KeyId, PaymentReference, Position, PriceId,
+        PurchaseId, Seed, StripeId, Unit,
+    },
+    payment::PaymentFact,
+    settings::{LedgerSettings, Scope},
+    time::{Span, Timestamp},
+};
+
+/// A wish. Values in it are valid by themselves; whether they fit the ledger is for `decide` to say.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Command {
+    /// Opens an account, or finds it open: no event then.
+    OpenAccount(OpenAccount),
+    /// Changes profile and metadata.
+    ChangeAccount(ChangeAccount),
+    /// Erases profile, notes and the client's name of the account.
+    EraseProfile(EraseProfile),
+    /// Sets an overdraft limit.
+    SetOverdraftLimit(SetOverdraftLimit),
+    /// Freezes an account.
+    FreezeAccount(FreezeAccount),
+    /// Unfreezes an account.
+    UnfreezeAccount(UnfreezeAccount),
+    /// Closes an account.
+    CloseAccount(CloseAccount),
+    /// Makes an unpaid lot.
+    GrantCredits(GrantCredits),
+    /// Uses credits.
+    SpendCredits(SpendCredits),
+    /// Sets credits aside.
+    PlaceHold(PlaceHold),
+    /// Uses credits that were set aside.
+    CaptureHold(CaptureHold),
+    /// Gives credits back that were set aside.
+    ReleaseHold(ReleaseHold),
+    /// Puts credits in or takes them out.
+    AdjustCredits(AdjustCredits),
+    /// Records what a payment bought.
+    RecordPurchase(RecordPurchase),
+    /// Records what was reported about a payment.
+    RecordPaymentFact(RecordPaymentFact),
+    /// Records that a purchase paid outside of Stripe was refunded.
+    RefundPurchase(RefundPurchase),
+    /// Sets what a feature costs.
+    SetFeature(Feature),
+    /// Sets what a price grants.
+    SetPrice(Price),
+    /// Sets the ledger's settings.
+    ConfigureLedger(LedgerSettings),
+    /// Makes an API key.
+    CreateKey(CreateKey),
+    /// Revokes an API key.
+    RevokeKey(RevokeKey),
+    /// Writes down what has become due: the sweeper's command.
+    ApplyDue(ApplyDue),
+    /// Records that events which a process had seen are gone: the writer's own command.
+    RecordLostHistory(RecordLostHistory),
+}
+
+/// The erasable part of a command: reason and metadata, kept beside its first event.
+pub type Note = Map<String, Value>;
+
+/// What is known of an account's holder; each absent part is left as it is.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct ProfileChange {
+    /// The e-mail address; `Some(None)` removes it.
+    pub email: Option<Option<String>>,
+    /// The display name; `Some(None)` removes it.
+    pub name: Option<Option<String>>,
+    /// The language; `Some(None)` removes it.
+    pub locale: Option<Option<String>>,
+    /// The client's own key-value pairs, all of them.
+    pub metadata: Option<Note>,
+}
+
+/// See [`Command::OpenAccount`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct OpenAccount {
+    /// The client's name of it.
+    pub account: AccountId,
+    /// What is known of its holder.
+    pub profile: ProfileChange,
+}
+
+/// See [`Command::ChangeAccount`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct ChangeAccount {
+    /// The account.
+    pub account: AccountId,
+    /// What changes.
+    pub profile: ProfileChange,
+}
+
+/// See [`Command::EraseProfile`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct EraseProfile {
+    /// The account.
+    pub account: AccountId,
+}
+
+/// See [`Command::SetOverdraftLimit`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct SetOverdraftLimit {
+    /// The account.
+    pub account: AccountId,
+    /// The unit.
+    pub unit: Unit,
+    /// How many credits may be owed: 0 to 2^53 − 1.
+    pub limit: i64,
+}
+
+/// See [`Command::FreezeAccount`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct FreezeAccount {
+    /// The account.
+    pub account: AccountId,
+    /// Why, for people.
+    pub note: Note,
+}
+
+/// See [`Command::UnfreezeAccount`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct UnfreezeAccount {
+    /// The account.
+    pub account: AccountId,
+    /// Why, for people.
+    pub note: Note,
+}
+
+/// See [`Command::CloseAccount`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct CloseAccount {
+    /// The account.
+    pub account: AccountId,
+    /// Why, for people.
+    pub note: Note,
+}
+
+/// See [`Command::GrantCredits`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct GrantCredits {
+    /// Who gets them.
+    pub account: AccountId,
+    /// Of which unit.
+    pub unit: Unit,
+    /// How many.
+    pub amount: Amount,
+    /// When they expire.
+    pub expires_at: Option<Timestamp>,
+    /// Spending priority, 0 (first) to 100.
+    pub priority: u8,
+    /// Reason and metadata.
+    pub note: Note,
+}
+
+/// What a spend or hold is for.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Charge {
+    /// So many of a feature, at its cost.
+    Feature {
+        /// The feature.
+        feature: FeatureKey,
+        /// How many of it.
+        quantity: Amount,
+    },
+    /// So many credits.
+    Credits {
+        /// Of which unit.
+        unit: Unit,
+        /// How many.
+        amount: Amount,
+    },
+}
+
+/// See [`Command::SpendCredits`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct SpendCredits {
+    /// Who spends.
+    pub account: AccountId,
+    /// On what.
+    pub charge: Charge,
+    /// Reason and metadata.
+    pub note: Note,
+}
+
+/// See [`Command::PlaceHold`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct PlaceHold {
+    /// Whose credits.
+    pub account: AccountId,
+    /// For what.
+    pub charge: Charge,
+    /// After how long they go back by themselves.
+    pub lapses_after: Span,
+    /// Reason and metadata.
+    pub note: Note,
+}
+
+/// See [`Command::CaptureHold`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct CaptureHold {
+    /// The hold.
+    pub hold: HoldId,
+    /// How many credits were used.
+    pub amount: Amount,
+    /// Whether more than was held may be taken, if the balance covers it.
+    pub allow_excess: bool,
+    /// Reason and metadata.
+    pub note: Note,
+}
+
+/// See [`Command::ReleaseHold`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct ReleaseHold {
+    /// The hold.
+    pub hold: HoldId,
+    /// Reason and metadata.
+    pub note: Note,
+}
+
+/// See [`Command::AdjustCredits`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct AdjustCredits {
+    /// Whose credits.
+    pub account: AccountId,
+    /// Of which unit.
+    pub unit: Unit,
+    /// How many are put in.
+    pub direction: Direction,
+    /// How many.
+    pub amount: Amount,
+    /// Reason and metadata.
+    pub note: Note,
+}
+
+/// Which way an adjustment goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// Credits are put in.
+    In,
+    /// Credits are taken out.
+    Out,
+}
+
+/// How a payment reached us.
+#[derive(Clone, PartialEq, Debug)]
+pub enum PaidThrough {
+    /// A Stripe checkout session, with its payment intent if anything was paid.
+    CheckoutSession {
+        /// The session.
+        session: StripeId,
+        /// Its payment intent.
+        payment_intent: Option<StripeId>,
+    },
+    /// Outside of Stripe.
+    External,
+}
+
+/// What was bought.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Bought {
+    /// So many of a price that the ledger knows.
+    pub price: Option<(PriceId, Amount)>,
+    /// Credits in all, by unit. If a price is given as well, both must say the same.
+    pub totals: BTreeMap<Unit, Amount>,
+}
+
+/// See [`Command::RecordPurchase`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct RecordPurchase {
+    /// Who bought.
+    pub account: AccountId,
+    /// How the payment reached us.
+    pub paid_through: PaidThrough,
+    /// What was bought: a price, totals, or both.
+    pub bought: Bought,
+    /// What was paid, in all.
+    pub money: PaidMoney,
+    /// Reference and metadata.
+    pub note: Note,
+}
+
+/// See [`Command::RecordPaymentFact`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct RecordPaymentFact {
+    /// About which payment.
+    pub payment: PaymentReference,
+    /// What was reported.
+    pub fact: PaymentFact,
+}
+
+/// See [`Command::RefundPurchase`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct RefundPurchase {
+    /// Which purchase.
+    pub purchase: PurchaseId,
+    /// How much money, in the smallest part of the purchase's currency; all that is left if absent.
+    pub amount: Option<Amount>,
+    /// Reason, reference and metadata.
+    pub note: Note,
+}
+
+/// See [`Command::CreateKey`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct CreateKey {
+    /// What it may do: at least one scope.
+    pub scopes: Vec<Scope>,
+    /// When it stops working.
+    pub expires_at: Option<Timestamp>,
+    /// SHA-256 of the secret.
+    pub secret_hash: [u8; 32],
+    /// What people call it.
+    pub name: String,
+}
+
+/// See [`Command::RevokeKey`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct RevokeKey {
+    /// The key.
+    pub key: KeyId,
+}
+
+/// See [`Command::ApplyDue`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct ApplyDue {
+    /// The account.
+    pub account: AccountNumber,
+}
+
+/// See [`Command::RecordLostHistory`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct RecordLostHistory {
+    /// The last position that the process had seen committed.
+    pub last_seen: Position,
+}
+
+/// What surrounds a decision; everything in it comes from outside.
+#[derive(Clone, PartialEq)]
+pub struct Context {
+    /// The ledger's time, never below that of the previous event.
+    pub now: Timestamp,
+    /// The position of the first event that the command will make.
+    pub next_position: Position,
+    /// Who asks.
+    pub actor: Actor,
+    /// What makes the command happen once.
+    pub key: Option<Key>,
+    /// Where the random parts of ids come from.
+    pub seed: Seed,
+}
+
+/// The state that a command needs in its working set, besides settings and catalogue.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Needs {
+    /// Accounts by the client's name, with all open lots, all holds and watched purchases.
+    pub accounts: Vec<AccountId>,
+    /// Accounts by number, with the same.
+    pub account_numbers: Vec<AccountNumber>,
+    /// Accounts by the position of an event that concerns them (the one that made a hold), with the same.
+    pub accounts_of_events: Vec<Position>,
+    /// Payments, with their purchases, the purchases' accounts, and all lots that those purchases touch.
+    pub payments: Vec<PaymentReference>,
+    /// Purchases, with their payments and everything that those bring.
+    pub purchases: Vec<PurchaseId>,
+    /// API keys, whether they exist.
+    pub keys: Vec<KeyId>,
+}
+
+impl Command {
+    /// What must be loaded before the command can be decided.
+    pub fn needs(&self) -> Needs {
+        let mut needs = Needs::default();
+        match self {
+            Self::OpenAccount(command) => needs.accounts.push(command.account.clone()),
+            Self::ChangeAccount(command) => needs.accounts.push(command.account.clone()),
+            Self::EraseProfile(command) => needs.accounts.push(command.account.clone()),
+            Self::SetOverdraftLimit(command) => needs.accounts.push(command.account.clone()),
+            Self::FreezeAccount(command) => needs.accounts.push(command.account.clone()),
+            Self::UnfreezeAccount(command) => needs.accounts.push(command.account.clone()),
+            Self::CloseAccount(command) => needs.accounts.push(command.account.clone()),
+            Self::GrantCredits(command) => needs.accounts.push(command.account.clone()),
+            Self::SpendCredits(command) => needs.accounts.push(command.account.clone()),
+            Self::PlaceHold(command) => needs.accounts.push(command.account.clone()),
+            Self::CaptureHold(command) => needs.accounts_of_events.push(command.hold.position()),
+            Self::ReleaseHold(command) => needs.accounts_of_events.push(command.hold.position()),
+            Self::AdjustCredits(command) => needs.accounts.push(command.account.clone()),
+            Self::RecordPurchase(command) => {
+                needs.accounts.push(command.account.clone());
+                if let PaidThrough::CheckoutSession { payment_intent: Some(intent), .. } =
+                    &command.paid_through
+                {
+                    needs.payments.push(PaymentReference::Stripe(intent.clone()));
+                }
+            }
+            Self::RecordPaymentFact(command) => needs.payments.push(command.payment.clone()),
+            Self::RefundPurchase(command) => needs.purchases.push(command.purchase),
+            Self::RevokeKey(command) => needs.keys.push(command.key),
+            Self::ApplyDue(command) => needs.account_numbers.push(command.account),
+            Self::SetFeature(_)
+            | Self::SetPrice(_)
+            | Self::ConfigureLedger(_)
+            | Self::CreateKey(_)
+            | Self::RecordLostHistory(_) => {}
+        }
+        needs
+    }
+}

@@ -1,0 +1,132 @@
+//! What one payment bought, and where the credits were taken that must not be in the buyer's hands (rule 7).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    amount::PaidMoney,
+    event::{PurchaseSource, Target},
+    ids::{AccountNumber, DebtId, LotId, PaymentReference, Position, PurchaseId, Unit},
+    time::Timestamp,
+};
+
+/// The version of the shape of a stored [`Purchase`].
+pub const PURCHASE_STATE_VERSION: i16 = 1;
+
+/// What one payment bought.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Purchase {
+    /// Which purchase.
+    pub id: PurchaseId,
+    /// Who bought.
+    pub account: AccountNumber,
+    /// How it reached us.
+    pub source: PurchaseSource,
+    /// The payment that paid for it.
+    pub payment: Option<PaymentReference>,
+    /// What was paid.
+    pub money: PaidMoney,
+    /// What it granted, by unit.
+    pub parts: BTreeMap<Unit, Part>,
+    /// The position of the last event that it has seen.
+    pub version: Position,
+}
+
+/// What a purchase granted of one unit, and what was taken of it since.
+///
+/// Invariant: own credits set aside and taken + `absorbed` + Σ `elsewhere` + `shortfall` = `target.total` ≤ `granted`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Part {
+    /// How many credits: G.
+    pub granted: i64,
+    /// How many must not be in the buyer's hands: T.
+    pub target: Target,
+    /// Its own lots: the one it made and those that its credits live on in, by entry.
+    pub lots: Vec<LotId>,
+    /// Own credits that were set aside or taken, and own expired ones that count, oldest first.
+    pub own: Vec<OwnTaking>,
+    /// What was really taken from elsewhere, oldest first.
+    pub elsewhere: Vec<Taking>,
+    /// What is only recorded as missing, since it is only disputed.
+    pub shortfall: i64,
+}
+
+impl Part {
+    /// Own expired credits that count towards the target.
+    pub fn absorbed(&self) -> i64 {
+        self.own.iter().filter(|taking| taking.lot.is_none()).map(|taking| taking.amount).sum()
+    }
+
+    /// Own credits that were set aside or taken.
+    pub fn own_taken(&self) -> i64 {
+        self.own.iter().filter(|taking| taking.lot.is_some()).map(|taking| taking.amount).sum()
+    }
+
+    /// What was really taken from elsewhere.
+    pub fn taken_elsewhere(&self) -> i64 {
+        self.elsewhere.iter().map(|taking| taking.amount).sum()
+    }
+
+    /// Whether credits that come back would reduce something: see [`super::account::Account::watched`].
+    pub fn is_watched(&self) -> bool {
+        self.shortfall > 0 || !self.elsewhere.is_empty()
+    }
+
+    /// All lots that undoing what was taken may touch.
+    pub fn touched_lots(&self) -> impl Iterator<Item = LotId> {
+        let elsewhere = self.elsewhere.iter().filter_map(|taking| match taking.from {
+            TakenFrom::Lot(lot) | TakenFrom::Settlement { lot, .. } => Some(lot),
+            TakenFrom::Debt(_) | TakenFrom::WriteOff => None,
+        });
+        self.lots.iter().copied().chain(elsewhere)
+    }
+}
+
+/// Credits of the purchase's own that count towards its target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OwnTaking {
+    /// From which lot they were set aside; none if they had expired before (absorbed).
+    pub lot: Option<LotId>,
+    /// How many.
+    pub amount: i64,
+    /// When, so that they can live for the rest of their life if they come back.
+    pub at: Timestamp,
+}
+
+/// Where credits for a clawback came from that the purchase itself no longer had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TakenFrom {
+    /// Another lot of the account.
+    Lot(LotId),
+    /// They are owed.
+    Debt(DebtId),
+    /// They were owed, and this lot settled it.
+    Settlement {
+        /// The item that it settled.
+        debt: DebtId,
+        /// The lot.
+        lot: LotId,
+    },
+    /// Nowhere.
+    WriteOff,
+}
+
+/// Credits taken from elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Taking {
+    /// From where.
+    pub from: TakenFrom,
+    /// How many: positive.
+    pub amount: i64,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Purchase {
+    /// Whether any part is watched.
+    pub fn is_watched(&self) -> bool {
+        self.parts.values().any(Part::is_watched)
+    }
+}

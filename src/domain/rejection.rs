@@ -1,0 +1,134 @@
+//! Why a command was refused: a value named after the broken rule. Nothing was written.
+
+use super::{
+    amount::MAX_AMOUNT,
+    ids::{FeatureKey, HoldId, KeyId, PriceId, PurchaseId, Unit},
+};
+
+/// A rule that a command would have broken.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Rejection {
+    /// No such account.
+    #[error("there is no such account")]
+    AccountNotFound,
+    /// The account is frozen and the request moves credits.
+    #[error("the account is frozen")]
+    AccountFrozen,
+    /// The account is closed.
+    #[error("the account is closed")]
+    AccountClosed,
+    /// The ledger does not count this unit.
+    #[error("the ledger has no unit `{unit}`")]
+    UnknownUnit {
+        /// The unit.
+        unit: Unit,
+    },
+    /// The ledger has no such feature.
+    #[error("the ledger has no feature `{feature}`")]
+    UnknownFeature {
+        /// The feature.
+        feature: FeatureKey,
+    },
+    /// The feature cannot be spent on.
+    #[error("the feature `{feature}` is not active")]
+    FeatureInactive {
+        /// The feature.
+        feature: FeatureKey,
+    },
+    /// The ledger has no such price.
+    #[error("the ledger has no price `{price}`")]
+    UnknownPrice {
+        /// The price.
+        price: PriceId,
+    },
+    /// The spend, hold or negative adjustment is not covered.
+    #[error("{required} {unit} are required, {spendable} can be spent")]
+    InsufficientCredits {
+        /// The unit.
+        unit: Unit,
+        /// What usable lots have left.
+        available: i64,
+        /// What this command could have taken.
+        spendable: i64,
+        /// What it asked for.
+        required: i64,
+    },
+    /// An amount, or the sum that it would lead to, is beyond 2^53 − 1.
+    #[error("the amount would go beyond {MAX_AMOUNT} {unit}")]
+    AmountTooLarge {
+        /// The unit.
+        unit: Unit,
+    },
+    /// The account has as many open lots of the unit as it may have.
+    #[error("the account has too many open lots of `{unit}`")]
+    TooManyLots {
+        /// The unit.
+        unit: Unit,
+    },
+    /// The expiry is not in the future.
+    #[error("the expiry is not in the future")]
+    ExpiryNotInFuture,
+    /// The hold would lapse at once, or later than 7 days from now.
+    #[error("a hold lapses after 1 second to 7 days")]
+    LapseOutOfRange,
+    /// No such hold.
+    #[error("there is no such hold")]
+    HoldNotFound,
+    /// The hold was captured, released or has lapsed.
+    #[error("the hold `{hold}` is resolved already")]
+    HoldAlreadyResolved {
+        /// The hold.
+        hold: HoldId,
+    },
+    /// More is to be captured than is held, without leave to.
+    #[error("{captured} are to be captured, {held} are held")]
+    CaptureExceedsHold {
+        /// What was asked for.
+        captured: i64,
+        /// What the hold has.
+        held: i64,
+    },
+    /// No such purchase.
+    #[error("there is no such purchase")]
+    PurchaseNotFound,
+    /// A purchase that Stripe was paid for is refunded through Stripe.
+    #[error("the purchase `{purchase}` was paid through Stripe and is refunded there")]
+    PurchasePaidThroughStripe {
+        /// The purchase.
+        purchase: PurchaseId,
+    },
+    /// More is to be refunded than is left of the payment.
+    #[error("{requested} are to be refunded, {refundable} are left of the payment")]
+    RefundExceedsPayment {
+        /// What was asked for.
+        requested: i64,
+        /// What is left.
+        refundable: i64,
+    },
+    /// Two statements about one payment disagree.
+    #[error("the payment contradicts what is known: {what}")]
+    PaymentContradicts {
+        /// Which statements, for people; names no one.
+        what: &'static str,
+    },
+    /// The configuration is not valid.
+    #[error("{field}: {problem}")]
+    InvalidConfiguration {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// No such API key.
+    #[error("there is no API key `{key}`")]
+    KeyNotFound {
+        /// The key.
+        key: KeyId,
+    },
+    /// The account is as the command would make it, in a way that cannot be repeated.
+    #[error("the account is not frozen")]
+    AccountNotFrozen,
+    /// The key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyKeyReused,
+}

@@ -1,0 +1,163 @@
+//! Moments, to the microsecond, as PostgreSQL keeps them. The domain never reads a clock: every moment is passed in.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+
+/// A moment in UTC: microseconds since 1970-01-01T00:00:00Z.
+///
+/// Written as RFC 3339 with exactly six decimals and `Z`, so that equal moments have equal bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+/// A length of time in microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Span(i64);
+
+/// The last moment that is accepted from outside: the end of the year 9999, the last that RFC 3339 can write.
+const LAST_MICROSECOND: i64 = 253_402_300_799_999_999;
+
+impl Timestamp {
+    /// The moment `microseconds` after 1970 began, if RFC 3339 can write it.
+    pub fn from_microseconds(microseconds: i64) -> Option<Self> {
+        (0..=LAST_MICROSECOND).contains(&microseconds).then_some(Self(microseconds))
+    }
+
+    /// Microseconds since 1970 began.
+    pub fn microseconds(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970 began.
+    pub fn unix_seconds(self) -> i64 {
+        self.0 / 1_000_000
+    }
+
+    /// The moment `seconds` after 1970 began, if RFC 3339 can write it.
+    pub fn from_unix_seconds(seconds: i64) -> Option<Self> {
+        seconds.checked_mul(1_000_000).and_then(Self::from_microseconds)
+    }
+
+    /// The same moment, its nanoseconds cut off, if RFC 3339 can write it and it is not before 1970.
+    pub fn from_datetime(moment: OffsetDateTime) -> Option<Self> {
+        i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000)).ok().and_then(Self::from_microseconds)
+    }
+
+    /// The same moment as the date type of the PostgreSQL and HTTP libraries.
+    pub fn to_datetime(self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// Reads RFC 3339 with any offset.
+    pub fn parse(text: &str) -> Option<Self> {
+        OffsetDateTime::parse(text, &Rfc3339).ok().and_then(Self::from_datetime)
+    }
+
+    /// This moment and `span` more; the last representable moment if that lies beyond it.
+    pub fn plus(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0).clamp(0, LAST_MICROSECOND))
+    }
+
+    /// The time from `earlier` to this moment; nothing if it lies in the future.
+    pub fn since(self, earlier: Self) -> Span {
+        Span((self.0 - earlier.0).max(0))
+    }
+}
+
+impl Span {
+    /// A span of whole seconds.
+    pub const fn seconds(seconds: i64) -> Self {
+        Self(seconds * 1_000_000)
+    }
+
+    /// A span of days of 24 hours.
+    pub const fn days(days: i64) -> Self {
+        Self::seconds(days * 86_400)
+    }
+
+    /// The span in microseconds.
+    pub fn microseconds(self) -> i64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let utc = self.to_datetime().to_offset(UtcOffset::UTC);
+        write!(
+            formatter,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
+            utc.year(),
+            u8::from(utc.month()),
+            utc.day(),
+            utc.hour(),
+            utc.minute(),
+            utc.second(),
+            utc.microsecond()
+        )
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is not an RFC 3339 time")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_survives_being_written_and_read() {
+        for microseconds in [0, 1, 999_999, 1_763_692_800_123_456, LAST_MICROSECOND] {
+            let moment = Timestamp::from_microseconds(microseconds).expect("in range");
+            assert_eq!(Timestamp::parse(&moment.to_string()), Some(moment));
+            assert_eq!(Timestamp::from_datetime(moment.to_datetime()), Some(moment));
+        }
+    }
+
+    #[test]
+    fn six_decimals_are_always_written() {
+        let moment = Timestamp::from_unix_seconds(1_763_692_800).expect("in range");
+        assert_eq!(moment.to_string(), "2025-11-21T02:40:00.000000Z");
+        assert_eq!(moment.unix_seconds(), 1_763_692_800);
+        assert_eq!(format!("{moment:?}"), moment.to_string());
+    }
+
+    #[test]
+    fn what_rfc_3339_cannot_write_is_refused() {
+        assert_eq!(Timestamp::from_microseconds(-1), None);
+        assert_eq!(Timestamp::from_microseconds(LAST_MICROSECOND + 1), None);
+        assert_eq!(Timestamp::from_unix_seconds(i64::MAX), None);
+        assert_eq!(Timestamp::parse("yesterday"), None);
+        assert_eq!(Timestamp::parse("1969-12-31T23:59:59Z"), None);
+        assert!(serde_json::from_str::<Timestamp>("\"tomorrow\"").is_err());
+    }
+
+    #[test]
+    fn spans_never_leave_the_representable_range() {
+        let moment = Timestamp::from_unix_seconds(100).expect("in range");
+        assert_eq!(moment.plus(Span::seconds(5)), Timestamp::from_unix_seconds(105).expect("in range"));
+        assert_eq!(moment.plus(Span(i64::MAX)).microseconds(), LAST_MICROSECOND);
+        assert_eq!(moment.since(moment.plus(Span::days(1))), Span::seconds(0));
+        assert_eq!(moment.plus(Span::days(2)).since(moment), Span::days(2));
+        assert_eq!(Span::days(2).microseconds(), 172_800_000_000);
+    }
+}
