@@ -1,1 +1,9 @@
-//! (module documentation)
+//! PostgreSQL: the only place with SQL besides `migrations/` and `projections/`.
+//!
+//! Statements live beside their row mapping. Nothing here decides anything: `domain` does, and `writer` says when.
+
+pub mod database_url;
+pub mod migrate;
+pub mod pool;
+pub mod roles;
+mod tls;
