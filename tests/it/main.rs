@@ -1,1 +1,5 @@
 //! The integration tests: the real binary, a real PostgreSQL, real HTTP.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that is surprised fails")]
+
+mod tidy;
