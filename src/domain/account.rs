@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    event::{BalanceAfter, Draw},
+    event::{BalanceAfter, Draw, SuccessorLot},
     ids::{AccountNumber, DebtId, HoldId, LotId, Position, PurchaseId, SpendId, Unit},
     time::Timestamp,
 };
@@ -18,6 +18,10 @@ pub const ACCOUNT_STATE_VERSION: i16 = 1;
 
 /// The most open lots that an account may have of one unit. Only what Stripe reports may go beyond.
 pub const MAX_OPEN_LOTS: usize = 1_000;
+
+/// The most open lots that are stored with their account; further ones are rows of their own, so that one spend never
+/// rewrites a large snapshot.
+pub const MAX_INLINE_LOTS: usize = 64;
 
 /// Whether an account takes requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -105,6 +109,133 @@ impl Book {
     }
 }
 
+/// Where the credits of a lot can be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pool {
+    /// Left to use.
+    Remaining,
+    /// In open holds.
+    Held,
+    /// Set aside for disputes.
+    Disputed,
+    /// Used.
+    Spent,
+    /// Ran out of time.
+    Expired,
+    /// Taken back with the money of its own purchase.
+    Clawed,
+    /// Living on in another lot.
+    Moved,
+    /// Taken out by an operator.
+    Adjusted,
+    /// Used for debt, or for the clawback of another purchase.
+    Settled,
+}
+
+impl Book {
+    /// Takes a new lot in.
+    pub fn add_lot(&mut self, lot: Lot) {
+        self.available += lot.remaining;
+        self.lots.insert(lot.id, lot);
+    }
+
+    /// Moves credits of one lot from one pool to another and keeps the totals.
+    ///
+    /// # Panics
+    /// If the lot is not in the working set or has too little: the state does not belong to the event then, and nothing
+    /// may be written.
+    #[expect(clippy::panic, reason = "a state that an event cannot belong to must not be written")]
+    pub fn shift(&mut self, lot: LotId, amount: i64, from: Pool, to: Pool) {
+        let Some(state) = self.lots.get_mut(&lot) else { panic!("{lot} must be in the working set") };
+        *state.pool_mut(from) -= amount;
+        *state.pool_mut(to) += amount;
+        assert!(amount > 0 && *state.pool_mut(from) >= 0, "{lot} must have {amount} in {from:?}");
+        for (pool, change) in [(from, -amount), (to, amount)] {
+            if let Some(total) = self.total_mut(pool) {
+                *total += change;
+            }
+        }
+    }
+
+    /// Brings credits back to use: into their own lot, or, if that has expired since, into its successor, which is
+    /// `spilled` if the account has many lots.
+    ///
+    /// # Panics
+    /// As [`Self::shift`].
+    pub fn give_back(
+        &mut self,
+        lot: LotId,
+        amount: i64,
+        from: Pool,
+        into: Option<SuccessorLot>,
+        spilled: bool,
+    ) {
+        let Some(successor) = into else { return self.shift(lot, amount, from, Pool::Remaining) };
+        self.shift(lot, amount, from, Pool::Moved);
+        let old = &self.lots[&lot];
+        let new = Lot {
+            purchase: old.purchase,
+            cost: successor.cost,
+            expires_at: Some(successor.expires_at),
+            spilled,
+            ..Lot::new(successor.lot, amount, old.priority)
+        };
+        self.add_lot(new);
+    }
+
+    /// Adds to what is owed.
+    pub fn owe(&mut self, debt: DebtId, cause: DebtCause, amount: i64) {
+        self.debts.entry(debt).or_insert(Debt { cause, open: 0 }).open += amount;
+        self.debt += amount;
+    }
+
+    /// Takes from what is owed by one item; gives its cause.
+    ///
+    /// # Panics
+    /// If so much is not owed by it.
+    #[expect(clippy::panic, reason = "a state that an event cannot belong to must not be written")]
+    pub fn owe_less(&mut self, debt: DebtId, amount: i64) -> DebtCause {
+        let Some(item) = self.debts.get_mut(&debt) else { panic!("{debt} must be open") };
+        item.open -= amount;
+        assert!(item.open >= 0, "{debt} must have {amount} open");
+        self.debt -= amount;
+        let cause = item.cause.clone();
+        if item.open == 0 {
+            self.debts.remove(&debt);
+        }
+        cause
+    }
+
+    /// The lots of a purchase, by entry.
+    pub fn lots_of(&self, purchase: PurchaseId) -> impl DoubleEndedIterator<Item = &Lot> {
+        self.lots.values().filter(move |lot| lot.purchase == Some(purchase))
+    }
+
+    /// What the first lots in spending order give up for `amount`; less than it if less is left.
+    pub fn draw(&self, amount: i64) -> Vec<Draw> {
+        let mut left = amount;
+        let mut draws = Vec::new();
+        for lot in self.lots_in_spending_order() {
+            if left == 0 {
+                break;
+            }
+            let taken = left.min(lot.remaining);
+            draws.push(Draw { lot: lot.id, amount: taken });
+            left -= taken;
+        }
+        draws
+    }
+
+    fn total_mut(&mut self, pool: Pool) -> Option<&mut i64> {
+        match pool {
+            Pool::Remaining => Some(&mut self.available),
+            Pool::Held => Some(&mut self.held),
+            Pool::Disputed => Some(&mut self.disputed),
+            Pool::Spent | Pool::Expired | Pool::Clawed | Pool::Moved | Pool::Adjusted | Pool::Settled => None,
+        }
+    }
+}
+
 /// A quantity of one unit that entered an account at one time from one source. All numbers are credits, net and ≥ 0:
 /// `granted` is the sum of all others.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -156,6 +287,42 @@ pub struct Lot {
 }
 
 impl Lot {
+    /// A lot of which nothing has been used.
+    pub fn new(id: LotId, granted: i64, priority: u8) -> Self {
+        Self {
+            id,
+            purchase: None,
+            cost: None,
+            expires_at: None,
+            priority,
+            spilled: false,
+            granted,
+            remaining: granted,
+            held: 0,
+            disputed: 0,
+            spent: 0,
+            expired: 0,
+            clawed: 0,
+            moved: 0,
+            adjusted: 0,
+            settled: 0,
+        }
+    }
+
+    fn pool_mut(&mut self, pool: Pool) -> &mut i64 {
+        match pool {
+            Pool::Remaining => &mut self.remaining,
+            Pool::Held => &mut self.held,
+            Pool::Disputed => &mut self.disputed,
+            Pool::Spent => &mut self.spent,
+            Pool::Expired => &mut self.expired,
+            Pool::Clawed => &mut self.clawed,
+            Pool::Moved => &mut self.moved,
+            Pool::Adjusted => &mut self.adjusted,
+            Pool::Settled => &mut self.settled,
+        }
+    }
+
     /// Rule 4: lower priority number, sooner expiry (never last), unpaid before paid, earlier entry.
     pub fn spending_order(&self) -> (u8, Timestamp, bool, LotId) {
         let never = Timestamp::default().plus(super::time::Span::days(365 * 100_000));
@@ -219,6 +386,12 @@ pub struct Debt {
 }
 
 impl Account {
+    /// Whether the next lot is stored as a row of its own.
+    pub fn next_lot_is_spilled(&self) -> bool {
+        let lots = self.books.values().flat_map(|book| book.lots.values());
+        lots.filter(|lot| lot.is_open() && !lot.spilled).count() >= MAX_INLINE_LOTS
+    }
+
     /// The next moment at which something of this account happens by itself: a lot expires or a hold lapses.
     pub fn next_due_at(&self) -> Option<Timestamp> {
         let lots = self.books.values().flat_map(|book| book.lots.values());

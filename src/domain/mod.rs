@@ -11,12 +11,16 @@
 //! | `event`, `canonical`, `effects` | facts, the bytes that are hashed, and what they order in the outside world |
 //! | `command`, `commands/` | wishes, and one file for each with its checks |
 //! | `account`, `purchase`, `payment`, `catalogue`, `settings`, `working_set` | state |
-//! | `due`, `clawback`, `settlement` | what follows from time, from money that goes back, and from credits that come in |
+//! | `decide`, `evolve` | the two entries |
+//! | `due`, `clawback`, `follow_up` | what follows from time, from money that goes back, and from credits that come in |
 
 pub mod account;
 pub mod amount;
+pub mod canonical;
 pub mod catalogue;
+pub mod clawback;
 pub mod command;
+pub mod effects;
 pub mod event;
 pub mod evolve;
 pub mod ids;
@@ -27,10 +31,13 @@ pub mod settings;
 pub mod time;
 pub mod working_set;
 
+mod commands;
 mod decide;
+mod due;
+mod follow_up;
 
 pub use command::{Command, Context, Needs};
-pub use decide::decide;
+pub use decide::{account_at, decide};
 pub use event::{Event, EventBody};
 pub use evolve::evolve;
 pub use rejection::Rejection;

@@ -42,8 +42,6 @@ pub struct Part {
     pub granted: i64,
     /// How many must not be in the buyer's hands: T.
     pub target: Target,
-    /// Its own lots: the one it made and those that its credits live on in, by entry.
-    pub lots: Vec<LotId>,
     /// Own credits that were set aside or taken, and own expired ones that count, oldest first.
     pub own: Vec<OwnTaking>,
     /// What was really taken from elsewhere, oldest first.
@@ -73,13 +71,46 @@ impl Part {
         self.shortfall > 0 || !self.elsewhere.is_empty()
     }
 
-    /// All lots that undoing what was taken may touch.
-    pub fn touched_lots(&self) -> impl Iterator<Item = LotId> {
-        let elsewhere = self.elsewhere.iter().filter_map(|taking| match taking.from {
+    /// Lots that are not its own and that undoing what was taken may touch.
+    pub fn other_lots(&self) -> impl Iterator<Item = LotId> {
+        self.elsewhere.iter().filter_map(|taking| match taking.from {
             TakenFrom::Lot(lot) | TakenFrom::Settlement { lot, .. } => Some(lot),
             TakenFrom::Debt(_) | TakenFrom::WriteOff => None,
-        });
-        self.lots.iter().copied().chain(elsewhere)
+        })
+    }
+
+    /// Adds to what was taken from elsewhere.
+    pub fn take_elsewhere(&mut self, from: TakenFrom, amount: i64, at: Timestamp) {
+        self.elsewhere.push(Taking { from, amount, at });
+    }
+
+    /// Undoes `amount` of what was taken from there, newest first.
+    pub fn untake_elsewhere(&mut self, from: TakenFrom, amount: i64) {
+        let mut left = amount;
+        for taking in self.elsewhere.iter_mut().rev().filter(|taking| taking.from == from) {
+            let undone = left.min(taking.amount);
+            taking.amount -= undone;
+            left -= undone;
+        }
+        assert_eq!(left, 0, "no more can be undone than was taken from {from:?}");
+        self.elsewhere.retain(|taking| taking.amount > 0);
+    }
+
+    /// Adds to the own credits that count towards the target; no lot means that they had expired.
+    pub fn take_own(&mut self, lot: Option<LotId>, amount: i64, at: Timestamp) {
+        self.own.push(OwnTaking { lot, amount, at });
+    }
+
+    /// Undoes `amount` of the own credits of that lot, newest first.
+    pub fn untake_own(&mut self, lot: Option<LotId>, amount: i64) {
+        let mut left = amount;
+        for taking in self.own.iter_mut().rev().filter(|taking| taking.lot == lot) {
+            let undone = left.min(taking.amount);
+            taking.amount -= undone;
+            left -= undone;
+        }
+        assert_eq!(left, 0, "no more can be undone than was taken of {lot:?}");
+        self.own.retain(|taking| taking.amount > 0);
     }
 }
 

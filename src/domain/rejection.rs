@@ -125,9 +125,6 @@ pub enum Rejection {
         /// The key.
         key: KeyId,
     },
-    /// The account is as the command would make it, in a way that cannot be repeated.
-    #[error("the account is not frozen")]
-    AccountNotFrozen,
     /// The key was used for another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,

@@ -21,6 +21,8 @@ pub struct WorkingSet {
     pub settings: LedgerSettings,
     /// Features and prices.
     pub catalogue: Catalogue,
+    /// The position of the last event that settings and catalogue have seen.
+    pub configured_at: Position,
     /// Accounts by the client's name.
     pub account_numbers: BTreeMap<AccountId, AccountNumber>,
     /// Accounts.
@@ -31,7 +33,7 @@ pub struct WorkingSet {
     pub purchases: BTreeMap<PurchaseId, Purchase>,
     /// API keys that work.
     pub keys: BTreeSet<KeyId>,
-    /// Which account an event concerns that made a hold which is asked for.
+    /// Which account a `credits.held` concerns whose hold is asked for.
     pub accounts_of_events: BTreeMap<Position, AccountNumber>,
 }
 

@@ -1,0 +1,50 @@
+//! One file for each decision: what is checked, in which order, and which events it writes.
+//!
+//! A comment marks the point of no return: every check stands above it, and below it the command succeeds. What is due on
+//! a touched account is written before the command's own events (`Draft::touch`), and what follows from credits that
+//! became usable after them (`follow_up`).
+
+mod accounts;
+mod adjust_credits;
+mod charge;
+mod configuration;
+mod grant_credits;
+mod holds;
+mod record_payment_fact;
+mod record_purchase;
+mod refund_purchase;
+mod spend_credits;
+
+use super::{command::Command, decide::Draft, event::HistoryLost, rejection::Rejection};
+
+/// Decides the command on the draft.
+pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<(), Rejection> {
+    match command {
+        Command::OpenAccount(command) => accounts::open(draft, command),
+        Command::ChangeAccount(command) => accounts::change(draft, command),
+        Command::EraseProfile(command) => accounts::erase(draft, command),
+        Command::SetOverdraftLimit(command) => accounts::set_overdraft_limit(draft, command),
+        Command::FreezeAccount(command) => accounts::freeze(draft, command),
+        Command::UnfreezeAccount(command) => accounts::unfreeze(draft, command),
+        Command::CloseAccount(command) => accounts::close(draft, command),
+        Command::GrantCredits(command) => grant_credits::decide(draft, command),
+        Command::SpendCredits(command) => spend_credits::decide(draft, command),
+        Command::PlaceHold(command) => holds::place(draft, command),
+        Command::CaptureHold(command) => holds::capture(draft, command),
+        Command::ReleaseHold(command) => holds::release(draft, command),
+        Command::AdjustCredits(command) => adjust_credits::decide(draft, command),
+        Command::RecordPurchase(command) => record_purchase::decide(draft, command),
+        Command::RecordPaymentFact(command) => record_payment_fact::decide(draft, command),
+        Command::RefundPurchase(command) => refund_purchase::decide(draft, command),
+        Command::SetFeature(feature) => configuration::set_feature(draft, feature),
+        Command::SetPrice(price) => configuration::set_price(draft, price),
+        Command::ConfigureLedger(settings) => configuration::configure_ledger(draft, settings),
+        Command::CreateKey(command) => configuration::create_key(draft, command),
+        Command::RevokeKey(command) => configuration::revoke_key(draft, command),
+        Command::ApplyDue(command) => draft.touch(command.account),
+        Command::RecordLostHistory(command) => {
+            draft.emit(None, None, HistoryLost { last_seen: command.last_seen });
+            Ok(())
+        }
+    }
+}
