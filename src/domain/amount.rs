@@ -14,6 +14,9 @@ pub const MAX_AMOUNT: i64 = (1 << 53) - 1;
 pub struct Amount(i64);
 
 impl Amount {
+    /// The smallest amount.
+    pub const ONE: Self = Self(1);
+
     /// The amount, if it is positive and within bounds.
     pub fn new(value: i64) -> Option<Self> {
         (1..=MAX_AMOUNT).contains(&value).then_some(Self(value))

@@ -2,4 +2,6 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that is surprised fails")]
 
+mod stripe_bodies;
+mod stripe_captured;
 mod tidy;

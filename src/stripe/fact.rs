@@ -1,0 +1,117 @@
+//! What a webhook can tell the ledger, as far as Stripe alone knows it.
+//!
+//! Whether an account or a price is known is not known here.
+//!
+//! Invariants: money is in the currency that the payment was made in, never one that was only shown to the
+//! buyer. E-mail addresses and names are not read.
+
+use crate::domain::{
+    amount::{Amount, PaidMoney},
+    ids::{PriceId, StripeId, Unit},
+    payment::PaymentFact,
+};
+
+/// One thing that happened at Stripe and concerns the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// A checkout was completed and its money is there.
+    SessionPaid(PaidSession),
+    /// A checkout with an order of ours ended without payment.
+    SessionClosed(ClosedSession),
+    /// Money of a payment went back, is on its way back, or came back to us after all.
+    PaymentReport(PaymentReport),
+}
+
+/// A paid checkout, or one whose price was zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaidSession {
+    /// The session, `cs_…`.
+    pub session: StripeId,
+    /// Who bought, if the session says so.
+    pub account: Option<AccountMarker>,
+    /// The order of ours that the session was made for, unchecked.
+    pub order: Option<String>,
+    /// What was sold, if the metadata says it in credits.
+    pub credits: Option<StatedCredits>,
+    /// What was sold by price: from the metadata or, where that names none, from the line items.
+    pub prices: Vec<SoldPrice>,
+    /// All that was charged: tax and shipping included, discounts taken off.
+    pub money: PaidMoney,
+    /// The payment intent; none only if nothing had to be paid.
+    pub payment_intent: Option<StripeId>,
+}
+
+/// The account that a session names, unchecked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountMarker {
+    /// In the metadata's `account_id`: whoever made the session knew of us.
+    Metadata(String),
+    /// In `client_reference_id` alone, which other products use as well.
+    Reference(String),
+}
+
+impl AccountMarker {
+    /// The account's id, as the session gives it.
+    #[must_use]
+    pub fn account_id(&self) -> &str {
+        match self {
+            Self::Metadata(id) | Self::Reference(id) => id,
+        }
+    }
+
+    /// The path of the field that it stands in.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Metadata(_) => "data.object.metadata.account_id",
+            Self::Reference(_) => "data.object.client_reference_id",
+        }
+    }
+}
+
+/// Credits as a session's metadata states them: for the whole session, whatever the quantity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatedCredits {
+    /// How many, in the unit's smallest part.
+    pub amount: Amount,
+    /// The unit; none if the metadata names none.
+    pub unit: Option<Unit>,
+}
+
+/// How many of one price were sold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SoldPrice {
+    /// The price, `price_…`.
+    pub price: PriceId,
+    /// How many of it.
+    pub quantity: Amount,
+}
+
+/// A checkout that ended without payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedSession {
+    /// The session, `cs_…`.
+    pub session: StripeId,
+    /// The order of ours that it was made for, unchecked.
+    pub order: String,
+    /// How it ended.
+    pub ending: SessionEnding,
+}
+
+/// How a checkout ended without payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEnding {
+    /// Nobody completed it in time.
+    Expired,
+    /// It was completed, but the money never came.
+    PaymentFailed,
+}
+
+/// What an event says about money of one payment that does not stay with us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaymentReport {
+    /// The payment.
+    pub payment_intent: StripeId,
+    /// At least one; single refunds stand before the sum of them, so that the sum never tells more than they do.
+    pub facts: Vec<PaymentFact>,
+}

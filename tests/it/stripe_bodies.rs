@@ -1,0 +1,304 @@
+//! What each webhook body of our own yields, as a table: one line for each file in `webhook_bodies/`.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde_json::{Value, json};
+
+use counterfoil::{
+    domain::payment::PaymentFact,
+    stripe::{self, Event, Fact, NoFact, PaidSession},
+};
+
+/// Says in one line what a body tells the ledger.
+pub fn describe(body: &[u8]) -> String {
+    let extracted = Event::parse(body).map_err(NoFact::from).and_then(|event| stripe::extract(&event));
+    match extracted {
+        Ok(Fact::SessionPaid(session)) => describe_paid(&session),
+        Ok(Fact::SessionClosed(closed)) => {
+            format!("closed {}: {:?}, order {}", closed.session, closed.ending, closed.order)
+        }
+        Ok(Fact::PaymentReport(report)) => {
+            let facts: Vec<String> = report.facts.iter().map(describe_fact).collect();
+            format!("{}: {}", report.payment_intent, facts.join(", "))
+        }
+        Err(NoFact::Ignored(ignored)) => format!("ignored: {}", ignored.code()),
+        Err(other) => other.to_string(),
+    }
+}
+
+fn describe_paid(session: &PaidSession) -> String {
+    let mut words = vec![format!("paid {}", session.session)];
+    words.extend(session.account.as_ref().map(|account| format!("account {}", account.account_id())));
+    words.extend(session.order.as_ref().map(|order| format!("order {order}")));
+    words.extend(session.credits.as_ref().map(|credits| {
+        let unit = credits.unit.as_ref().map_or("of the only unit", |unit| unit.as_str());
+        format!("{} {unit}", credits.amount)
+    }));
+    words.extend(session.prices.iter().map(|sold| format!("{} x {}", sold.quantity, sold.price)));
+    words.push(format!("for {} {} (tax {})", session.money.gross, session.money.currency, session.money.tax));
+    words.push(session.payment_intent.as_ref().map_or("no payment".to_owned(), ToString::to_string));
+    words.join(", ")
+}
+
+fn describe_fact(fact: &PaymentFact) -> String {
+    match fact {
+        PaymentFact::Refund { refund, status, amount, currency } => {
+            format!("{refund} {} {amount} {currency}", status.as_str())
+        }
+        PaymentFact::ChargeRefunded { charge, amount_refunded, currency } => {
+            format!("{charge} refunded {amount_refunded} {currency}")
+        }
+        PaymentFact::Dispute { dispute, status, amount, currency } => {
+            format!("{dispute} {status:?} {amount} {currency}")
+        }
+    }
+}
+
+/// The body in `webhook_bodies/` with this name.
+pub fn body(name: &str) -> Vec<u8> {
+    let path = folder().join(format!("{name}.json"));
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/webhook_bodies")
+}
+
+const TABLE: &[(&str, &str)] = &[
+    ("charge_dispute_created", "ignored: type_not_used"),
+    ("charge_refund_updated__2020-08-27", "pi_august2020: re_august2020 failed 2000 eur"),
+    (
+        "charge_refunded__2020-08-27_refunds_of_another_payment",
+        "`data.object.refunds.data[0].payment_intent` contradicts `charge`",
+    ),
+    (
+        "charge_refunded__2020-08-27_with_refunds",
+        "pi_august2020: re_second pending 1000 eur, re_first succeeded 500 eur, ch_august2020 refunded 1500 eur",
+    ),
+    (
+        "charge_refunded__2022-11-15_expanded_payment_intent",
+        "pi_creditsInMetadata: ch_creditsInMetadata refunded 500 eur",
+    ),
+    ("charge_refunded__half", "pi_creditsInMetadata: ch_creditsInMetadata refunded 1000 eur"),
+    ("charge_refunded__negative", "`data.object.amount_refunded` is out of range"),
+    ("charge_refunded__nothing", "ignored: nothing_refunded"),
+    ("charge_refunded__whole", "pi_creditsInMetadata: ch_creditsInMetadata refunded 2000 eur"),
+    ("charge_refunded__without_payment_intent", "ignored: no_payment_intent"),
+    ("customer_created", "ignored: type_not_used"),
+    ("envelope_of_unknown_kind", "`object` has an unknown value"),
+    ("envelope_without_data", "`data` is missing"),
+    ("invoice_paid", "ignored: type_not_used"),
+    ("key_given_twice", "`body` cannot be read: a key occurs twice in one object at line 15 column 17"),
+    ("refund_created__amount_zero", "`data.object.amount` is out of range"),
+    ("refund_created__expanded_charge", "pi_yen: re_expanded succeeded 3300 jpy"),
+    ("refund_created__payment_intent_in_charge", "pi_creditsInMetadata: re_in_charge succeeded 700 eur"),
+    ("refund_created__pending", "pi_creditsInMetadata: re_half pending 1000 eur"),
+    ("refund_created__requires_action", "pi_creditsInMetadata: re_called_off pending 1000 eur"),
+    ("refund_created__without_payment_intent", "ignored: no_payment_intent"),
+    ("refund_failed", "pi_creditsInMetadata: re_half failed 1000 eur"),
+    ("refund_updated__canceled", "pi_creditsInMetadata: re_called_off cancelled 1000 eur"),
+    ("refund_updated__no_money_moved", "pi_creditsInMetadata: re_half succeeded 1000 eur"),
+    ("refund_updated__succeeded", "pi_creditsInMetadata: re_half succeeded 1000 eur"),
+    ("refund_updated__unknown_status", "`data.object.status` has an unknown value"),
+    ("refund_updated__without_status", "needs `status` of refund re_no_status from Stripe"),
+    ("session_async_payment_failed", "ignored: closed_without_order"),
+    (
+        "session_async_payment_failed__order_of_ours",
+        "closed cs_test_orderFailed: PaymentFailed, order ord_000000000000000c00a1b2c3d4e5f607",
+    ),
+    (
+        "session_async_payment_succeeded",
+        "paid cs_test_delayed, account customer-7, 1 x price_demo_pro, for 2000 eur (tax 0), pi_delayed",
+    ),
+    ("session_async_payment_succeeded__but_unpaid", "`data.object.payment_status` contradicts `type`"),
+    (
+        "session_completed__2020-03-02_before_payment_status",
+        "needs `payment_status` of checkout.session cs_test_march2020 from Stripe",
+    ),
+    ("session_completed__2020-03-02_subscription_before_modes", "ignored: subscription"),
+    (
+        "session_completed__2020-08-27",
+        "paid cs_test_august2020, account customer-7, 500 credits, for 2000 eur (tax 0), pi_august2020",
+    ),
+    (
+        "session_completed__account_alone",
+        "needs `line_items` of checkout.session cs_test_accountAlone from Stripe",
+    ),
+    (
+        "session_completed__account_in_reference",
+        "paid cs_test_accountInReference, account customer-7, 500 credits, for 2000 eur (tax 0), pi_accountInReference",
+    ),
+    ("session_completed__another_kind_of_object", "`data.object.object` contradicts `type`"),
+    (
+        "session_completed__both_account_markers_agree",
+        "paid cs_test_bothMarkers, account customer-7, 1 x price_demo_pro, for 2000 eur (tax 0), pi_bothMarkers",
+    ),
+    (
+        "session_completed__converted_before_basil",
+        "paid cs_test_converted, account customer-7, 1 x price_demo_pro, for 51800 czk (tax 0), pi_converted",
+    ),
+    (
+        "session_completed__credits_in_metadata",
+        "paid cs_test_creditsInMetadata, account customer-7, 500 credits, for 2000 eur (tax 0), pi_creditsInMetadata",
+    ),
+    ("session_completed__credits_without_account", "`data.object.metadata.account_id` is missing"),
+    (
+        "session_completed__free",
+        "paid cs_test_free, account customer-7, 1 x price_demo_starter, for 0 eur (tax 0), no payment",
+    ),
+    (
+        "session_completed__free_but_something_is_due",
+        "`data.object.payment_status` contradicts `amount_total`",
+    ),
+    ("session_completed__half_a_credit", "`data.object.metadata.credits` is not a whole number"),
+    (
+        "session_completed__line_items_expanded",
+        "paid cs_test_lineItems, account customer-7, 3 x price_demo_pro, for 6000 eur (tax 0), pi_lineItems",
+    ),
+    ("session_completed__metadata_null", "ignored: no_marker"),
+    (
+        "session_completed__more_line_items_at_stripe",
+        "needs `line_items` of checkout.session cs_test_moreLineItems from Stripe",
+    ),
+    ("session_completed__negative_credits", "`data.object.metadata.credits` is out of range"),
+    ("session_completed__no_marker", "ignored: no_marker"),
+    (
+        "session_completed__order_of_ours",
+        "paid cs_test_order, account customer-7, order ord_000000000000000c00a1b2c3d4e5f607, for 2000 eur (tax 0), pi_order",
+    ),
+    (
+        "session_completed__paid_without_payment_intent",
+        "needs `payment_intent` of checkout.session cs_test_noIntent from Stripe",
+    ),
+    (
+        "session_completed__price_in_metadata",
+        "paid cs_test_priceInMetadata, account customer-7, 2 x price_demo_pro, for 4000 eur (tax 0), pi_priceInMetadata",
+    ),
+    (
+        "session_completed__price_without_account",
+        "paid cs_test_priceOnly, 1 x price_demo_pro, for 2000 eur (tax 0), pi_priceOnly",
+    ),
+    (
+        "session_completed__quantity_changed_by_buyer",
+        "`data.object.metadata.quantity` contradicts `line_items`",
+    ),
+    (
+        "session_completed__reference_alone",
+        "needs `line_items` of checkout.session cs_test_referenceAlone from Stripe",
+    ),
+    ("session_completed__setup", "ignored: setup"),
+    (
+        "session_completed__shown_in_another_currency",
+        "paid cs_test_presentment, account customer-7, 1 x price_demo_pro, for 2000 eur (tax 0), pi_presentment",
+    ),
+    ("session_completed__somebody_elses_order", "ignored: no_marker"),
+    ("session_completed__subscription", "ignored: subscription"),
+    (
+        "session_completed__tax_above_total",
+        "`data.object.total_details.amount_tax` contradicts `amount_total`",
+    ),
+    (
+        "session_completed__tax_and_discount",
+        "paid cs_test_taxAndDiscount, account customer-7, 1 x price_demo_pro, for 2142 eur (tax 342), pi_taxAndDiscount",
+    ),
+    ("session_completed__too_many_credits", "`data.object.metadata.credits` is out of range"),
+    (
+        "session_completed__two_accounts",
+        "`data.object.metadata.account_id` contradicts `client_reference_id`",
+    ),
+    ("session_completed__two_units", "`data.object.metadata.unit` contradicts `credit_unit`"),
+    ("session_completed__unknown_mode", "`data.object.mode` has an unknown value"),
+    ("session_completed__unknown_payment_status", "`data.object.payment_status` has an unknown value"),
+    ("session_completed__unpaid", "ignored: not_paid_yet"),
+    (
+        "session_completed__yen_and_expanded_objects",
+        "paid cs_test_yen, account customer-7, 500 credits, for 3300 jpy (tax 300), pi_yen",
+    ),
+    ("session_expired", "ignored: closed_without_order"),
+    ("session_expired__but_paid", "`data.object.payment_status` contradicts `type`"),
+    (
+        "session_expired__order_of_ours",
+        "closed cs_test_orderExpired: Expired, order ord_000000000000000c00a1b2c3d4e5f607",
+    ),
+    ("thin_charge_refunded", "needs `object` of charge ch_creditsInMetadata from Stripe"),
+    ("thin_customer_created", "ignored: type_not_used"),
+    ("thin_session_completed", "needs `object` of checkout.session cs_test_thin from Stripe"),
+];
+
+#[test]
+fn every_body_yields_what_the_table_says() {
+    let wrong: Vec<String> = TABLE
+        .iter()
+        .map(|(name, expected)| (name, *expected, describe(&body(name))))
+        .filter(|(_, expected, found)| expected != found)
+        .map(|(name, expected, found)| format!("{name}\n  expected {expected}\n  found    {found}"))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_body_has_its_line_in_the_table() {
+    let files: BTreeSet<String> = fs::read_dir(folder())
+        .expect("the folder is there")
+        .map(|entry| entry.expect("readable").path())
+        .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    let lines: BTreeSet<String> = TABLE.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(files, lines);
+}
+
+/// Values that a field may turn out to have in some version, or if somebody tampers with it.
+fn oddities() -> Vec<Value> {
+    let texts = ["", CANARY, "-1", "1e3", "\u{0}"];
+    let numbers = [json!(0), json!(-1), json!(1.5), json!(u64::MAX), json!(1e300)];
+    let others = [json!(null), json!(true), json!([]), json!([CANARY]), json!({}), json!({"id": CANARY})];
+    texts.map(|text| json!(text)).into_iter().chain(numbers).chain(others).collect()
+}
+
+const CANARY: &str = "canary@example.com";
+
+/// The JSON pointers of everything within `value`.
+fn pointers(value: &Value, here: &str, found: &mut Vec<String>) {
+    let children: Vec<(String, &Value)> = match value {
+        Value::Object(members) => members.iter().map(|(name, child)| (name.clone(), child)).collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(at, child)| (at.to_string(), child)).collect(),
+        _ => Vec::new(),
+    };
+    for (name, child) in children {
+        let pointer = format!("{here}/{}", name.replace('~', "~0").replace('/', "~1"));
+        pointers(child, &pointer, found);
+        found.push(pointer);
+    }
+}
+
+/// One body of each shape.
+const SHAPES: [&str; 7] = [
+    "session_completed__line_items_expanded",
+    "session_completed__price_in_metadata",
+    "session_completed__2020-08-27",
+    "session_expired__order_of_ours",
+    "refund_created__expanded_charge",
+    "charge_refunded__2020-08-27_with_refunds",
+    "thin_charge_refunded",
+];
+
+#[test]
+fn an_odd_value_anywhere_neither_crashes_the_reader_nor_leaks_into_what_it_says() {
+    for name in SHAPES {
+        let original: Value = serde_json::from_slice(&body(name)).expect("JSON");
+        let mut places = Vec::new();
+        pointers(&original, "", &mut places);
+        for (place, odd) in
+            places.iter().flat_map(|place| oddities().into_iter().map(move |odd| (place, odd)))
+        {
+            let mut changed = original.clone();
+            *changed.pointer_mut(place).expect("a place of it") = odd.clone();
+            let bytes = serde_json::to_vec(&changed).expect("JSON");
+            let extracted =
+                Event::parse(&bytes).map_err(NoFact::from).and_then(|event| stripe::extract(&event));
+            if let Err(reason) = extracted {
+                assert!(!reason.to_string().contains(CANARY), "{name} {place} {odd}: {reason}");
+            }
+        }
+    }
+}

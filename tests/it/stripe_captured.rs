@@ -1,0 +1,93 @@
+//! What each captured body in `../shared/stripe/webhooks` yields, as a table: bodies that Stripe really sent, in API
+//! versions from 2017 to 2025. Without that folder the tests say so and pass; our own bodies cover the same rules.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::stripe_bodies::describe;
+
+/// The folder of captured bodies, if it is on this machine.
+pub fn folder() -> Option<PathBuf> {
+    let shared = std::env::var_os("COUNTERFOIL_SHARED").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let folder = shared.unwrap_or(beside).join("stripe/webhooks");
+    if !folder.is_dir() {
+        println!("no captured bodies at {}: nothing to compare", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+const NOT_USED: &str = "ignored: type_not_used";
+
+const TABLE: &[(&str, &str)] = &[
+    ("charge.dispute.created__2020-03-02__1", NOT_USED),
+    ("charge.dispute.created__2020-08-27__1", NOT_USED),
+    ("charge.dispute.funds_reinstated__2017-12-14__1", NOT_USED),
+    ("charge.dispute.funds_withdrawn__2017-12-14__1", NOT_USED),
+    ("charge.dispute.funds_withdrawn__2020-03-02__1", NOT_USED),
+    ("charge.refund.updated__2020-08-27__1", "ignored: no_payment_intent"),
+    (
+        "charge.refund.updated__2025-08-27.basil__1",
+        "pi_U2DEoJGdBFs2BH5HeRsc7h9Y: re_hTZmnQjudgYfsWJRMFUSfZHo succeeded 1449 eur",
+    ),
+    (
+        "charge.refunded__2020-03-02__1",
+        "pi_uzPp4sM2UeyVjfFDCLbhMacT: re_88ovaBUnsxKLwcJnYWrr7iP6 succeeded 2500 usd, \
+         ch_V3EM6HiSVeTYCWvfcFBqq6gK refunded 2500 usd",
+    ),
+    ("charge.refunded__2020-08-27__1", "ignored: no_payment_intent"),
+    ("checkout.session.completed__2020-03-02__1", "ignored: no_marker"),
+    ("checkout.session.completed__2020-08-27__1", "ignored: no_marker"),
+    // Somebody's reference, but perhaps one of our accounts: the line items would tell.
+    (
+        "checkout.session.completed__2025-12-15.clover__1",
+        "needs `line_items` of checkout.session \
+         cs_test_PEWCxN8z35KPTtCy8qDuSDVPWrowH2XLQKfqU2J8ZkYocEt8PEhqFSDYuN from Stripe",
+    ),
+    ("customer.subscription.created__2020-03-02__1", NOT_USED),
+    ("customer.subscription.created__2025-12-15.clover__1", NOT_USED),
+    ("customer.subscription.deleted__2020-03-02__1", NOT_USED),
+    ("customer.subscription.deleted__2020-08-27__1", NOT_USED),
+    ("customer.subscription.updated__2020-03-02__1", NOT_USED),
+    ("customer.subscription.updated__2025-08-27.basil__1", NOT_USED),
+    ("invoice.paid__2020-03-02__1", NOT_USED),
+    ("invoice.paid__2020-08-27__1", NOT_USED),
+    ("invoice.payment_failed__2020-08-27__1", NOT_USED),
+    ("invoice.payment_succeeded__2020-08-27__1", NOT_USED),
+    ("payment_intent.payment_failed__2020-08-27__1", NOT_USED),
+    ("payment_intent.requires_action__2020-08-27__1", NOT_USED),
+    ("payment_intent.succeeded__2020-03-02__1", NOT_USED),
+    ("price.created__2020-03-02__1", NOT_USED),
+    ("price.deleted__2020-08-27__1", NOT_USED),
+    ("price.updated__2020-03-02__1", NOT_USED),
+    ("price.updated__2020-08-27__1", NOT_USED),
+    ("product.deleted__2020-03-02__1", NOT_USED),
+    ("product.updated__2020-03-02__1", NOT_USED),
+];
+
+#[test]
+fn every_captured_body_yields_what_the_table_says() {
+    let Some(folder) = folder() else { return };
+    for (name, expected) in TABLE {
+        let path = folder.join(format!("{name}.json"));
+        let body = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(describe(&body), *expected, "{name}");
+    }
+}
+
+#[test]
+fn every_captured_body_has_its_line_in_the_table() {
+    let Some(folder) = folder() else { return };
+    let files: BTreeSet<String> = fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    let lines: BTreeSet<String> = TABLE.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(files, lines);
+}
