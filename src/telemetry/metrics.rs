@@ -1,0 +1,176 @@
+//! What this process counts and measures, for Prometheus.
+//!
+//! Every series is declared here, with its help and its buckets, and named by a constant: whoever emits one names the
+//! constant. Names follow Prometheus' conventions (base units, `_total` for counters). Labels are bounded: a route's
+//! pattern, a method, a status, an event's type, a projection's name; never an account, a ledger, an id or a text that
+//! a client chose.
+
+use std::time::Duration;
+
+use metrics::{
+    SetRecorderError, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+/// Counter: requests answered, by `method`, `route` and `status`.
+pub const HTTP_REQUESTS: &str = "counterfoil_http_requests_total";
+/// Histogram: seconds until an answer began, by `method`, `route` and `status`.
+pub const HTTP_REQUEST_DURATION: &str = "counterfoil_http_request_duration_seconds";
+/// Histogram: commands decided in one batch.
+pub const WRITER_BATCH_COMMANDS: &str = "counterfoil_writer_batch_commands";
+/// Histogram: seconds that one batch took from taking the head's lock to the answer to COMMIT.
+pub const WRITER_COMMIT: &str = "counterfoil_writer_commit_seconds";
+/// Gauge: commands that wait for a batch, over all ledgers of this process.
+pub const WRITER_QUEUE_DEPTH: &str = "counterfoil_writer_queue_depth";
+/// Counter: events committed by this process, by `type`.
+pub const EVENTS: &str = "counterfoil_events_total";
+/// Gauge: stored webhooks, by `status`.
+pub const INBOX_EVENTS: &str = "counterfoil_inbox_events";
+/// Counter: events folded by this process, by `projection`.
+pub const PROJECTOR_EVENTS: &str = "counterfoil_projector_events_total";
+/// Gauge: events that the ledger furthest behind has not folded yet, by `projection`.
+pub const PROJECTOR_LAG_EVENTS: &str = "counterfoil_projector_lag_events";
+/// Gauge: age of the oldest event not folded yet in any ledger, by `projection`; 0 if there is none.
+pub const PROJECTOR_LAG_SECONDS: &str = "counterfoil_projector_lag_seconds";
+/// Gauge: ledgers that an unreadable event has stopped, by `projection`.
+pub const PROJECTOR_HALTED: &str = "counterfoil_projector_halted_ledgers";
+/// Gauge: always 1; its label `version` says what runs.
+pub const BUILD_INFO: &str = "counterfoil_build_info";
+
+/// Seconds: from a cached read to a request that gave up.
+const DURATION_BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Commands: a lone one up to a full batch.
+const BATCH_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+/// How often samples are moved into histograms: between two scrapes at the usual distance.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The series of this process.
+#[derive(Clone)]
+pub struct Metrics {
+    handle: PrometheusHandle,
+}
+
+/// Why nothing can be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    /// The exporter refuses its settings.
+    #[error("the metrics exporter refuses its settings")]
+    Settings(#[from] BuildError),
+    /// Another recorder is in place.
+    #[error("metrics have been set up in this process before")]
+    Twice(#[from] SetRecorderError<PrometheusRecorder>),
+}
+
+impl Metrics {
+    /// Takes over what the macros of `metrics` emit in this process.
+    ///
+    /// # Errors
+    /// [`MetricsError::Twice`] if something does so already.
+    pub fn install() -> Result<Self, MetricsError> {
+        let recorder = recorder()?;
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder)?;
+        declare();
+        Ok(Self { handle })
+    }
+
+    /// Everything measured so far, in Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Keeps histograms from growing without bound; never ends. To be run beside the rest of the process.
+    pub async fn upkeep(&self) {
+        let mut moments = tokio::time::interval(UPKEEP_INTERVAL);
+        loop {
+            moments.tick().await;
+            self.handle.run_upkeep();
+        }
+    }
+}
+
+fn recorder() -> Result<PrometheusRecorder, BuildError> {
+    let named = |name: &str| Matcher::Full(name.to_owned());
+    Ok(PrometheusBuilder::new()
+        .set_buckets_for_metric(named(HTTP_REQUEST_DURATION), DURATION_BUCKETS)?
+        .set_buckets_for_metric(named(WRITER_COMMIT), DURATION_BUCKETS)?
+        .set_buckets_for_metric(named(WRITER_BATCH_COMMANDS), BATCH_BUCKETS)?
+        .build_recorder())
+}
+
+/// Describes every series, and begins those without labels at nothing, so that a rate has a start to count from.
+fn declare() {
+    describe_counter!(HTTP_REQUESTS, Unit::Count, "Requests answered.");
+    describe_histogram!(
+        HTTP_REQUEST_DURATION,
+        Unit::Seconds,
+        "Time from a request to the start of its answer."
+    );
+    describe_histogram!(WRITER_BATCH_COMMANDS, Unit::Count, "Commands decided in one batch.");
+    describe_histogram!(WRITER_COMMIT, Unit::Seconds, "Time that one batch took in the database.");
+    describe_gauge!(WRITER_QUEUE_DEPTH, Unit::Count, "Commands that wait for a batch.");
+    describe_counter!(EVENTS, Unit::Count, "Events committed.");
+    describe_gauge!(INBOX_EVENTS, Unit::Count, "Stored webhooks.");
+    describe_counter!(PROJECTOR_EVENTS, Unit::Count, "Events folded into a projection.");
+    describe_gauge!(
+        PROJECTOR_LAG_EVENTS,
+        Unit::Count,
+        "Events that the ledger furthest behind has yet to fold."
+    );
+    describe_gauge!(
+        PROJECTOR_LAG_SECONDS,
+        Unit::Seconds,
+        "Age of the oldest event that is yet to be folded."
+    );
+    describe_gauge!(PROJECTOR_HALTED, Unit::Count, "Ledgers that an unreadable event has stopped.");
+    describe_gauge!(BUILD_INFO, Unit::Count, "What runs; always 1.");
+    gauge!(WRITER_QUEUE_DEPTH).set(0.0);
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    let (_, _) = (histogram!(WRITER_BATCH_COMMANDS), histogram!(WRITER_COMMIT));
+}
+
+/// Counts one answered request.
+///
+/// `method` and `route` must come from bounded sets: see [`crate`]'s HTTP layer, which alone calls this.
+pub fn record_request(method: &'static str, route: &str, status: u16, duration: Duration) {
+    let labels = [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
+    counter!(HTTP_REQUESTS, &labels).increment(1);
+    histogram!(HTTP_REQUEST_DURATION, &labels).record(duration);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(emit: impl FnOnce()) -> String {
+        let recorder = recorder().expect("valid settings");
+        metrics::with_local_recorder(&recorder, || {
+            declare();
+            emit();
+        });
+        recorder.handle().render()
+    }
+
+    #[test]
+    fn a_request_is_counted_and_timed_by_route_and_status() {
+        let text = measured(|| record_request("GET", "/v1/events", 200, Duration::from_millis(3)));
+        for line in [
+            r#"counterfoil_http_requests_total{method="GET",route="/v1/events",status="200"} 1"#,
+            r#"counterfoil_http_request_duration_seconds_bucket{method="GET",route="/v1/events",status="200",le="0.0025"} 0"#,
+            r#"counterfoil_http_request_duration_seconds_bucket{method="GET",route="/v1/events",status="200",le="0.005"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn series_without_labels_are_there_from_the_start() {
+        let text = measured(|| {});
+        for line in ["counterfoil_writer_queue_depth 0", "counterfoil_writer_batch_commands_count 0"] {
+            assert!(text.contains(line), "{line} is missing in:\n{text}");
+        }
+    }
+}
