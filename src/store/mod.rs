@@ -3,7 +3,11 @@
 //! Statements live beside their row mapping. Nothing here decides anything: `domain` does, and `writer` says when.
 
 pub mod database_url;
+pub mod heads;
+pub mod ledgers;
 pub mod migrate;
 pub mod pool;
 pub mod roles;
+pub mod rows;
+pub mod scope;
 mod tls;

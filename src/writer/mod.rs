@@ -1,1 +1,5 @@
-//! (module documentation)
+//! The write path.
+
+mod interface;
+
+pub use interface::{Accepted, Incarnation, Outcome, Submission, SubmitError};

@@ -1,0 +1,33 @@
+//! Transactions that see one ledger: what they begin with.
+//!
+//! Row-level security shows the rows of the ledger that the setting `counterfoil.ledger_id` names, and none without
+//! it. The setting lives as long as its transaction, so a pooled connection carries it to nobody else. It travels with
+//! `BEGIN` in one message and costs no round trip: poll it together with the statements that follow.
+
+use crate::domain::ids::LedgerId;
+
+/// How long a transaction of ours may wait for its next statement before the server ends it: a process that hangs must
+/// not keep a lock.
+const IDLE_LIMIT_MS: u32 = 5_000;
+
+/// Begins a transaction that reads one ledger as of one moment.
+pub fn begin_reading(ledger: LedgerId) -> String {
+    format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", settings(ledger))
+}
+
+/// Begins a transaction that changes rows of one ledger.
+pub fn begin_writing(ledger: LedgerId) -> String {
+    format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", settings(ledger))
+}
+
+/// The plans of our statements are the same whatever the tables' statistics say: a statement that was first planned on
+/// an empty table would otherwise scan it for each call, and go on doing so when it has grown.
+fn settings(ledger: LedgerId) -> String {
+    format!(
+        "SET LOCAL counterfoil.ledger_id = '{ledger}'; \
+         SET LOCAL plan_cache_mode = force_generic_plan; \
+         SET LOCAL enable_seqscan = off; \
+         SET LOCAL jit = off; \
+         SET LOCAL idle_in_transaction_session_timeout = {IDLE_LIMIT_MS}"
+    )
+}
