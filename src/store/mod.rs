@@ -7,6 +7,7 @@ pub mod heads;
 pub mod ledgers;
 pub mod migrate;
 pub mod pool;
+pub mod provision;
 pub mod roles;
 pub mod rows;
 pub mod scope;

@@ -2,6 +2,9 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that is surprised fails")]
 
+mod roles;
+mod sandbox;
 mod stripe_bodies;
 mod stripe_captured;
+mod support;
 mod tidy;

@@ -1,0 +1,93 @@
+//! A database for one test: cloned from the migrated template, dropped with the value, also when the test panics.
+
+use secrecy::SecretString;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use super::cluster::{self, APP, OWNER, SharedCluster, cluster};
+use counterfoil::sandbox::postgres::SUPERUSER;
+
+/// A database of one's own.
+pub struct TestDatabase {
+    name: String,
+    cluster: &'static SharedCluster,
+}
+
+impl TestDatabase {
+    /// Clones the migrated template.
+    pub async fn migrated() -> Self {
+        Self::create(|template| format!("TEMPLATE {template}")).await
+    }
+
+    /// Makes one without any tables, owned by the owner.
+    pub async fn empty() -> Self {
+        Self::create(|_| String::new()).await
+    }
+
+    async fn create(source: impl Fn(&str) -> String) -> Self {
+        let cluster = cluster();
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        let source = source(cluster.template());
+        let superuser = cluster.superuser(SUPERUSER).await;
+        let statement = format!("CREATE DATABASE {name} OWNER {OWNER} {source}");
+        superuser.batch_execute(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+        Self { name, cluster }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The port of its server on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.cluster.port()
+    }
+
+    /// Its address for the role that the service runs as.
+    pub fn runtime_url(&self) -> SecretString {
+        self.cluster.url(APP, &self.name)
+    }
+
+    /// Its address for the role that owns the tables.
+    pub fn owner_url(&self) -> SecretString {
+        self.cluster.url(OWNER, &self.name)
+    }
+
+    /// Its address for the superuser.
+    pub fn superuser_url(&self) -> SecretString {
+        self.cluster.url(SUPERUSER, &self.name)
+    }
+
+    /// A connection as the role that the service runs as.
+    pub async fn runtime(&self) -> Client {
+        cluster::connect(self.runtime_url()).await
+    }
+
+    /// A connection as the role that owns the tables.
+    pub async fn owner(&self) -> Client {
+        cluster::connect(self.owner_url()).await
+    }
+
+    /// A connection as the superuser, who sees everything.
+    pub async fn superuser(&self) -> Client {
+        cluster::connect(self.superuser_url()).await
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let (name, cluster) = (self.name.clone(), self.cluster);
+        // A thread with a runtime of its own: dropping happens inside of the test's runtime, also in a panic.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let superuser = cluster.superuser(SUPERUSER).await;
+                let statement = format!("DROP DATABASE {name} WITH (FORCE)");
+                superuser.batch_execute(&statement).await.expect("a database of ours");
+            });
+        });
+        let outcome = dropping.join();
+        assert!(outcome.is_ok() || std::thread::panicking(), "the test's database could not be dropped");
+    }
+}
