@@ -24,7 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::place::Place;
 use self::postmaster::Postmaster;
-use super::binaries::{Binaries, BinariesError};
+use super::binaries::BinariesError;
 
 /// The superuser of every cluster made here.
 pub const SUPERUSER: &str = "postgres";
@@ -132,12 +132,12 @@ impl Cluster {
     ///
     /// See [`ClusterError`].
     pub fn start(settings: &Settings) -> Result<Self, ClusterError> {
-        let binaries = Binaries::find()?;
-        let (place, moved) = Place::choose(&settings.directory, &binaries)?;
+        let (place, moved) = Place::choose(&settings.directory)?;
         if let Some(mut cluster) = place.adopt()? {
             cluster.moved = moved;
             return Ok(cluster);
         }
+        let binaries = place.find_binaries()?;
         place.initialise(&binaries, settings.durable)?;
         let mut cluster = place.launch(&binaries, settings)?;
         cluster.moved = moved;

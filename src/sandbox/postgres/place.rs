@@ -31,17 +31,13 @@ pub(super) struct Place {
 
 impl Place {
     /// The wanted directory, or a replacement (then `true`) if the server's user cannot enter it.
-    pub(super) fn choose(wanted: &Path, binaries: &Binaries) -> Result<(Self, bool), ClusterError> {
+    pub(super) fn choose(wanted: &Path) -> Result<(Self, bool), ClusterError> {
         let parent = wanted.parent().unwrap_or(wanted);
         create_directory(parent)?;
         let wanted = std::path::absolute(wanted)
             .map_err(|source| io_error(format!("cannot resolve {}", wanted.display()), source))?;
         let run_as = RunAs::for_directory(parent)
             .map_err(|source| io_error("cannot choose a user for PostgreSQL".to_owned(), source))?;
-        if let Some(user) = run_as.other_user().filter(|_| !run_as.can_enter(binaries.directory())) {
-            let (user, directory) = (user.to_owned(), binaries.directory().to_owned());
-            return Err(ClusterError::UnreachableBinaries { user, directory });
-        }
         let replacements = FALLBACK_DIRECTORIES.iter().map(|base| Path::new(base).join(digest(&wanted)));
         for (index, directory) in std::iter::once(wanted.clone()).chain(replacements).enumerate() {
             let place = Self { directory, run_as: run_as.clone() };
@@ -54,6 +50,18 @@ impl Place {
         }
         let user = run_as.other_user().unwrap_or("of this process").to_owned();
         Err(ClusterError::Unreachable { user, directory: wanted })
+    }
+
+    /// The programs to run here, if the server's user can execute them.
+    pub(super) fn find_binaries(&self) -> Result<Binaries, ClusterError> {
+        let binaries = Binaries::find()?;
+        match self.run_as.other_user().filter(|_| !self.run_as.can_enter(binaries.directory())) {
+            None => Ok(binaries),
+            Some(user) => {
+                let (user, directory) = (user.to_owned(), binaries.directory().to_owned());
+                Err(ClusterError::UnreachableBinaries { user, directory })
+            }
+        }
     }
 
     /// A directory that a cluster already lives in.
