@@ -256,6 +256,14 @@ fn poll_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
         if Instant::now() > deadline {
             return false;
         }
-        std::thread::sleep(POLL);
+        pause();
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this module blocks, as it says, and is called where that is allowed"
+)]
+fn pause() {
+    std::thread::sleep(POLL);
 }

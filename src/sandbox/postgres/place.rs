@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
 use super::postmaster::Postmaster;
-use super::{Cluster, ClusterError, POLL, SUPERUSER, Settings, io_error, poll_until};
+use super::{Cluster, ClusterError, SUPERUSER, Settings, io_error, pause, poll_until};
 use crate::sandbox::binaries::Binaries;
 use crate::sandbox::run_as::RunAs;
 
@@ -218,7 +218,7 @@ impl Place {
                     if !is_passing(&output, &mut ports_tried) || Instant::now() > deadline {
                         return Err(ClusterError::Failed { program: "postgres", output });
                     }
-                    std::thread::sleep(POLL);
+                    pause();
                 }
             }
         }
@@ -260,7 +260,7 @@ impl Place {
                     let _ = child.wait();
                     return Err(self.timed_out("become ready"));
                 }
-                _ => std::thread::sleep(POLL),
+                _ => pause(),
             }
         }
     }

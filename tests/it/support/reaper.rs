@@ -34,6 +34,10 @@ pub fn ensure_running() {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a process of its own without a runtime, and it has all the time"
+)]
 #[ignore = "not a test: the process that cleans up after all others"]
 fn the_cluster_ends_with_the_last_user() {
     if std::env::var_os(VARIABLE).is_none() {
