@@ -321,6 +321,9 @@ CREATE TABLE stripe_inbox (
 );
 CREATE INDEX stripe_inbox_due ON stripe_inbox (ledger_id, next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 CREATE INDEX stripe_inbox_list ON stripe_inbox (ledger_id, received_at, event_id);
+CREATE INDEX stripe_inbox_of_status ON stripe_inbox (ledger_id, status, received_at, event_id);
+CREATE INDEX stripe_inbox_prunable ON stripe_inbox (ledger_id, finished_at)
+    WHERE finished_at IS NOT NULL AND body IS NOT NULL;
 ALTER TABLE stripe_inbox ENABLE ROW LEVEL SECURITY;
 ALTER TABLE stripe_inbox FORCE ROW LEVEL SECURITY;
 CREATE POLICY one_ledger ON stripe_inbox

@@ -4,10 +4,10 @@
 
 pub mod database_url;
 pub mod heads;
+pub mod inbox;
 pub mod ledgers;
 pub mod migrate;
 pub mod pool;
-pub mod provision;
 pub mod roles;
 pub mod rows;
 pub mod scope;

@@ -1,0 +1,446 @@
+//! Stripe's webhooks as they arrived, and how far the work on each has come.
+//!
+//! Invariants:
+//! - an event is stored once per ledger, however often Stripe sends it;
+//! - whoever works on entries claims them with a fence of his own for a limited time; one whose claim ran out and was taken
+//!   over can finish nothing;
+//! - a body stays as long as it may be needed: until the entry is done and old.
+
+use std::time::Duration;
+
+use futures_util::future::join3;
+use time::OffsetDateTime;
+use tokio_postgres::{
+    Client, Error, Row,
+    types::{ToSql, Type},
+};
+use uuid::Uuid;
+
+use super::{
+    rows::{RowError, timestamp},
+    scope,
+};
+use crate::domain::{ids::LedgerId, time::Timestamp};
+
+type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// The columns of an [`InboxEntry`].
+macro_rules! columns {
+    () => {
+        "event_id, type, received_at, status, reason, attempts, next_attempt_at, finished_at"
+    };
+}
+
+/// How far the work on a webhook has come.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum InboxStatus {
+    /// Stored; waits for the worker.
+    Received,
+    /// The ledger has its facts.
+    Processed,
+    /// None of the ledger's business.
+    Ignored,
+    /// Could not be handed to the ledger; is tried again.
+    Failed,
+    /// Somebody has to look at it.
+    Quarantined,
+}
+
+impl InboxStatus {
+    /// Every status there is.
+    pub const ALL: [Self; 5] =
+        [Self::Received, Self::Processed, Self::Ignored, Self::Failed, Self::Quarantined];
+
+    /// The name as stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Processed => "processed",
+            Self::Ignored => "ignored",
+            Self::Failed => "failed",
+            Self::Quarantined => "quarantined",
+        }
+    }
+
+    /// Reads what [`Self::as_str`] gave.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// A webhook, without its body.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InboxEntry {
+    /// Stripe's id of the event, or one made from the body if it has none.
+    pub event_id: String,
+    /// The event's type.
+    pub kind: String,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// How far the work on it has come.
+    pub status: InboxStatus,
+    /// Why it is ignored, quarantined or failed: a code, a colon and words.
+    pub reason: Option<String>,
+    /// How often it was taken up since it arrived or was last replayed.
+    pub attempts: i32,
+    /// When it is tried again, if it is.
+    pub next_attempt_at: Option<Timestamp>,
+    /// When it was done.
+    pub finished_at: Option<Timestamp>,
+}
+
+impl InboxEntry {
+    fn from_row(row: &Row) -> Result<Self, RowError> {
+        let moment = |column: &'static str| -> Result<Option<Timestamp>, RowError> {
+            let moment: Option<OffsetDateTime> = row.try_get(column)?;
+            moment.map(|moment| timestamp(moment, column)).transpose()
+        };
+        let status = InboxStatus::parse(row.try_get("status")?);
+        Ok(Self {
+            event_id: row.try_get("event_id")?,
+            kind: row.try_get("type")?,
+            received_at: timestamp(row.try_get("received_at")?, "received_at")?,
+            status: status.ok_or(RowError::Value { column: "status" })?,
+            reason: row.try_get("reason")?,
+            attempts: row.try_get("attempts")?,
+            next_attempt_at: moment("next_attempt_at")?,
+            finished_at: moment("finished_at")?,
+        })
+    }
+}
+
+/// Stores a webhook, to be taken up at once. False if it is there already.
+///
+/// # Errors
+/// Those of the database.
+pub async fn insert_webhook(
+    client: &Client,
+    ledger: LedgerId,
+    event_id: &str,
+    kind: &str,
+    body: &[u8],
+) -> Result<bool, Error> {
+    let statement = "INSERT INTO stripe_inbox
+                            (ledger_id, event_id, type, received_at, body, status, next_attempt_at)
+                     VALUES ($1, $2, $3, now(), $4, 'received', now())
+                     ON CONFLICT (ledger_id, event_id) DO NOTHING";
+    let parameters: [Parameter<'_>; 4] =
+        [(&ledger.0, Type::INT8), (&event_id, Type::TEXT), (&kind, Type::TEXT), (&body, Type::BYTEA)];
+    Ok(write(client, ledger, statement, &parameters).await? == 1)
+}
+
+/// A webhook that was claimed to be worked on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClaimedWebhook {
+    /// See [`InboxEntry::event_id`].
+    pub event_id: String,
+    /// Exactly what was signed.
+    pub body: Vec<u8>,
+    /// How often it was taken up, this time included.
+    pub attempts: i32,
+}
+
+/// Claims up to `limit` entries whose time has come, longest due first; passes over those that others hold.
+///
+/// # Errors
+/// Those of the database.
+pub async fn claim_webhooks(
+    client: &Client,
+    ledger: LedgerId,
+    fence: Uuid,
+    lease: Duration,
+    limit: i64,
+) -> Result<Vec<ClaimedWebhook>, Error> {
+    let statement = "UPDATE stripe_inbox
+                        SET claim_fence = $2,
+                            claimed_until = now() + make_interval(secs => $3),
+                            attempts = attempts + 1
+                      WHERE ledger_id = $1
+                        AND event_id = ANY (ARRAY(
+                            SELECT due.event_id
+                              FROM stripe_inbox due
+                             WHERE due.ledger_id = $1
+                               AND due.next_attempt_at <= now()
+                               AND (due.claimed_until IS NULL OR due.claimed_until <= now())
+                             ORDER BY due.next_attempt_at
+                             LIMIT $4
+                               FOR UPDATE SKIP LOCKED))
+                  RETURNING event_id, body, attempts";
+    let parameters: [Parameter<'_>; 4] = [
+        (&ledger.0, Type::INT8),
+        (&fence, Type::UUID),
+        (&lease.as_secs_f64(), Type::FLOAT8),
+        (&limit, Type::INT8),
+    ];
+    let rows = query(client, &scope::begin_writing(ledger), statement, &parameters).await?;
+    let claimed = |row: &Row| {
+        Ok(ClaimedWebhook {
+            event_id: row.try_get("event_id")?,
+            body: row.try_get("body")?,
+            attempts: row.try_get("attempts")?,
+        })
+    };
+    rows.iter().map(claimed).collect()
+}
+
+/// How the work on a claimed webhook ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Finish {
+    /// The ledger has its facts.
+    Processed,
+    /// None of the ledger's business; says why.
+    Ignored(String),
+    /// Somebody has to look at it; says why.
+    Quarantined(String),
+    /// To be tried again.
+    Failed {
+        /// Why it did not work this time.
+        reason: String,
+        /// How long to wait first.
+        retry_after: Duration,
+    },
+}
+
+impl Finish {
+    /// The status that it leaves the webhook in.
+    pub fn status(&self) -> InboxStatus {
+        match self {
+            Self::Processed => InboxStatus::Processed,
+            Self::Ignored(_) => InboxStatus::Ignored,
+            Self::Quarantined(_) => InboxStatus::Quarantined,
+            Self::Failed { .. } => InboxStatus::Failed,
+        }
+    }
+
+    /// Why, if there is something to say.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Processed => None,
+            Self::Ignored(reason) | Self::Quarantined(reason) | Self::Failed { reason, .. } => Some(reason),
+        }
+    }
+}
+
+/// Ends the work on webhooks that were claimed with `fence`. Those that somebody else has claimed since are left alone;
+/// says how many were not.
+///
+/// # Errors
+/// Those of the database.
+pub async fn finish_webhooks(
+    client: &Client,
+    ledger: LedgerId,
+    fence: Uuid,
+    finished: &[(String, Finish)],
+) -> Result<u64, Error> {
+    let statement = "UPDATE stripe_inbox
+                        SET status = done.status,
+                            reason = left(done.reason, 500),
+                            next_attempt_at = now() + make_interval(secs => done.retry_after),
+                            finished_at = CASE WHEN done.status IN ('processed', 'ignored') THEN now() END,
+                            claim_fence = NULL,
+                            claimed_until = NULL
+                       FROM unnest($3::text[], $4::text[], $5::text[], $6::float8[])
+                            AS done (event_id, status, reason, retry_after)
+                      WHERE stripe_inbox.ledger_id = $1
+                        AND stripe_inbox.event_id = done.event_id
+                        AND stripe_inbox.claim_fence = $2";
+    let event_ids: Vec<&str> = finished.iter().map(|(event_id, _)| event_id.as_str()).collect();
+    let statuses: Vec<&str> = finished.iter().map(|(_, finish)| finish.status().as_str()).collect();
+    let reasons: Vec<Option<&str>> = finished.iter().map(|(_, finish)| finish.reason()).collect();
+    let delays: Vec<Option<f64>> = finished.iter().map(|(_, finish)| retry_after(finish)).collect();
+    let parameters: [Parameter<'_>; 6] = [
+        (&ledger.0, Type::INT8),
+        (&fence, Type::UUID),
+        (&event_ids, Type::TEXT_ARRAY),
+        (&statuses, Type::TEXT_ARRAY),
+        (&reasons, Type::TEXT_ARRAY),
+        (&delays, Type::FLOAT8_ARRAY),
+    ];
+    write(client, ledger, statement, &parameters).await
+}
+
+fn retry_after(finish: &Finish) -> Option<f64> {
+    match finish {
+        Finish::Failed { retry_after, .. } => Some(retry_after.as_secs_f64()),
+        Finish::Processed | Finish::Ignored(_) | Finish::Quarantined(_) => None,
+    }
+}
+
+/// Where a page of entries goes on: the arrival and id of the last one shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InboxCursor {
+    /// See [`InboxEntry::received_at`].
+    pub received_at: Timestamp,
+    /// See [`InboxEntry::event_id`].
+    pub event_id: String,
+}
+
+/// Up to `limit` entries, newest first, after `cursor`; of one status, if given.
+///
+/// # Errors
+/// Those of the database, and rows that cannot be read.
+pub async fn list_inbox(
+    client: &Client,
+    ledger: LedgerId,
+    status: Option<InboxStatus>,
+    cursor: Option<&InboxCursor>,
+    limit: i64,
+) -> Result<Vec<InboxEntry>, RowError> {
+    const OF_ANY_STATUS: &str = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM stripe_inbox
+          WHERE ledger_id = $1 AND $2::text IS NULL
+            AND (received_at, event_id) < (COALESCE($3, 'infinity'::timestamptz), $4)
+          ORDER BY received_at DESC, event_id DESC
+          LIMIT $5"
+    );
+    const OF_ONE_STATUS: &str = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM stripe_inbox
+          WHERE ledger_id = $1 AND status = $2
+            AND (received_at, event_id) < (COALESCE($3, 'infinity'::timestamptz), $4)
+          ORDER BY received_at DESC, event_id DESC
+          LIMIT $5"
+    );
+    let statement = if status.is_some() { OF_ONE_STATUS } else { OF_ANY_STATUS };
+    let status = status.map(InboxStatus::as_str);
+    let before = cursor.map(|cursor| cursor.received_at.to_datetime());
+    let event_id = cursor.map_or("", |cursor| cursor.event_id.as_str());
+    let parameters: [Parameter<'_>; 5] = [
+        (&ledger.0, Type::INT8),
+        (&status, Type::TEXT),
+        (&before, Type::TIMESTAMPTZ),
+        (&event_id, Type::TEXT),
+        (&limit, Type::INT8),
+    ];
+    let rows = query(client, &scope::begin_reading(ledger), statement, &parameters).await?;
+    rows.iter().map(InboxEntry::from_row).collect()
+}
+
+/// One entry with its body, as far as that is still kept.
+///
+/// # Errors
+/// Those of the database, and a row that cannot be read.
+pub async fn find_webhook(
+    client: &Client,
+    ledger: LedgerId,
+    event_id: &str,
+) -> Result<Option<(InboxEntry, Option<Vec<u8>>)>, RowError> {
+    let statement =
+        concat!("SELECT ", columns!(), ", body FROM stripe_inbox WHERE ledger_id = $1 AND event_id = $2");
+    let parameters: [Parameter<'_>; 2] = [(&ledger.0, Type::INT8), (&event_id, Type::TEXT)];
+    let rows = query(client, &scope::begin_reading(ledger), statement, &parameters).await?;
+    rows.first().map(|row| Ok((InboxEntry::from_row(row)?, row.try_get("body")?))).transpose()
+}
+
+/// What became of a wish to replay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Replay {
+    /// It is taken up again.
+    Accepted,
+    /// There is no such entry.
+    NotFound,
+    /// Its body is no longer kept.
+    BodyGone,
+}
+
+/// Has an entry taken up again from the start, whatever became of it. One that is being worked on stays claimed, and its
+/// worker can finish nothing any more.
+///
+/// # Errors
+/// Those of the database.
+pub async fn replay_webhook(client: &Client, ledger: LedgerId, event_id: &str) -> Result<Replay, RowError> {
+    let statement = "UPDATE stripe_inbox
+                        SET status = 'received', reason = NULL, attempts = 0, next_attempt_at = now(),
+                            finished_at = NULL, claim_fence = NULL, claimed_until = NULL
+                      WHERE ledger_id = $1 AND event_id = $2 AND body IS NOT NULL";
+    let parameters: [Parameter<'_>; 2] = [(&ledger.0, Type::INT8), (&event_id, Type::TEXT)];
+    if write(client, ledger, statement, &parameters).await? == 1 {
+        return Ok(Replay::Accepted);
+    }
+    let known = find_webhook(client, ledger, event_id).await?;
+    Ok(if known.is_some() { Replay::BodyGone } else { Replay::NotFound })
+}
+
+/// How many entries there are of each status.
+///
+/// # Errors
+/// Those of the database, and rows that cannot be read.
+pub async fn count_inbox(client: &Client, ledger: LedgerId) -> Result<Vec<(InboxStatus, i64)>, RowError> {
+    let statement =
+        "SELECT status, count(*) AS entries FROM stripe_inbox WHERE ledger_id = $1 GROUP BY status";
+    let parameters: [Parameter<'_>; 1] = [(&ledger.0, Type::INT8)];
+    let rows = query(client, &scope::begin_reading(ledger), statement, &parameters).await?;
+    let count = |row: &Row| {
+        let status =
+            InboxStatus::parse(row.try_get("status")?).ok_or(RowError::Value { column: "status" })?;
+        Ok((status, row.try_get("entries")?))
+    };
+    rows.iter().map(count).collect()
+}
+
+/// Forgets the bodies of up to `limit` entries that were done longer than `retention` ago; says of how many.
+///
+/// # Errors
+/// Those of the database.
+pub async fn prune_bodies(
+    client: &Client,
+    ledger: LedgerId,
+    retention: Duration,
+    limit: i64,
+) -> Result<u64, Error> {
+    let statement = "UPDATE stripe_inbox
+                        SET body = NULL
+                      WHERE ledger_id = $1
+                        AND event_id = ANY (ARRAY(
+                            SELECT old.event_id
+                              FROM stripe_inbox old
+                             WHERE old.ledger_id = $1
+                               AND old.finished_at < now() - make_interval(secs => $2)
+                               AND old.body IS NOT NULL
+                             ORDER BY old.finished_at
+                             LIMIT $3
+                               FOR UPDATE SKIP LOCKED))";
+    let parameters: [Parameter<'_>; 3] =
+        [(&ledger.0, Type::INT8), (&retention.as_secs_f64(), Type::FLOAT8), (&limit, Type::INT8)];
+    write(client, ledger, statement, &parameters).await
+}
+
+async fn write(
+    client: &Client,
+    ledger: LedgerId,
+    statement: &str,
+    parameters: &[Parameter<'_>],
+) -> Result<u64, Error> {
+    let begin = scope::begin_writing(ledger);
+    let (begun, changed, ended) = join3(
+        client.batch_execute(&begin),
+        client.execute_typed(statement, parameters),
+        client.batch_execute("COMMIT"),
+    )
+    .await;
+    begun?;
+    let changed = changed?;
+    ended?;
+    Ok(changed)
+}
+
+async fn query(
+    client: &Client,
+    begin: &str,
+    statement: &str,
+    parameters: &[Parameter<'_>],
+) -> Result<Vec<Row>, Error> {
+    let (begun, rows, ended) = join3(
+        client.batch_execute(begin),
+        client.query_typed(statement, parameters),
+        client.batch_execute("COMMIT"),
+    )
+    .await;
+    begun?;
+    let rows = rows?;
+    ended?;
+    Ok(rows)
+}
