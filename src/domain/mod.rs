@@ -42,3 +42,6 @@ pub use event::{Event, EventBody};
 pub use evolve::evolve;
 pub use rejection::Rejection;
 pub use working_set::{Decision, Private, WorkingSet};
+
+#[cfg(test)]
+mod stories;
