@@ -1,15 +1,19 @@
-//! Settings shared by subcommands: one definition of each flag, its environment variable and its meaning.
+//! Settings: one definition of each flag, its environment variable, its default and its meaning.
 //!
 //! Values stay text here where parsing them belongs to somebody else: a database address may hold a password, so
-//! it is a secret from the command line on, and `clap` never prints it.
+//! it is a secret from the command line on, and neither `--help` nor an error prints it.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
 use secrecy::SecretString;
 
-/// Where the database is.
-#[derive(Clone, Debug, clap::Args)]
+/// Where the database is, as the service sees it.
+#[derive(Clone, Debug, Args)]
 pub struct DatabaseSettings {
-    /// PostgreSQL as the service uses it: a login role that is a member of `counterfoil_runtime` and owns
-    /// nothing.
+    /// PostgreSQL for the service: a login role that is a member of `counterfoil_runtime` and owns nothing.
     ///
     /// A URL or name=value text as for psql: sslmode (disable, allow, prefer, require, verify-ca, verify-full)
     /// with sslrootcert, several hosts, target_session_attrs (any, read-write, primary, read-only, standby),
@@ -17,8 +21,109 @@ pub struct DatabaseSettings {
     /// between.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: SecretString,
-    /// The most connections that reads and background workers share; writers have their own.
+}
+
+/// Where the database is, as migrations see it.
+#[derive(Clone, Debug, Args)]
+pub struct MigrateSettings {
+    /// PostgreSQL as in `counterfoil serve`. If --database-direct-url is given too and names another role, the
+    /// role of this address is created if it is missing and let into `counterfoil_runtime`.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(required_unless_present = "database_direct_url")]
+    pub database_url: Option<SecretString>,
+    /// PostgreSQL for migrations: the role that owns the tables, connected to directly and not through a pooler.
+    /// --database-url if absent.
+    #[arg(long, env = "DATABASE_DIRECT_URL", hide_env_values = true, value_name = "URL")]
+    pub database_direct_url: Option<SecretString>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Args)]
+pub struct LogSettings {
+    /// The least important messages that are written (to standard error).
+    ///
+    /// It applies to Counterfoil's own messages; its libraries speak up from `warn` on only, because what they
+    /// say below that may contain data.
+    #[arg(long, env = "COUNTERFOIL_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    pub log_level: LogLevel,
+    /// One JSON object per line for machines, or text for people.
+    #[arg(long, env = "COUNTERFOIL_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// How important a message must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Something failed and somebody should look.
+    Error,
+    /// Something is odd, and the service goes on.
+    Warn,
+    /// What an operator wants to know about a normal day.
+    Info,
+    /// What helps to find a defect.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object.
+    Json,
+    /// Text.
+    Text,
+}
+
+/// What `counterfoil serve` needs to know.
+#[derive(Clone, Debug, Args)]
+pub struct ServeSettings {
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
+    /// How the service behaves, wherever its database comes from.
+    #[command(flatten)]
+    pub service: ServiceSettings,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogSettings,
+}
+
+/// How the service behaves.
+#[derive(Clone, Debug, Args)]
+pub struct ServiceSettings {
+    /// Address and port for HTTP. Port 0 takes a free one, which the log tells. Encryption is for the proxy in
+    /// front.
+    #[arg(long, env = "COUNTERFOIL_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+    /// The most database connections that reads and background work share; each ledger's writer has one more.
     #[arg(long, env = "COUNTERFOIL_DATABASE_POOL_SIZE", default_value_t = 16, value_name = "NUMBER")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub database_pool_size: u16,
+    /// How long requests that are under way may take to finish when the service is told to stop.
+    #[arg(long, env = "COUNTERFOIL_SHUTDOWN_SECONDS", default_value = "30", value_name = "SECONDS")]
+    #[arg(value_parser = seconds)]
+    pub shutdown_seconds: Duration,
+}
+
+/// What `counterfoil dev` needs to know.
+#[derive(Clone, Debug, Args)]
+pub struct DevSettings {
+    /// The port for HTTP on 127.0.0.1.
+    #[arg(long, env = "COUNTERFOIL_PORT", default_value_t = 8080, value_name = "PORT")]
+    pub port: u16,
+    /// Where the database and the generated secrets live. Instances on different directories and ports run side by
+    /// side.
+    #[arg(long, env = "COUNTERFOIL_DATA_DIR", default_value = ".counterfoil", value_name = "DIRECTORY")]
+    pub data_dir: PathBuf,
+    /// The least important messages that are written (to standard error).
+    #[arg(long, env = "COUNTERFOIL_LOG_LEVEL", default_value = "warn", value_name = "LEVEL")]
+    pub log_level: LogLevel,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
+        _ => Err("a number of seconds from 1 to 3600".to_owned()),
+    }
 }

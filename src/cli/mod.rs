@@ -1,1 +1,51 @@
-//! (module documentation)
+//! The command line: one file for each subcommand.
+//!
+//! What a command answers goes to standard output, everything else to standard error. The exit code is 0 if it did
+//! what it was asked to, 1 if it could not, 2 if the command line itself was wrong.
+
+mod migrate;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+/// A credit ledger on PostgreSQL: prepaid credits sold through Stripe, spent in milliseconds, provable to an auditor.
+///
+/// Every flag can be given in the environment as well, under the name that its help shows.
+#[derive(Parser)]
+#[command(name = "counterfoil", version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Migrate(migrate::Arguments),
+}
+
+/// Runs the subcommand that the command line names.
+#[must_use]
+pub fn run() -> ExitCode {
+    let command = CommandLine::parse().command;
+    match run_to_completion(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("counterfoil: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_to_completion(command: Command) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime does not start")?;
+    runtime.block_on(async {
+        match command {
+            Command::Migrate(arguments) => migrate::run(arguments).await,
+        }
+    })
+}
