@@ -24,7 +24,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use super::pool::{ConnectError, Database};
-use super::roles::{self, RUNTIME_ROLE, RuntimeLogin};
+use super::roles::{self, Login, RUNTIME_ROLE};
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -106,7 +106,7 @@ pub enum SchemaError {
 /// # Errors
 ///
 /// See [`MigrateError`].
-pub async fn run(owner: &Database, login: Option<&RuntimeLogin>) -> Result<Migrated, MigrateError> {
+pub async fn run(owner: &Database, login: Option<&Login>) -> Result<Migrated, MigrateError> {
     if owner.pgbouncer() {
         return Err(MigrateError::Pooled);
     }

@@ -14,9 +14,9 @@ use tokio_postgres::{Client, Error};
 /// many databases there use it.
 pub const RUNTIME_ROLE: &str = "counterfoil_runtime";
 
-/// A role that the service logs in as.
+/// A role to log in as.
 #[derive(Clone, Debug)]
-pub struct RuntimeLogin {
+pub struct Login {
     /// Its name.
     pub name: String,
     /// The password that it gets if it has to be created.
@@ -112,14 +112,10 @@ pub(super) async fn ensure_runtime_role(owner: &Client) -> Result<(), Error> {
 /// # Errors
 ///
 /// When this role may not create or grant roles.
-pub(super) async fn ensure_runtime_login(owner: &Client, login: &RuntimeLogin) -> Result<(), Error> {
+pub(super) async fn ensure_runtime_login(owner: &Client, login: &Login) -> Result<(), Error> {
     let name = quote_identifier(&login.name);
     if !role_exists(owner, &login.name).await? {
-        // A verifier instead of the password, because servers may log statements.
-        let password = match &login.password {
-            Some(password) => format!("PASSWORD '{}'", scram_sha_256(password.expose_secret().as_bytes())),
-            None => String::new(),
-        };
+        let password = password_clause(login);
         forgive_existing(owner.batch_execute(&format!("CREATE ROLE {name} LOGIN {password}")).await)?;
     }
     let statement = "
@@ -132,7 +128,16 @@ pub(super) async fn ensure_runtime_login(owner: &Client, login: &RuntimeLogin) -
     Ok(())
 }
 
-async fn role_exists(client: &Client, name: &str) -> Result<bool, Error> {
+/// The end of a statement that creates or alters a role. Servers may log statements, so that the password itself
+/// is not in it.
+pub(super) fn password_clause(login: &Login) -> String {
+    match &login.password {
+        Some(password) => format!("PASSWORD '{}'", scram_sha_256(password.expose_secret().as_bytes())),
+        None => String::new(),
+    }
+}
+
+pub(super) async fn role_exists(client: &Client, name: &str) -> Result<bool, Error> {
     let statement = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
     client.query_one(statement, &[&name]).await?.try_get(0)
 }
@@ -150,7 +155,7 @@ fn forgive_existing(result: Result<(), Error>) -> Result<(), Error> {
     }
 }
 
-fn quote_identifier(name: &str) -> String {
+pub(super) fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
