@@ -6,5 +6,6 @@ mod roles;
 mod sandbox;
 mod stripe_bodies;
 mod stripe_captured;
+mod stripe_inbox_store;
 mod support;
 mod tidy;
