@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that is surprised fails")]
 
+mod connections;
 mod roles;
 mod sandbox;
 mod stripe_bodies;

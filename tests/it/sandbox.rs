@@ -1,42 +1,16 @@
 //! The private PostgreSQL cluster: made, adopted, recovered, and never left behind.
 
-use std::path::Path;
 use std::time::Instant;
 
-use counterfoil::sandbox::postgres::{Cluster, SUPERUSER, Settings};
+use counterfoil::sandbox::postgres::{Cluster, SUPERUSER};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::cluster::connect;
 use crate::support::database::TestDatabase;
+use crate::support::private::{open_directory, settings, start, stop};
 use crate::support::proxy::{Cut, Proxy};
 use crate::support::{cluster, wait};
-
-fn settings(directory: &Path) -> Settings {
-    Settings {
-        directory: directory.join("postgres"),
-        durable: true,
-        max_connections: 10,
-        parameters: vec![("shared_buffers".to_owned(), "1MB".to_owned())],
-    }
-}
-
-/// A directory that every user can enter, as root needs it for the user of PostgreSQL.
-fn open_directory() -> tempfile::TempDir {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::Permissions::from_mode(0o755);
-    tempfile::Builder::new().permissions(mode).tempdir().expect("a temporary directory")
-}
-
-async fn start(settings: &Settings) -> Cluster {
-    let settings = settings.clone();
-    let start = tokio::task::spawn_blocking(move || Cluster::start(&settings));
-    start.await.expect("no panic").expect("a running cluster")
-}
-
-async fn stop(cluster: Cluster) {
-    tokio::task::spawn_blocking(|| cluster.stop()).await.expect("no panic").expect("a stopped cluster");
-}
 
 fn is_alive(process_id: i32) -> bool {
     kill(Pid::from_raw(process_id), None).is_ok()
