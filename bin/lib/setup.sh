@@ -25,6 +25,12 @@ install_package() {
   fi
 }
 
+# A program that a test needs, and the package that brings it: installed, never skipped.
+need_program() {
+  command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] && return
+  install_package "$2" || fail "$1 is missing: install the package $2"
+}
+
 need_rust() {
   if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
     PATH="$HOME/.cargo/bin:$PATH"

@@ -4,14 +4,16 @@ use counterfoil::sandbox::postgres::SUPERUSER;
 use counterfoil::sandbox::run_as::RunAs;
 use counterfoil::store::database_url::DatabaseUrl;
 use counterfoil::store::pool::{ConnectError, Database};
-use counterfoil::store::provision;
-use counterfoil::store::roles::Login;
+use counterfoil::store::roles::{self, Login};
+use counterfoil::store::{migrate, provision};
 use secrecy::ExposeSecret;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::support::certificates;
 use crate::support::cluster::connect;
 use crate::support::database::TestDatabase;
+use crate::support::pgbouncer::PgBouncer;
 use crate::support::private::{open_directory, settings, start, stop};
 use crate::support::proxy::Proxy;
 
@@ -143,6 +145,25 @@ async fn a_server_that_accepts_and_says_nothing_does_not_hold_the_caller() {
     let url = format!("{}&connect_timeout=1", proxy.url(&database.owner_url()).expose_secret());
     let error = try_to_connect(&url).await.expect_err("a time-out");
     assert!(matches!(error, ConnectError::TimedOut(_)), "{}", told(&error));
+}
+
+#[tokio::test]
+async fn the_checks_of_a_start_need_no_session_of_their_own() {
+    let database = TestDatabase::migrated().await;
+    let bouncer = PgBouncer::start().await;
+    let url = bouncer.url(&database.runtime_url());
+
+    let (one, other) = (connect(url.clone()).await, connect(url.clone()).await);
+    let statement = one.prepare("SELECT 1").await.expect("a named statement");
+    let refused = one.query(&statement, &[]).await.expect_err("a statement of a session that is over");
+    assert_eq!(refused.code(), Some(&SqlState::INVALID_SQL_STATEMENT_NAME));
+
+    for _ in 0..3 {
+        for client in [&one, &other] {
+            roles::check_runtime_role(client).await.expect("a fit role");
+            migrate::check_schema(client).await.expect("a current schema");
+        }
+    }
 }
 
 fn free_port() -> u16 {

@@ -2,6 +2,7 @@
 //!
 //! - [`cluster`]: one PostgreSQL for the whole run, shared by all test processes and gone afterwards.
 //! - [`database`]: a database of one's own for each test, migrated, cloned from a template in milliseconds.
+//! - [`pgbouncer`]: a pooler in transaction mode that punishes whoever relies on a session.
 //! - [`private`]: a cluster of one's own, for what cannot be tried on the shared one.
 //! - [`proxy`]: a TCP proxy before PostgreSQL that counts round trips and cuts connections where it hurts.
 //! - [`wait`]: polling with a deadline, instead of sleeping and hoping.
@@ -9,6 +10,7 @@
 pub mod certificates;
 pub mod cluster;
 pub mod database;
+pub mod pgbouncer;
 pub mod private;
 pub mod proxy;
 pub mod reaper;
