@@ -35,6 +35,10 @@ pub struct MigrateSettings {
     /// --database-url if absent.
     #[arg(long, env = "DATABASE_DIRECT_URL", hide_env_values = true, value_name = "URL")]
     pub database_direct_url: Option<SecretString>,
+    /// A directory with projections of your own, each a folder with tables.sql and apply.sql. They are set up
+    /// beside those that come with the program, and every running process follows them.
+    #[arg(long, env = "COUNTERFOIL_PROJECTIONS_DIR", value_name = "DIRECTORY")]
+    pub projections_dir: Option<PathBuf>,
 }
 
 /// What is logged, and how.

@@ -6,6 +6,7 @@ use crate::config::MigrateSettings;
 use crate::store::database_url::DatabaseUrl;
 use crate::store::migrate;
 use crate::store::pool::Database;
+use crate::store::projections::{definition, install};
 use crate::store::roles::{Login, RUNTIME_ROLE};
 
 /// Bring the database's schema up to date.
@@ -29,9 +30,17 @@ pub(super) async fn run(Arguments { settings }: Arguments) -> anyhow::Result<()>
         (Some(owner), None) | (None, Some(owner)) => (owner, None),
         (None, None) => anyhow::bail!("DATABASE_URL or DATABASE_DIRECT_URL is needed"),
     };
-    let migrated = migrate::run(&Database::open(&owner, 1)?, login.as_ref()).await?;
+    let owner = Database::open(&owner, 1)?;
+    let mut migrated = migrate::run(&owner, login.as_ref()).await?;
+    if let Some(directory) = &settings.projections_dir {
+        let definitions = definition::in_directory(directory)?;
+        migrated.projections.extend(install::install(&mut owner.connect().await?, &definitions).await?);
+    }
     for name in &migrated.applied {
         println!("applied {name}");
+    }
+    for build in &migrated.projections {
+        println!("made the tables of projection {} version {}", build.projection, build.version);
     }
     println!("the schema is at version {}", migrated.version);
     if let Some(login) = login {

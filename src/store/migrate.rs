@@ -12,6 +12,8 @@
 //! - Each file is one transaction, so it cannot contain `CREATE INDEX CONCURRENTLY`. It states the locks that it
 //!   takes; any lock that is not granted within [`LOCK_TIMEOUT`] fails the run, which can simply be repeated.
 //!
+//! After the files come the tables of the projections: see [`super::projections::install`].
+//!
 //! Two runs on one database wait for each other on an advisory lock. That needs a session of its own, hence a
 //! direct connection, never a pooler in transaction mode.
 
@@ -24,6 +26,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use super::pool::{ConnectError, Database};
+use super::projections::definition::{self, DefinitionError};
+use super::projections::{Build, install};
 use super::roles::{self, Login, RUNTIME_ROLE};
 
 mod embedded {
@@ -44,6 +48,8 @@ const HISTORY_TABLE: &str = "refinery_schema_history";
 pub struct Migrated {
     /// The migrations that were missing, in the order in which they ran, as `V1__name`.
     pub applied: Vec<String>,
+    /// The builds that were made of projections that are new or have other SQL.
+    pub projections: Vec<Build>,
     /// The version of the schema afterwards.
     pub version: i32,
 }
@@ -75,6 +81,12 @@ pub enum MigrateError {
     /// A migration failed.
     #[error("a migration failed")]
     Migration(#[from] refinery::Error),
+    /// A projection compiled in is no projection.
+    #[error("a projection cannot be read")]
+    Definition(#[from] DefinitionError),
+    /// The tables of a projection could not be made.
+    #[error("a projection could not be set up")]
+    Projection(#[from] install::InstallError),
     /// Anything else that the database refused.
     #[error("the database refused a step of the migration")]
     Database(#[from] tokio_postgres::Error),
@@ -118,6 +130,8 @@ pub async fn run(owner: &Database, login: Option<&Login>) -> Result<Migrated, Mi
     })?;
     let report = embedded::migrations::runner().run_async(&mut client).await?;
     client.batch_execute(&format!("GRANT SELECT ON {HISTORY_TABLE} TO {RUNTIME_ROLE}")).await?;
+    let projections = install::install(&mut client, &definition::compiled_in()?).await?;
+    install::drop_unused(&mut client).await?;
     if let Some(login) = login {
         roles::ensure_runtime_login(&client, login).await.map_err(|error| match error.code() {
             Some(&SqlState::INSUFFICIENT_PRIVILEGE) => MigrateError::MayNotGrant(login.name.clone()),
@@ -126,6 +140,7 @@ pub async fn run(owner: &Database, login: Option<&Login>) -> Result<Migrated, Mi
     }
     Ok(Migrated {
         applied: report.applied_migrations().iter().map(ToString::to_string).collect(),
+        projections,
         version: needed_version(),
     })
 }
@@ -162,12 +177,15 @@ pub fn needed_version() -> i32 {
     runner.get_migrations().iter().map(refinery::Migration::version).max().unwrap_or(0)
 }
 
-/// A number that changes with any change to any migration, for caches of migrated databases.
+/// A number that changes with any change to any migration or projection, for caches of migrated databases.
 #[must_use]
 pub fn fingerprint() -> u64 {
     let mut hasher = DefaultHasher::new();
     for migration in embedded::migrations::runner().get_migrations() {
         migration.checksum().hash(&mut hasher);
+    }
+    for projection in definition::compiled_in().unwrap_or_default() {
+        projection.version.hash(&mut hasher);
     }
     hasher.finish()
 }

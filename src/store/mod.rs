@@ -8,6 +8,7 @@ pub mod inbox;
 pub mod ledgers;
 pub mod migrate;
 pub mod pool;
+pub mod projections;
 pub mod provision;
 pub mod roles;
 pub mod rows;

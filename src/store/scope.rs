@@ -20,9 +20,11 @@ pub fn begin_writing(ledger: LedgerId) -> String {
     format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", settings(ledger))
 }
 
+/// What belongs to one ledger in a transaction that has begun already.
+///
 /// The plans of our statements are the same whatever the tables' statistics say: a statement that was first planned on
 /// an empty table would otherwise scan it for each call, and go on doing so when it has grown.
-fn settings(ledger: LedgerId) -> String {
+pub fn settings(ledger: LedgerId) -> String {
     format!(
         "SET LOCAL counterfoil.ledger_id = '{ledger}'; \
          SET LOCAL plan_cache_mode = force_generic_plan; \

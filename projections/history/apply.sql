@@ -1,0 +1,93 @@
+-- Words only: amounts stand in columns of their own, because how a unit is written is a setting and not a fact. Money is
+-- written out, with the decimals of its currency.
+INSERT INTO history (ledger_id, account_number, position, type, unit, amount, balance_after, description,
+                     recorded_at, effective_at, actor, reference)
+SELECT e.ledger_id,
+       e.account_number,
+       e.position,
+       e.type,
+       e.unit,
+       e.amount,
+       e.balance_after,
+       CASE e.type
+           WHEN 'account.opened' THEN 'Account opened'
+           WHEN 'account.changed' THEN
+               CASE WHEN e.body -> 'fields' ? 'erased' THEN 'Personal data erased'
+                    ELSE 'Account details changed: '
+                         || (SELECT string_agg(f.field, ', ' ORDER BY f.place)
+                               FROM jsonb_array_elements_text(e.body -> 'fields') WITH ORDINALITY f (field, place))
+               END
+           WHEN 'account.frozen' THEN
+               CASE e.body ->> 'cause' WHEN 'dispute' THEN 'Account frozen: a payment is disputed'
+                                       ELSE 'Account frozen' END
+           WHEN 'account.unfrozen' THEN 'Account unfrozen'
+           WHEN 'account.closed' THEN 'Account closed'
+           WHEN 'credits.purchased' THEN
+               concat('Bought ', e.unit, ' for ', m.written,
+                      ' (' || (e.body ->> 'price') || ' × ' || COALESCE(e.body ->> 'quantity', '1') || ')')
+           WHEN 'credits.granted' THEN
+               CASE WHEN e.body ->> 'source' = 'requested' THEN concat('Granted ', e.unit)
+                    ELSE concat('Granted ', e.unit, ' by a checkout at no charge') END
+           WHEN 'credits.spent' THEN
+               concat('Spent ', e.unit,
+                      ' on ' || (e.body ->> 'feature'),
+                      ' × ' || NULLIF(e.body ->> 'quantity', '1'),
+                      CASE WHEN e.body ? 'overdraft' THEN ', overdrawing the account' END)
+           WHEN 'credits.held' THEN concat('Set ', e.unit, ' aside for a job')
+           WHEN 'hold.captured' THEN 'Charged for a job'
+           WHEN 'hold.released' THEN
+               CASE e.body ->> 'cause' WHEN 'lapsed' THEN 'Released what was set aside for a job: its time ran out'
+                                       ELSE 'Released what was set aside for a job' END
+           WHEN 'credits.expired' THEN concat('Expired ', e.unit)
+           WHEN 'credits.adjusted' THEN
+               CASE WHEN (e.body ->> 'adjusted')::bigint > 0 THEN concat('Added ', e.unit, ' by hand')
+                    ELSE concat('Removed ', e.unit, ' by hand') END
+           WHEN 'purchase.clawed' THEN
+               concat(CASE WHEN e.amount < 0 THEN 'Took ' || e.unit || ' back: '
+                           ELSE 'Took no ' || e.unit || ' back: ' END, c.cause)
+           WHEN 'purchase.restored' THEN
+               concat(CASE WHEN e.amount > 0 THEN 'Gave ' || e.unit || ' back: '
+                           ELSE 'Gave no ' || e.unit || ' back: ' END, c.cause)
+           WHEN 'debt.settled' THEN concat('Paid off debt of ', e.unit)
+           WHEN 'limit.changed' THEN
+               CASE WHEN (e.body ->> 'overdraft')::bigint > 0 THEN concat('Overdraft limit of ', e.unit, ' changed')
+                    ELSE concat('Overdraft of ', e.unit, ' no longer allowed') END
+           -- Written by a newer release; a later version of this projection will know the words.
+           ELSE e.type
+       END,
+       e.recorded_at,
+       e.effective_at,
+       e.actor,
+       COALESCE(e.body ->> 'spend', e.body ->> 'hold', e.body ->> 'purchase', e.body ->> 'lot')
+  FROM events e
+ CROSS JOIN LATERAL (
+       SELECT upper(e.body #>> '{money,currency}') || ' ' ||
+              CASE WHEN e.body #>> '{money,currency}' IN ('bif', 'clp', 'djf', 'gnf', 'jpy', 'kmf', 'krw', 'mga', 'pyg',
+                                                          'rwf', 'ugx', 'vnd', 'vuv', 'xaf', 'xof', 'xpf')
+                   THEN (e.body #>> '{money,gross}')
+                   WHEN e.body #>> '{money,currency}' IN ('bhd', 'jod', 'kwd', 'omr', 'tnd')
+                   THEN to_char((e.body #>> '{money,gross}')::numeric / 1000, 'FM9999999999999990.000')
+                   ELSE to_char((e.body #>> '{money,gross}')::numeric / 100, 'FM99999999999999990.00')
+              END AS written
+       ) m
+ CROSS JOIN LATERAL (
+       SELECT CASE e.body #>> '{cause,fact,kind}'
+                  WHEN 'refund' THEN
+                      CASE e.body #>> '{cause,fact,status}' WHEN 'succeeded' THEN 'a refund succeeded'
+                                                            WHEN 'failed' THEN 'a refund failed'
+                                                            WHEN 'cancelled' THEN 'a refund was cancelled'
+                                                            ELSE 'a refund is pending' END
+                  WHEN 'charge_refunded' THEN 'the payment was refunded'
+                  WHEN 'dispute' THEN
+                      CASE e.body #>> '{cause,fact,status}' WHEN 'won' THEN 'a dispute was won'
+                                                            WHEN 'lost' THEN 'a dispute was lost'
+                                                            WHEN 'open' THEN 'the payment is disputed'
+                                                            ELSE 'the bank asks about the payment' END
+                  ELSE CASE e.body ->> 'cause'
+                           WHEN 'noted_before' THEN 'the payment was refunded or disputed early'
+                           WHEN 'credits_returned' THEN 'credits of a refunded payment came back'
+                           ELSE 'the payment changed' END
+              END AS cause
+       ) c
+ WHERE e.ledger_id = $1 AND e.position > $2 AND e.position <= $3 AND e.account_number IS NOT NULL
+ ORDER BY e.account_number, e.position;

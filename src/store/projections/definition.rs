@@ -1,0 +1,208 @@
+//! Projections as they are written: a folder with `tables.sql`, `apply.sql` and a `README.md`.
+//!
+//! `tables.sql` makes tables, each with `ledger_id` first in its primary key. The statements of `apply.sql` fold the
+//! events of the ledger `$1` after position `$2` up to and including `$3` into them. Names need no schema: the build's
+//! own comes first, the service's second. A statement ends with a semicolon at the end of a line.
+//!
+//! The version is the hash of the statements: comments may change without a rebuild.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use include_dir::{Dir, include_dir};
+use sha2::{Digest, Sha256};
+
+use crate::domain::canonical::hex;
+
+static COMPILED_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/projections");
+
+const TABLES: &str = "tables.sql";
+const APPLY: &str = "apply.sql";
+/// How many bytes of the hash make the version.
+const VERSION_BYTES: usize = 6;
+/// So that a schema's name, made from it, stays within PostgreSQL's 63 characters.
+const LONGEST_NAME: usize = 32;
+
+/// One projection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Definition {
+    /// The folder's name: 1 to 32 characters of `a-z 0-9 _`, beginning with a letter.
+    pub name: String,
+    /// What makes its tables.
+    pub tables: Vec<String>,
+    /// What fills them.
+    pub apply: Vec<String>,
+    /// Twelve hexadecimal digits; another one if the SQL is another.
+    pub version: String,
+}
+
+/// Why a folder is no projection.
+#[derive(Debug, thiserror::Error)]
+pub enum DefinitionError {
+    /// It cannot be read.
+    #[error("cannot read {path}")]
+    Unreadable {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Its name cannot be that of a schema.
+    #[error(
+        "`{0}` is no name for a projection: 1 to {LONGEST_NAME} characters of a-z 0-9 _, beginning with a letter"
+    )]
+    Name(String),
+    /// A file is missing or holds nothing.
+    #[error(
+        "projection {name}: {file} is missing or has no statement (they end with ; at the end of a line)"
+    )]
+    Nothing {
+        /// The projection.
+        name: String,
+        /// The file.
+        file: &'static str,
+    },
+    /// Something follows the last statement.
+    #[error("projection {name}: {file} ends within a statement (they end with ; at the end of a line)")]
+    Unfinished {
+        /// The projection.
+        name: String,
+        /// The file.
+        file: &'static str,
+    },
+}
+
+/// The projections that are part of the program.
+///
+/// # Errors
+/// None in a program that passed its tests.
+pub fn compiled_in() -> Result<Vec<Definition>, DefinitionError> {
+    let read = |folder: &Dir<'_>| {
+        let name = folder.path().to_string_lossy().into_owned();
+        let text = |file| folder.get_file(folder.path().join(file)).and_then(|file| file.contents_utf8());
+        Definition::new(&name, text(TABLES).unwrap_or_default(), text(APPLY).unwrap_or_default())
+    };
+    COMPILED_IN.dirs().map(read).collect()
+}
+
+/// The projections in a directory, one in each folder of it.
+///
+/// # Errors
+/// The first folder that is no projection.
+pub fn in_directory(directory: &Path) -> Result<Vec<Definition>, DefinitionError> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| DefinitionError::Unreadable { path, source }
+    };
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(directory).map_err(unreadable(directory))? {
+        let path = entry.map_err(unreadable(directory))?.path();
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    let read = |folder: PathBuf| {
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let text = |file| fs::read_to_string(folder.join(file)).map_err(unreadable(&folder.join(file)));
+        Definition::new(&name, &text(TABLES)?, &text(APPLY)?)
+    };
+    folders.into_iter().map(read).collect()
+}
+
+impl Definition {
+    fn new(name: &str, tables: &str, apply: &str) -> Result<Self, DefinitionError> {
+        let is_name = (1..=LONGEST_NAME).contains(&name.len())
+            && name.starts_with(|first: char| first.is_ascii_lowercase())
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        if !is_name {
+            return Err(DefinitionError::Name(name.to_owned()));
+        }
+        let tables = statements(name, TABLES, tables)?;
+        let apply = statements(name, APPLY, apply)?;
+        let version = version(&tables, &apply);
+        Ok(Self { name: name.to_owned(), tables, apply, version })
+    }
+}
+
+fn statements(name: &str, file: &'static str, text: &str) -> Result<Vec<String>, DefinitionError> {
+    let mut finished = Vec::new();
+    let mut statement = String::new();
+    for line in text.lines().map(str::trim_end).filter(|line| !line.trim_start().starts_with("--")) {
+        statement.push_str(line);
+        statement.push('\n');
+        if line.ends_with(';') {
+            finished.push(std::mem::take(&mut statement).trim().to_owned());
+        }
+    }
+    if !statement.trim().is_empty() {
+        return Err(DefinitionError::Unfinished { name: name.to_owned(), file });
+    }
+    if finished.is_empty() {
+        return Err(DefinitionError::Nothing { name: name.to_owned(), file });
+    }
+    Ok(finished)
+}
+
+fn version(tables: &[String], apply: &[String]) -> String {
+    let mut hasher = Sha256::new();
+    for statements in [tables, apply] {
+        for statement in statements {
+            hasher.update(statement);
+            hasher.update([0]);
+        }
+        hasher.update([1]);
+    }
+    hex(&hasher.finalize()[..VERSION_BYTES])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "CREATE TABLE t (ledger_id bigint PRIMARY KEY);\n";
+
+    #[test]
+    fn every_folder_in_the_repository_is_compiled_in_and_explains_itself() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("projections");
+        let mut compiled = compiled_in().expect("projections");
+        compiled.sort_by(|one, other| one.name.cmp(&other.name));
+        assert_eq!(compiled, in_directory(&directory).expect("projections"));
+        assert!(!compiled.is_empty());
+        for definition in compiled {
+            assert!(directory.join(&definition.name).join("README.md").is_file(), "{}", definition.name);
+        }
+    }
+
+    #[test]
+    fn a_file_may_hold_several_statements() {
+        let apply = "-- first;\nUPDATE t\n   SET a = ';x';\n\nDELETE FROM t;\n";
+        let definition = Definition::new("two", TABLE, apply).expect("a projection");
+        assert_eq!(definition.apply, ["UPDATE t\n   SET a = ';x';", "DELETE FROM t;"]);
+    }
+
+    #[test]
+    fn the_version_follows_the_statements_and_not_the_comments() {
+        let version = |apply| Definition::new("one", TABLE, apply).expect("a projection").version;
+        assert_eq!(version("-- why\nDELETE FROM t;\n"), version("DELETE FROM t;"));
+        assert_ne!(version("DELETE FROM t;"), version("DELETE FROM u;"));
+        assert_eq!(version("DELETE FROM t;").len(), 2 * VERSION_BYTES);
+    }
+
+    #[test]
+    fn what_cannot_be_a_projection_is_refused() {
+        for name in ["", "History", "1st", "a-b", "a b", &"a".repeat(33)] {
+            assert!(matches!(Definition::new(name, TABLE, TABLE), Err(DefinitionError::Name(_))), "{name}");
+        }
+        assert!(matches!(
+            Definition::new("a", TABLE, "-- nothing;\n"),
+            Err(DefinitionError::Nothing { file: APPLY, .. })
+        ));
+        assert!(matches!(
+            Definition::new("a", "CREATE TABLE t ()", TABLE),
+            Err(DefinitionError::Unfinished { file: TABLES, .. })
+        ));
+    }
+}

@@ -1,0 +1,252 @@
+//! Folding: one page of one ledger's events into one build, in one transaction with the cursor.
+//!
+//! The cursor's row lock makes one worker at a time fold a ledger into a build, over all processes; the others pass by
+//! (`SKIP LOCKED`). The cursor is moved from where it was read, and a worker whose cursor is not there any more writes
+//! nothing. Positions have no gaps and their order is commit order, so everything up to the head is complete.
+
+use tokio_postgres::{
+    Client, Error, Transaction,
+    error::SqlState,
+    types::{ToSql, Type},
+};
+
+use super::{Build, LedgerId, search_path};
+use crate::store::scope;
+
+type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// Longest that one statement of a page may take: with it the transaction stays under five seconds.
+const STATEMENT_LIMIT_MS: u32 = 4_000;
+
+/// What became of a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Page {
+    /// The cursor moved.
+    Folded {
+        /// Over how many positions.
+        events: i64,
+        /// Whether it is where the head was when the page began.
+        is_level: bool,
+    },
+    /// There is nothing to fold.
+    Level,
+    /// Another worker is at it, or the ledger does not follow the build.
+    Passed,
+    /// An event stopped it before.
+    Halted,
+}
+
+/// Why a page was not folded; nothing of it was written.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    /// An event of the page cannot be folded.
+    #[error("an event of the page after position {after} cannot be folded")]
+    Event {
+        /// Where the page began.
+        after: i64,
+        /// The statement's refusal.
+        source: Error,
+    },
+    /// The page took too long.
+    #[error("the page takes too long")]
+    TooLong(#[source] Error),
+    /// Somebody else moved the cursor.
+    #[error("the cursor has been moved by somebody else")]
+    LostCursor,
+    /// Not the events' fault: the database is away, lacks resources, or refuses the statement whatever the events.
+    #[error("the database refused a step of folding")]
+    Database(#[source] Error),
+}
+
+impl From<Error> for FoldError {
+    fn from(source: Error) -> Self {
+        if source.code() == Some(&SqlState::QUERY_CANCELED) {
+            Self::TooLong(source)
+        } else {
+            Self::Database(source)
+        }
+    }
+}
+
+/// Makes the ledger follow a build from the beginning on, unless it follows this or a newer one. The first build of a
+/// projection serves at once.
+///
+/// # Errors
+/// Those of the database.
+pub async fn follow(transaction: &Transaction<'_>, ledger: LedgerId, build: &Build) -> Result<(), Error> {
+    let statement = "
+        INSERT INTO projection_cursors (ledger_id, projection, build, is_serving)
+        SELECT h.ledger_id, $2, $3,
+               NOT EXISTS (SELECT FROM projection_cursors s
+                            WHERE s.ledger_id = $1 AND s.projection = $2 AND s.is_serving)
+          FROM ledger_heads h
+         WHERE h.ledger_id = $1
+           AND NOT EXISTS (SELECT FROM projection_cursors c
+                            WHERE c.ledger_id = $1 AND c.projection = $2 AND c.build >= $3)
+            ON CONFLICT DO NOTHING";
+    transaction.execute_typed(statement, &key(&ledger.0, build)).await.map(drop)
+}
+
+/// Folds the next events of a ledger into a build: at most `limit`.
+///
+/// # Errors
+/// See [`FoldError`].
+pub async fn fold_page(
+    client: &mut Client,
+    ledger: LedgerId,
+    build: &Build,
+    limit: i64,
+) -> Result<Page, FoldError> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(&beginning(ledger, build)).await?;
+    let Some(cursor) = lock_cursor(&transaction, ledger, build).await? else { return Ok(Page::Passed) };
+    if cursor.is_halted {
+        return Ok(Page::Halted);
+    }
+    let until = cursor.head.min(cursor.position.saturating_add(limit));
+    if until > cursor.position {
+        apply(&transaction, ledger, build, cursor.position, until).await?;
+        move_cursor(&transaction, ledger, build, cursor.position, until).await?;
+    } else if cursor.is_serving {
+        return Ok(Page::Level);
+    }
+    let is_level = until >= cursor.head;
+    if is_level && !cursor.is_serving {
+        take_over(&transaction, ledger, build, until).await?;
+    }
+    transaction.commit().await?;
+    let events = until - cursor.position;
+    Ok(if events > 0 { Page::Folded { events, is_level } } else { Page::Level })
+}
+
+/// Stops a ledger's build at the event after `position`, unless the cursor has moved meanwhile.
+///
+/// # Errors
+/// Those of the database.
+pub async fn halt(
+    client: &mut Client,
+    ledger: LedgerId,
+    build: &Build,
+    position: i64,
+    category: &str,
+    reason: &str,
+) -> Result<bool, Error> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(&scope::settings(ledger)).await?;
+    let statement = "
+        UPDATE projection_cursors
+           SET halted_position = position + 1, halted_category = $5, halted_reason = $6, halted_at = clock_timestamp()
+         WHERE ledger_id = $1 AND projection = $2 AND build = $3 AND position = $4 AND halted_at IS NULL";
+    let [ledger_id, projection, number] = key(&ledger.0, build);
+    let parameters = [
+        ledger_id,
+        projection,
+        number,
+        (&position as _, Type::INT8),
+        (&category as _, Type::TEXT),
+        (&reason as _, Type::TEXT),
+    ];
+    let halted = transaction.execute_typed(statement, &parameters).await?;
+    transaction.commit().await?;
+    Ok(halted == 1)
+}
+
+struct Cursor {
+    position: i64,
+    head: i64,
+    is_serving: bool,
+    is_halted: bool,
+}
+
+fn beginning(ledger: LedgerId, build: &Build) -> String {
+    let (settings, path) = (scope::settings(ledger), search_path(&build.schema));
+    format!("{settings}; SET LOCAL statement_timeout = {STATEMENT_LIMIT_MS}; {path}")
+}
+
+async fn lock_cursor(
+    transaction: &Transaction<'_>,
+    ledger: LedgerId,
+    build: &Build,
+) -> Result<Option<Cursor>, Error> {
+    let statement = "
+        SELECT c.position, h.position AS head, c.is_serving, c.halted_at IS NOT NULL AS is_halted
+          FROM projection_cursors c JOIN ledger_heads h ON h.ledger_id = c.ledger_id
+         WHERE c.ledger_id = $1 AND h.ledger_id = $1 AND c.projection = $2 AND c.build = $3
+           FOR UPDATE OF c SKIP LOCKED";
+    let row = transaction.query_typed_opt(statement, &key(&ledger.0, build)).await?;
+    row.map(|row| {
+        Ok(Cursor {
+            position: row.try_get("position")?,
+            head: row.try_get("head")?,
+            is_serving: row.try_get("is_serving")?,
+            is_halted: row.try_get("is_halted")?,
+        })
+    })
+    .transpose()
+}
+
+async fn apply(
+    transaction: &Transaction<'_>,
+    ledger: LedgerId,
+    build: &Build,
+    after: i64,
+    until: i64,
+) -> Result<(), FoldError> {
+    let parameters: [Parameter<'_>; 3] =
+        [(&ledger.0, Type::INT8), (&after, Type::INT8), (&until, Type::INT8)];
+    for statement in &build.apply {
+        transaction.execute_typed(statement, &parameters).await.map_err(|source| {
+            if is_of_the_events(&source) { FoldError::Event { after, source } } else { source.into() }
+        })?;
+    }
+    Ok(())
+}
+
+async fn move_cursor(
+    transaction: &Transaction<'_>,
+    ledger: LedgerId,
+    build: &Build,
+    from: i64,
+    to: i64,
+) -> Result<(), FoldError> {
+    let statement = "UPDATE projection_cursors SET position = $5
+                      WHERE ledger_id = $1 AND projection = $2 AND build = $3 AND position = $4";
+    let [ledger_id, projection, number] = key(&ledger.0, build);
+    let parameters = [ledger_id, projection, number, (&from as _, Type::INT8), (&to as _, Type::INT8)];
+    let moved = transaction.execute_typed(statement, &parameters).await?;
+    if moved == 1 { Ok(()) } else { Err(FoldError::LostCursor) }
+}
+
+/// Lets reads go to this build instead of an older one that is not further, and forgets the older ones.
+async fn take_over(
+    transaction: &Transaction<'_>,
+    ledger: LedgerId,
+    build: &Build,
+    position: i64,
+) -> Result<(), Error> {
+    let [ledger_id, projection, number] = key(&ledger.0, build);
+    // The serving cursor may be moved at this moment; a read must never see the ledger go back.
+    let withdraw = "DELETE FROM projection_cursors
+                     WHERE ledger_id = $1 AND projection = $2 AND build < $3 AND is_serving AND position <= $4";
+    let parameters = [ledger_id, projection, number, (&position as _, Type::INT8)];
+    if transaction.execute_typed(withdraw, &parameters).await? == 0 {
+        return Ok(());
+    }
+    let serve = "UPDATE projection_cursors SET is_serving = true
+                  WHERE ledger_id = $1 AND projection = $2 AND build = $3";
+    transaction.execute_typed(serve, &key(&ledger.0, build)).await?;
+    let forget = "DELETE FROM projection_cursors WHERE ledger_id = $1 AND projection = $2 AND build < $3";
+    transaction.execute_typed(forget, &key(&ledger.0, build)).await?;
+    Ok(())
+}
+
+fn key<'a>(ledger: &'a i64, build: &'a Build) -> [Parameter<'a>; 3] {
+    [(ledger, Type::INT8), (&build.projection, Type::TEXT), (&build.build, Type::INT4)]
+}
+
+/// Whether a refusal is caused by the values in a page's rows: the same page will be refused again.
+fn is_of_the_events(error: &Error) -> bool {
+    // Cardinality, data exception, integrity constraint, a limit of row or index size, a raised error.
+    const CLASSES: &[&str] = &["21", "22", "23", "54", "P0"];
+    error.code().is_some_and(|code| CLASSES.iter().any(|class| code.code().starts_with(class)))
+}
