@@ -1,1 +1,159 @@
-//! (module documentation)
+//! Keeps projections up to date: live, and when they are rebuilt.
+//!
+//! The runner knows ledgers, builds and pages, and no event: what a projection does is in its SQL. It is woken by the
+//! commits of this process and looks around once a second for those of others. Any number of processes may run it; a
+//! cursor's lock decides who folds a ledger into a build, and the others pass by.
+//!
+//! Invariants: a ledger that is behind, or whose projection has stopped, keeps nobody else waiting (one page each, in
+//! turn); an error of the database is retried for ever with growing pauses; only an event that cannot be folded stops a
+//! build, and only for its ledger.
+
+mod page;
+mod rebuild;
+mod watch;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream};
+use metrics::counter;
+use tokio::time::Instant;
+
+pub use page::StepError;
+pub use rebuild::{RebuildError, rebuild};
+
+use crate::{
+    store::{
+        pool::Database,
+        projections::{Build, LedgerId},
+    },
+    telemetry::metrics::PROJECTOR_EVENTS,
+};
+use page::{PageSize, Step, step};
+use watch::{Following, look_around};
+
+/// How often commits of other processes are looked for.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Looking around takes at most one part in so many of the time, however many ledgers there are.
+const LOOK_SHARE: u32 = 20;
+/// How many pages are folded at a time.
+const WORKERS: usize = 4;
+/// Events in the first page of a ledger, and in the largest.
+const FIRST_PAGE: i64 = 1_000;
+const LARGEST_PAGE: i64 = 10_000;
+/// Pauses after failures begin with this and double up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// One ledger's following of one build.
+type Task = (LedgerId, Arc<Build>);
+
+/// Keeps every build up to date for every ledger.
+pub struct Projector {
+    database: Database,
+    following: Following,
+    sizes: BTreeMap<Task, PageSize>,
+    pause: Duration,
+}
+
+impl Projector {
+    /// A projector that works through this database's pool.
+    pub fn new(database: Database) -> Self {
+        Self { database, following: Following::default(), sizes: BTreeMap::new(), pause: Duration::ZERO }
+    }
+
+    /// Runs until `stop` ends. `next_commit` waits for this process to commit events and names their ledgers.
+    pub async fn run(
+        mut self,
+        mut next_commit: impl AsyncFnMut() -> BTreeSet<LedgerId>,
+        stop: impl Future<Output = ()>,
+    ) {
+        let mut stop = std::pin::pin!(stop);
+        let mut look_at = Instant::now();
+        let mut due: BTreeSet<Task> = BTreeSet::new();
+        loop {
+            let until = if due.is_empty() { look_at } else { Instant::now() + self.pause };
+            tokio::select! {
+                () = &mut stop => return,
+                () = tokio::time::sleep_until(until) => {}
+                ledgers = next_commit(), if due.is_empty() => due.extend(self.following.tasks_of(&ledgers)),
+            }
+            if Instant::now() >= look_at {
+                let started = Instant::now();
+                due.extend(self.look().await);
+                look_at = Instant::now() + LOOK_INTERVAL.max(started.elapsed() * LOOK_SHARE);
+            }
+            due = self.fold_one_page_each(due).await;
+        }
+    }
+
+    /// Finds out what there is to follow and who is behind.
+    async fn look(&mut self) -> Vec<Task> {
+        match look_around(&self.database).await {
+            Ok(following) => {
+                self.following = following;
+                self.sizes.retain(|(ledger, build), _| self.following.contains(*ledger, build));
+                self.following.behind()
+            }
+            Err(error) => {
+                self.report_failure(&error);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Returns the tasks that have more to fold.
+    async fn fold_one_page_each(&mut self, due: BTreeSet<Task>) -> BTreeSet<Task> {
+        let attempts = due.into_iter().map(|task| {
+            let mut size = self.sizes.get(&task).copied().unwrap_or(PageSize::new(FIRST_PAGE, LARGEST_PAGE));
+            let database = &self.database;
+            async move {
+                let outcome = step(database, task.0, &task.1, &mut size).await;
+                (task, size, outcome)
+            }
+        });
+        let outcomes: Vec<_> = stream::iter(attempts).buffer_unordered(WORKERS).collect().await;
+        let mut unfinished = BTreeSet::new();
+        let mut has_failed = false;
+        for (task, size, outcome) in outcomes {
+            match outcome {
+                Ok(Step::Folded { events, is_level }) => {
+                    count(&task.1, events);
+                    if !is_level {
+                        unfinished.insert(task.clone());
+                    }
+                }
+                Ok(Step::Smaller) => drop(unfinished.insert(task.clone())),
+                Ok(Step::Level | Step::Passed | Step::Halted) => {}
+                Err(error) => {
+                    has_failed = true;
+                    self.report_failure(&error);
+                    unfinished.insert(task.clone());
+                }
+            }
+            self.sizes.insert(task, size);
+        }
+        if has_failed {
+            self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        } else {
+            self.pause = Duration::ZERO;
+        }
+        unfinished
+    }
+
+    /// The first failure of a row is worth a warning; the lag metric tells the rest.
+    fn report_failure(&self, error: &(dyn std::error::Error + 'static)) {
+        if self.pause.is_zero() {
+            tracing::warn!(error, "projections cannot be updated; will be tried again");
+        } else {
+            tracing::debug!(error, "projections still cannot be updated");
+        }
+    }
+}
+
+fn count(build: &Build, events: i64) {
+    counter!(PROJECTOR_EVENTS, "projection" => build.projection.clone()).increment(events.unsigned_abs());
+}

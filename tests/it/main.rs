@@ -3,6 +3,9 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that is surprised fails")]
 
 mod connections;
+mod projector;
+mod projector_history;
+mod projector_support;
 mod roles;
 mod sandbox;
 mod stripe_bodies;

@@ -1,0 +1,151 @@
+//! One page at a time, as large as the database can take, down to the one event that it cannot.
+//!
+//! A page that fails because of an event is tried again with half its size, so that everything before the event is
+//! folded and the event is found; the events after a failed half are never folded first. A page of one event that fails
+//! halts the ledger's build.
+
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::PoolError;
+
+use crate::store::{
+    pool::Database,
+    projections::{
+        Build, LedgerId,
+        fold::{FoldError, Page, fold_page, halt},
+    },
+};
+
+/// A page that is folded in less may be larger the next time.
+const QUICK: Duration = Duration::from_millis(250);
+/// A page that takes longer is to be smaller the next time.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// How many events the next page of one ledger and build has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageSize {
+    events: i64,
+    largest: i64,
+}
+
+/// What one attempt came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Events were folded.
+    Folded {
+        /// How many.
+        events: i64,
+        /// Whether the build is where the head was.
+        is_level: bool,
+    },
+    /// There is nothing to fold.
+    Level,
+    /// Somebody else is at it.
+    Passed,
+    /// Nothing was folded, and the next page is smaller.
+    Smaller,
+    /// An event stands in the way.
+    Halted,
+}
+
+/// Why a step failed: nothing that the events are to blame for.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// No connection.
+    #[error("no connection to the database")]
+    Connection(#[from] PoolError),
+    /// A refusal.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// The halt could not be recorded.
+    #[error("the halt of a projection could not be recorded")]
+    Halt(#[source] tokio_postgres::Error),
+}
+
+impl PageSize {
+    /// Begins with pages of `events`, which may grow up to `largest`.
+    pub fn new(events: i64, largest: i64) -> Self {
+        Self { events: events.min(largest), largest }
+    }
+
+    fn after(&mut self, took: Duration) {
+        if took > SLOW {
+            self.halve();
+        } else if took < QUICK {
+            self.events = (self.events * 2).min(self.largest);
+        }
+    }
+
+    fn halve(&mut self) {
+        self.events = (self.events / 2).max(1);
+    }
+}
+
+/// Folds the next page of a ledger into a build.
+///
+/// # Errors
+/// See [`StepError`]: to be tried again later.
+pub async fn step(
+    database: &Database,
+    ledger: LedgerId,
+    build: &Build,
+    size: &mut PageSize,
+) -> Result<Step, StepError> {
+    let mut client = database.pool().get().await?;
+    let started = Instant::now();
+    match fold_page(&mut client, ledger, build, size.events).await {
+        Ok(Page::Folded { events, is_level }) => {
+            size.after(started.elapsed());
+            Ok(Step::Folded { events, is_level })
+        }
+        Ok(Page::Level) => Ok(Step::Level),
+        Ok(Page::Passed) => Ok(Step::Passed),
+        Ok(Page::Halted) => Ok(Step::Halted),
+        Err(FoldError::Event { .. } | FoldError::TooLong(_)) if size.events > 1 => {
+            size.halve();
+            Ok(Step::Smaller)
+        }
+        Err(FoldError::Event { after, source }) => {
+            let category = source.code().map_or("unknown", |code| code.code()).to_owned();
+            let reason = source.as_db_error().map_or("unknown", |refusal| refusal.message()).to_owned();
+            let is_new =
+                halt(&mut client, ledger, build, after, &category, &reason).await.map_err(StepError::Halt)?;
+            if is_new {
+                let position = after + 1;
+                tracing::error!(
+                    projection = build.projection, build = build.build, %ledger, position, category, reason,
+                    "an event cannot be folded: the projection has stopped for this ledger"
+                );
+            }
+            Ok(Step::Halted)
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_grow_while_they_are_quick_and_shrink_when_they_are_slow() {
+        let mut size = PageSize::new(1_000, 3_000);
+        size.after(Duration::from_millis(10));
+        assert_eq!(size.events, 2_000);
+        size.after(Duration::from_millis(10));
+        assert_eq!(size.events, 3_000);
+        size.after(Duration::from_millis(500));
+        assert_eq!(size.events, 3_000);
+        size.after(Duration::from_secs(2));
+        assert_eq!(size.events, 1_500);
+    }
+
+    #[test]
+    fn halving_ends_at_one_event() {
+        let mut size = PageSize::new(5, 10);
+        for expected in [2, 1, 1] {
+            size.halve();
+            assert_eq!(size.events, expected);
+        }
+    }
+}

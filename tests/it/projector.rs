@@ -1,0 +1,389 @@
+//! Following and rebuilding: pages, halts, several workers, builds that take over.
+
+use std::{collections::BTreeSet, fs, future::pending, path::Path, sync::Arc};
+
+use counterfoil::{
+    domain::{
+        event::{AccountOpened, CreditsGranted, CreditsSpent, GrantSource},
+        ids::{AccountNumber, LotId, Position, SpendId},
+    },
+    projector::{Projector, RebuildError, rebuild},
+    store::{
+        database_url::DatabaseUrl,
+        migrate,
+        pool::Database,
+        projections::{
+            Build,
+            definition::{Definition, compiled_in, in_directory},
+            fold::{Page, fold_page},
+            install::{InstallError, drop_unused, install, make_build},
+        },
+    },
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    projector_support::{ACCOUNT, Book, Fact, Place, SEED},
+    support::wait,
+};
+
+fn granted(amount: i64, balance_after: i64) -> Fact {
+    let lot = LotId::new(Position(1), 0, &SEED);
+    let body = CreditsGranted {
+        lot,
+        source: GrantSource::Requested,
+        granted: amount,
+        expires_at: None,
+        priority: 50,
+    };
+    Fact::credits(body, amount, balance_after)
+}
+
+fn spent(amount: i64, balance_after: i64) -> Fact {
+    let body = CreditsSpent {
+        spend: SpendId::new(Position(1), 0, &SEED),
+        spent: amount,
+        feature: None,
+        quantity: None,
+        draws: Vec::new(),
+        overdraft: None,
+    };
+    Fact::credits(body, -amount, balance_after)
+}
+
+/// Grants `rounds` times 10 and spends 3, for two accounts in turn.
+async fn write_some(book: &mut Book, rounds: i64) {
+    let accounts = [ACCOUNT, AccountNumber(2)];
+    book.write(&accounts.map(|account| Fact::about(AccountOpened {}).of(account))).await;
+    for round in 0..rounds {
+        let facts = [granted(10, round * 7 + 10), spent(3, round * 7 + 7)];
+        let of = |account| facts.clone().map(|fact| fact.of(account));
+        book.write(&accounts.map(of).concat()).await;
+    }
+}
+
+fn definition_of(name: &str) -> Definition {
+    let all = compiled_in().expect("projections");
+    all.into_iter().find(|definition| definition.name == name).expect("a projection of that name")
+}
+
+/// The same projection with other SQL: another version.
+fn changed(name: &str) -> Definition {
+    let mut definition = definition_of(name);
+    definition.version = "0123456789ab".to_owned();
+    definition
+}
+
+/// A projector as a process runs it, and the way to tell it of a commit.
+struct Running {
+    commits: watch::Sender<BTreeSet<counterfoil::domain::ids::LedgerId>>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    fn start(database: &Database) -> Self {
+        let (commits, mut seen) = watch::channel(BTreeSet::new());
+        let next_commit = async move || match seen.changed().await {
+            Ok(()) => seen.borrow_and_update().clone(),
+            Err(_) => pending().await,
+        };
+        let task = tokio::spawn(Projector::new(database.clone()).run(next_commit, pending()));
+        Self { commits, task }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn wait_until_level(place: &Place, book: &Book) {
+    wait::until("every projection to be level", async || {
+        let progress = place.progress(book).await;
+        let is_level = |one: &&_| {
+            let one: &counterfoil::store::projections::read::Progress = one;
+            one.is_serving && one.position == book.position
+        };
+        (progress.len() == 2 && progress.iter().filter(is_level).count() == 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn migrating_again_makes_no_further_build() {
+    let place = Place::new().await;
+    let (before, _) = (place.build("balances").await, place.build("history").await);
+    let url = DatabaseUrl::parse(&place.database.owner_url()).expect("an address");
+    let owner = Database::open(&url, 1).expect("a database");
+    let migrated = migrate::run(&owner, None).await.expect("migrated");
+    assert_eq!(migrated.projections, []);
+    assert_eq!(place.build("balances").await, before);
+}
+
+#[tokio::test]
+async fn a_running_projector_follows_new_ledgers_and_new_events() {
+    let place = Place::new().await;
+    let running = Running::start(&place.service);
+    let mut book = place.book("live").await;
+    write_some(&mut book, 3).await;
+    wait_until_level(&place, &book).await;
+    assert_eq!(
+        place.balances(&book).await,
+        [(1, "credits".to_owned(), 21, 0, 0, 12), (2, "credits".to_owned(), 21, 0, 0, 14)]
+    );
+    book.write(&[granted(5, 26)]).await;
+    running.commits.send_replace(BTreeSet::from([book.ledger]));
+    wait_until_level(&place, &book).await;
+    assert_eq!(place.balances(&book).await[0], (1, "credits".to_owned(), 26, 0, 0, 15));
+    assert_eq!(place.history(&book, ACCOUNT).await.len(), 8);
+}
+
+#[tokio::test]
+async fn the_size_of_pages_makes_no_difference() {
+    let place = Place::new().await;
+    let mut expected = None;
+    for limit in [1, 2, 3, 7, 1_000] {
+        let mut book = place.book(&format!("pages-of-{limit}")).await;
+        write_some(&mut book, 5).await;
+        for projection in ["balances", "history"] {
+            fold_in_pages(&place, &book, &*place.build(projection).await, limit).await;
+        }
+        let folded = (place.balances(&book).await, place.history(&book, ACCOUNT).await.len());
+        assert_eq!(*expected.get_or_insert(folded.clone()), folded, "in pages of {limit}");
+    }
+}
+
+async fn fold_in_pages(place: &Place, book: &Book, build: &Build, limit: i64) {
+    let mut client = place.database.runtime().await;
+    let scope = format!("BEGIN; SET LOCAL counterfoil.ledger_id = '{}'", book.ledger);
+    client.batch_execute(&scope).await.expect("a transaction");
+    let follow =
+        "INSERT INTO projection_cursors (ledger_id, projection, build, is_serving) VALUES ($1, $2, $3, true)";
+    client.execute(follow, &[&book.ledger.0, &build.projection, &build.build]).await.expect("a cursor");
+    client.batch_execute("COMMIT").await.expect("a commit");
+    while fold_page(&mut client, book.ledger, build, limit).await.expect("a page") != Page::Level {}
+}
+
+#[tokio::test]
+async fn workers_that_meet_fold_every_event_once() {
+    let place = Place::new().await;
+    let mut book = place.book("crowd").await;
+    let crowd: Vec<Running> = (0..4).map(|_| Running::start(&place.service)).collect();
+    for _ in 0..20 {
+        let balance_after = book.position + 1;
+        book.write(&[granted(1, balance_after)]).await;
+        for one in &crowd {
+            one.commits.send_replace(BTreeSet::from([book.ledger]));
+        }
+    }
+    wait_until_level(&place, &book).await;
+    assert_eq!(place.balances(&book).await, [(1, "credits".to_owned(), 20, 0, 0, 20)]);
+    assert_eq!(place.history(&book, ACCOUNT).await.len(), 20);
+}
+
+#[tokio::test]
+async fn an_event_that_does_not_add_up_stops_the_balances_of_its_ledger_and_nothing_else() {
+    let place = Place::new().await;
+    let (mut sick, mut sound) = (place.book("sick").await, place.book("sound").await);
+    write_some(&mut sick, 40).await;
+    let poison = sick.next();
+    sick.write(&[granted(5, 1_000)]).await;
+    sick.write(&[granted(5, 290).of(AccountNumber(2))]).await;
+    write_some(&mut sound, 3).await;
+    let build = place.build("balances").await;
+
+    let refused = rebuild(&place.service, sick.ledger, &build, |_| {}).await;
+    match refused {
+        Err(RebuildError::Halted { position, category, reason, .. }) => {
+            assert_eq!((position, category.as_str()), (poison.0, "23514"));
+            assert!(reason.contains("balances_add_up"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    place.fold(&sick, "history").await;
+    place.fold(&sound, "balances").await;
+
+    let progress = place.progress(&sick).await;
+    let of = |projection| progress.iter().find(|one| one.projection == projection).expect("a cursor");
+    assert_eq!(of("balances").position, poison.0 - 1, "everything before the event is folded");
+    assert_eq!(of("balances").halt.as_ref().map(|halt| halt.position), Some(poison));
+    assert_eq!(of("history").position, sick.position);
+    assert_eq!(place.balances(&sick).await[0].2, 280);
+    assert_eq!(place.balances(&sound).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_new_version_serves_when_it_is_level_and_the_old_one_goes() {
+    let place = Place::new().await;
+    let mut book = place.book("upgrade").await;
+    write_some(&mut book, 5).await;
+    let old = place.build("history").await;
+    place.fold(&book, "history").await;
+    let mut owner = place.database.owner().await;
+    let made = install(&mut owner, &[changed("history"), definition_of("balances")]).await.expect("made");
+    assert_eq!(made.iter().map(|build| build.projection.as_str()).collect::<Vec<_>>(), ["history"]);
+
+    // Half filled: reads still go to the old build, which goes on being filled.
+    let new = Arc::new(made[0].clone());
+    follow(&place, &book, &new).await;
+    let mut client = place.database.runtime().await;
+    let page = fold_page(&mut client, book.ledger, &new, 3).await.expect("a page");
+    assert_eq!(page, Page::Folded { events: 3, is_level: false });
+    assert_eq!(place.history(&book, ACCOUNT).await.len(), 11);
+    book.write(&[granted(5, 40)]).await;
+    rebuild(&place.service, book.ledger, &old, |_| {}).await.expect("the old one follows");
+    assert_eq!(place.history(&book, ACCOUNT).await.len(), 12);
+
+    rebuild(&place.service, book.ledger, &new, |_| {}).await.expect("the new one is filled");
+    let progress = place.progress(&book).await;
+    let of_history: Vec<_> = progress.iter().filter(|one| one.projection == "history").collect();
+    assert_eq!(of_history.iter().map(|one| (one.build, one.is_serving)).collect::<Vec<_>>(), [(2, true)]);
+    assert_eq!(place.history(&book, ACCOUNT).await.len(), 12);
+
+    assert_eq!(
+        drop_unused(&mut owner).await.expect("retired"),
+        [] as [&str; 0],
+        "not before its grace is over"
+    );
+    let superuser = place.database.superuser().await;
+    let age = "UPDATE projection_versions SET retired_at = retired_at - interval '1 hour'";
+    superuser.execute(age, &[]).await.expect("aged");
+    assert_eq!(drop_unused(&mut owner).await.expect("dropped"), [old.schema.as_str()]);
+    let left = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'projection\\_history\\_%'";
+    assert_eq!(superuser.query_one(left, &[]).await.expect("schemas").get::<_, i64>(0), 1);
+}
+
+async fn follow(place: &Place, book: &Book, build: &Build) {
+    let mut client = place.database.runtime().await;
+    let transaction = client.transaction().await.expect("a transaction");
+    let scope = format!("SET LOCAL counterfoil.ledger_id = '{}'", book.ledger);
+    transaction.batch_execute(&scope).await.expect("the scope");
+    counterfoil::store::projections::fold::follow(&transaction, book.ledger, build).await.expect("followed");
+    transaction.commit().await.expect("a commit");
+}
+
+#[tokio::test]
+async fn one_ledger_is_rebuilt_without_the_others() {
+    let place = Place::new().await;
+    let (mut one, mut other) = (place.book("one").await, place.book("other").await);
+    let running = Running::start(&place.service);
+    write_some(&mut one, 3).await;
+    write_some(&mut other, 3).await;
+    wait_until_level(&place, &one).await;
+    wait_until_level(&place, &other).await;
+    // Somebody has written to the projection by hand.
+    let build = place.build("balances").await;
+    let spoil =
+        format!("UPDATE {}.balances SET net = net + 1, net_as_recorded = net_as_recorded + 1", build.schema);
+    place.database.superuser().await.execute(&spoil, &[]).await.expect("spoilt");
+
+    let mut owner = place.database.owner().await;
+    let made = make_build(&mut owner, &definition_of("balances"), Some(one.ledger)).await.expect("made");
+    rebuild(&place.service, one.ledger, &made, |_| {}).await.expect("rebuilt");
+    assert_eq!(place.balances(&one).await[0].2, 21);
+    wait_until_level(&place, &one).await;
+    let serving = |progress: Vec<counterfoil::store::projections::read::Progress>| {
+        let serving = progress.into_iter().find(|one| one.projection == "balances" && one.is_serving);
+        serving.expect("a serving build").build
+    };
+    assert_eq!(serving(place.progress(&one).await), 2);
+    assert_eq!(serving(place.progress(&other).await), 1);
+    drop(running);
+}
+
+#[tokio::test]
+async fn a_projection_in_a_directory_is_followed_like_one_of_ours() {
+    let place = Place::new().await;
+    let mut book = place.book("own").await;
+    write_some(&mut book, 2).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let folder = directory.path().join("events_per_type");
+    write_projection(
+        &folder,
+        "CREATE TABLE events_per_type (ledger_id bigint, type text, events bigint, PRIMARY KEY (ledger_id, type));",
+        "INSERT INTO events_per_type AS t SELECT e.ledger_id, e.type, count(*) FROM events e
+          WHERE e.ledger_id = $1 AND e.position > $2 AND e.position <= $3 GROUP BY e.ledger_id, e.type
+             ON CONFLICT (ledger_id, type) DO UPDATE SET events = t.events + excluded.events;",
+    );
+    let definitions = in_directory(directory.path()).expect("a projection");
+    install(&mut place.database.owner().await, &definitions).await.expect("made");
+    let _running = Running::start(&place.service);
+    let build = place.build("events_per_type").await;
+    let statement =
+        format!("SELECT events FROM {}.events_per_type WHERE type = 'credits.granted'", build.schema);
+    let superuser = place.database.superuser().await;
+    let counted = wait::until("the projection to be filled", async || {
+        superuser.query_opt(&statement, &[]).await.expect("a count").map(|row| row.get::<_, i64>(0))
+    });
+    assert_eq!(counted.await, 4);
+}
+
+fn write_projection(folder: &Path, tables: &str, apply: &str) {
+    fs::create_dir(folder).expect("a folder");
+    fs::write(folder.join("tables.sql"), tables).expect("tables.sql");
+    fs::write(folder.join("apply.sql"), apply).expect("apply.sql");
+}
+
+#[tokio::test]
+async fn sql_that_cannot_work_is_refused_before_anything_follows_it() {
+    const TABLE: &str = "CREATE TABLE t (ledger_id bigint PRIMARY KEY);";
+    let place = Place::new().await;
+    let mut owner = place.database.owner().await;
+    for (tables, apply, complaint) in [
+        ("CREATE TABLE t (id bigint PRIMARY KEY);", "DELETE FROM t;", "ledger_id"),
+        ("CREATE TABLE t (id bigint);", "DELETE FROM t;", "ledger_id"),
+        ("CREATE TABEL t;", "DELETE FROM t;", "tables.sql"),
+        (TABLE, "DELETE FROM elsewhere;", "apply.sql"),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        write_projection(&directory.path().join("wrong"), tables, apply);
+        let definitions = in_directory(directory.path()).expect("a projection");
+        let refused = install(&mut owner, &definitions).await;
+        let refused: InstallError = refused.expect_err("refused");
+        assert!(refused.to_string().contains(complaint), "{refused}");
+    }
+    let client = place.database.runtime().await;
+    let builds = counterfoil::store::projections::list_builds(&client).await.expect("builds");
+    assert_eq!(builds.len(), 2);
+}
+
+#[tokio::test]
+async fn no_ledger_sees_rows_of_another_in_a_projection() {
+    let place = Place::new().await;
+    let (mut one, mut other) = (place.book("mine").await, place.book("yours").await);
+    for book in [&mut one, &mut other] {
+        write_some(book, 1).await;
+        place.fold(book, "history").await;
+        place.fold(book, "balances").await;
+    }
+    let client = place.database.runtime().await;
+    for projection in ["history", "balances"] {
+        let build = place.build(projection).await;
+        let count = format!("SELECT count(*), count(DISTINCT ledger_id) FROM {}.{projection}", build.schema);
+        let row = client.query_one(&count, &[]).await.expect("a count");
+        assert_eq!(row.get::<_, i64>(0), 0, "{projection} without a ledger");
+        let scope = format!("BEGIN; SET LOCAL counterfoil.ledger_id = '{}'", one.ledger);
+        client.batch_execute(&scope).await.expect("a transaction");
+        let row = client.query_one(&count, &[]).await.expect("a count");
+        client.batch_execute("COMMIT").await.expect("a commit");
+        assert_eq!(row.get::<_, i64>(1), 1, "{projection} of one ledger");
+    }
+}
+
+#[tokio::test]
+async fn a_projector_outlives_its_database() {
+    let place = Place::new().await;
+    let proxy = crate::support::proxy::Proxy::start(place.database.port()).await;
+    let url = DatabaseUrl::parse(&proxy.url(&place.database.runtime_url())).expect("an address");
+    let _running = Running::start(&Database::open(&url, 4).expect("a database"));
+    let mut book = place.book("outage").await;
+    write_some(&mut book, 1).await;
+    wait_until_level(&place, &book).await;
+    proxy.refuse();
+    let before = proxy.connections();
+    book.write(&[Fact::about(AccountOpened {}).of(AccountNumber(3))]).await;
+    wait::until("attempts to connect", async || (proxy.connections() > before + 1).then_some(())).await;
+    proxy.resume();
+    wait_until_level(&place, &book).await;
+}

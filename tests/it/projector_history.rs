@@ -1,0 +1,265 @@
+//! What an account's history says, for every kind of event that concerns an account.
+
+use std::collections::BTreeSet;
+
+use counterfoil::domain::{
+    EventBody,
+    amount::{Currency, PaidMoney},
+    event::{
+        AccountChanged, AccountClosed, AccountFrozen, AccountOpened, AccountUnfrozen, CreditsAdjusted,
+        CreditsExpired, CreditsGranted, CreditsHeld, CreditsPurchased, CreditsSpent, DebtIncurred,
+        DebtSettled, FreezeCause, GrantSource, HoldCaptured, HoldReleased, LimitChanged, ProfileField,
+        PurchaseClawed, PurchaseRestored, PurchaseSource, ReleaseCause, Target, TargetCause, TargetMoved,
+    },
+    ids::{
+        AccountNumber, DebtId, FeatureKey, HoldId, LotId, Position, PriceId, PurchaseId, SpendId, StripeId,
+    },
+    payment::{DisputeStatus, PaymentFact, RefundStatus},
+    time::Timestamp,
+};
+
+use crate::projector_support::{ACCOUNT, Fact, Place, SEED};
+
+const AT: Position = Position(1);
+
+fn currency(code: &str) -> Currency {
+    Currency::parse(code).expect("a currency")
+}
+
+fn stripe_id(id: &str) -> StripeId {
+    StripeId::parse(id).expect("an id")
+}
+
+fn purchased(money: PaidMoney, price: Option<(&str, i64)>) -> CreditsPurchased {
+    CreditsPurchased {
+        purchase: PurchaseId::new(AT, 0, &SEED),
+        lot: LotId::new(AT, 0, &SEED),
+        source: PurchaseSource::CheckoutSession(stripe_id("cs_1")),
+        payment: None,
+        price: price.map(|(price, _)| PriceId::parse(price).expect("a price")),
+        quantity: price.map(|(_, quantity)| quantity),
+        money,
+        cost: money.net(),
+        granted: 100,
+        expires_at: None,
+        priority: 50,
+    }
+}
+
+fn spent(feature: Option<(&str, i64)>, overdraft: Option<i64>) -> CreditsSpent {
+    CreditsSpent {
+        spend: SpendId::new(AT, 0, &SEED),
+        spent: 10,
+        feature: feature.map(|(feature, _)| FeatureKey::parse(feature).expect("a feature")),
+        quantity: feature.map(|(_, quantity)| quantity),
+        draws: Vec::new(),
+        overdraft: overdraft.map(|amount| DebtIncurred { debt: DebtId::new(AT, 0, &SEED), amount }),
+    }
+}
+
+fn granted(source: GrantSource) -> CreditsGranted {
+    let lot = LotId::new(AT, 0, &SEED);
+    CreditsGranted { lot, source, granted: 100, expires_at: None, priority: 50 }
+}
+
+fn target_moved(cause: TargetCause) -> TargetMoved {
+    TargetMoved {
+        purchase: PurchaseId::new(AT, 0, &SEED),
+        payment: None,
+        cause,
+        before: Target::default(),
+        after: Target::default(),
+        moves: Vec::new(),
+    }
+}
+
+fn refund(status: RefundStatus) -> TargetCause {
+    let (refund, currency) = (stripe_id("re_1"), currency("eur"));
+    TargetCause::Fact(PaymentFact::Refund { refund, status, amount: 500, currency })
+}
+
+fn dispute(status: DisputeStatus) -> TargetCause {
+    let (dispute, currency) = (stripe_id("dp_1"), currency("eur"));
+    TargetCause::Fact(PaymentFact::Dispute { dispute, status, amount: 500, currency })
+}
+
+fn adjusted(amount: i64) -> Fact {
+    let lot = (amount > 0).then(|| LotId::new(AT, 0, &SEED));
+    Fact::credits(CreditsAdjusted { adjusted: amount, lot, draws: Vec::new() }, amount, 0)
+}
+
+fn clawed(cause: TargetCause, amount: i64) -> Fact {
+    Fact::credits(PurchaseClawed(target_moved(cause)), amount, 0)
+}
+
+fn restored(cause: TargetCause, amount: i64) -> Fact {
+    Fact::credits(PurchaseRestored(target_moved(cause)), amount, 0)
+}
+
+fn money(gross: i64, code: &str) -> PaidMoney {
+    PaidMoney::new(gross, 0, currency(code)).expect("money")
+}
+
+/// Every event that can concern an account, and what a person reads of it.
+fn stories() -> Vec<(Fact, &'static str)> {
+    let hold = HoldId::new(AT, 0, &SEED);
+    let released = |cause| Fact::credits(HoldReleased { hold, cause, returned: Vec::new() }, 5, 0);
+    let session = GrantSource::FreeCheckoutSession(stripe_id("cs_1"));
+    let charge = PaymentFact::ChargeRefunded {
+        charge: stripe_id("ch_1"),
+        amount_refunded: 500,
+        currency: currency("eur"),
+    };
+    vec![
+        (Fact::about(AccountOpened {}), "Account opened"),
+        (
+            Fact::about(AccountChanged { fields: vec![ProfileField::Email, ProfileField::Metadata] }),
+            "Account details changed: email, metadata",
+        ),
+        (Fact::about(AccountChanged { fields: vec![ProfileField::Erased] }), "Personal data erased"),
+        (Fact::about(AccountFrozen { cause: FreezeCause::Requested }), "Account frozen"),
+        (Fact::about(AccountFrozen { cause: FreezeCause::Dispute }), "Account frozen: a payment is disputed"),
+        (Fact::about(AccountUnfrozen {}), "Account unfrozen"),
+        (Fact::about(AccountClosed {}), "Account closed"),
+        (
+            Fact::credits(purchased(money(2_000, "eur"), Some(("price_pro", 2))), 100, 0),
+            "Bought credits for EUR 20.00 (price_pro × 2)",
+        ),
+        (Fact::credits(purchased(money(5, "usd"), None), 100, 0), "Bought credits for USD 0.05"),
+        (Fact::credits(purchased(money(2_000, "jpy"), None), 100, 0), "Bought credits for JPY 2000"),
+        (Fact::credits(purchased(money(2_000, "kwd"), None), 100, 0), "Bought credits for KWD 2.000"),
+        (Fact::credits(granted(GrantSource::Requested), 100, 0), "Granted credits"),
+        (Fact::credits(granted(session), 100, 0), "Granted credits by a checkout at no charge"),
+        (Fact::credits(spent(Some(("job_match", 1)), None), -5, 0), "Spent credits on job_match"),
+        (Fact::credits(spent(Some(("job_match", 3)), None), -15, 0), "Spent credits on job_match × 3"),
+        (Fact::credits(spent(None, Some(5)), -10, 0), "Spent credits, overdrawing the account"),
+        (
+            Fact::credits(
+                CreditsHeld { hold, held: 5, draws: Vec::new(), lapses_at: Timestamp::default() },
+                -5,
+                0,
+            ),
+            "Set credits aside for a job",
+        ),
+        (
+            Fact::credits(
+                HoldCaptured { hold, captured: 5, draws: vec![], returned: vec![], excess: vec![] },
+                0,
+                0,
+            ),
+            "Charged for a job",
+        ),
+        (released(ReleaseCause::Requested), "Released what was set aside for a job"),
+        (released(ReleaseCause::Lapsed), "Released what was set aside for a job: its time ran out"),
+        (Fact::credits(CreditsExpired { lots: Vec::new() }, -5, 0), "Expired credits"),
+        (adjusted(5), "Added credits by hand"),
+        (adjusted(-5), "Removed credits by hand"),
+        (clawed(refund(RefundStatus::Succeeded), -5), "Took credits back: a refund succeeded"),
+        (clawed(TargetCause::Fact(charge), -5), "Took credits back: the payment was refunded"),
+        (clawed(dispute(DisputeStatus::Lost), 0), "Took no credits back: a dispute was lost"),
+        (
+            clawed(TargetCause::NotedBefore, -5),
+            "Took credits back: the payment was refunded or disputed early",
+        ),
+        (
+            clawed(TargetCause::CreditsReturned, -5),
+            "Took credits back: credits of a refunded payment came back",
+        ),
+        (restored(refund(RefundStatus::Failed), 5), "Gave credits back: a refund failed"),
+        (restored(dispute(DisputeStatus::Won), 0), "Gave no credits back: a dispute was won"),
+        (Fact::credits(DebtSettled { settlements: Vec::new() }, 0, 0), "Paid off debt of credits"),
+        (Fact::credits(LimitChanged { overdraft: 50 }, 0, 0), "Overdraft limit of credits changed"),
+        (Fact::credits(LimitChanged { overdraft: 0 }, 0, 0), "Overdraft of credits no longer allowed"),
+    ]
+}
+
+#[tokio::test]
+async fn history_says_in_words_what_happened() {
+    let place = Place::new().await;
+    let mut book = place.book("words").await;
+    let stories = stories();
+    book.write(&stories.iter().map(|(fact, _)| fact.clone()).collect::<Vec<_>>()).await;
+    place.fold(&book, "history").await;
+    let mut told = place.history(&book, ACCOUNT).await;
+    told.reverse();
+    assert_eq!(told.len(), stories.len());
+    for ((fact, expected), entry) in stories.iter().zip(told) {
+        assert_eq!(entry.description, *expected, "{fact:?}");
+        assert_eq!(entry.type_name, fact.type_name);
+        assert_eq!(entry.amount, fact.amount);
+    }
+}
+
+#[test]
+fn no_kind_of_event_that_concerns_an_account_lacks_words() {
+    // Facts of the ledger as a whole, or of payments that nobody knows yet.
+    const WITHOUT_ACCOUNT: &[&str] = &[
+        "payment.noted",
+        "feature.set",
+        "price.set",
+        "ledger.configured",
+        "key.created",
+        "key.revoked",
+        "history.lost",
+    ];
+    let told: BTreeSet<String> = stories().into_iter().map(|(fact, _)| fact.type_name).collect();
+    for (type_name, _) in EventBody::TYPES {
+        assert!(told.contains(*type_name) || WITHOUT_ACCOUNT.contains(type_name), "{type_name}");
+    }
+}
+
+#[tokio::test]
+async fn history_refers_to_what_an_event_is_about() {
+    let place = Place::new().await;
+    let mut book = place.book("references").await;
+    book.write(&[
+        Fact::credits(purchased(money(2_000, "eur"), None), 100, 100),
+        Fact::credits(granted(GrantSource::Requested), 100, 200),
+        Fact::credits(spent(None, None), -10, 190),
+        Fact::credits(CreditsExpired { lots: Vec::new() }, -5, 185),
+    ])
+    .await;
+    place.fold(&book, "history").await;
+    let references: Vec<_> =
+        place.history(&book, ACCOUNT).await.into_iter().map(|entry| entry.reference).collect();
+    assert_eq!(
+        references,
+        [
+            None,
+            Some(SpendId::new(AT, 0, &SEED).to_string()),
+            Some(LotId::new(AT, 0, &SEED).to_string()),
+            Some(PurchaseId::new(AT, 0, &SEED).to_string()),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn history_is_read_page_by_page_and_of_one_account_only() {
+    let place = Place::new().await;
+    let mut book = place.book("pages").await;
+    let other = AccountNumber(2);
+    for _ in 0..5 {
+        let grant = Fact::credits(granted(GrantSource::Requested), 1, 0);
+        book.write(&[grant.clone(), grant.of(other)]).await;
+    }
+    place.fold(&book, "history").await;
+    let mut client = place.database.runtime().await;
+    let mut read = Vec::new();
+    let mut before = None;
+    loop {
+        let page = counterfoil::store::projections::read::history(&mut client, book.ledger, other, before, 2);
+        let page = page.await.expect("a page");
+        assert_eq!(page.position.0, 10);
+        let Some(last) = page.entries.last() else { break };
+        before = Some(last.position);
+        read.extend(page.entries.into_iter().map(|entry| entry.position.0));
+    }
+    assert_eq!(read, [10, 8, 6, 4, 2]);
+}
+
+#[tokio::test]
+async fn a_ledger_that_nothing_was_folded_of_has_an_empty_history() {
+    let place = Place::new().await;
+    let book = place.book("empty").await;
+    assert_eq!(place.history(&book, ACCOUNT).await, []);
+}

@@ -1,0 +1,174 @@
+//! Ledgers with events written by hand, for projections: any event, also one that the domain would never write.
+
+use std::sync::Arc;
+
+use counterfoil::{
+    domain::{
+        EventBody,
+        ids::{AccountNumber, LedgerId, LedgerSlug, Position, Seed},
+        settings::LedgerMode,
+    },
+    store::{
+        database_url::DatabaseUrl,
+        ledgers::create_ledger,
+        pool::Database,
+        projections::{
+            Build, list_builds,
+            read::{HistoryEntry, Progress, history, progress},
+        },
+    },
+};
+use tokio_postgres::Client;
+
+use crate::support::database::TestDatabase;
+
+/// The account that most tests use: opened by the first event.
+pub const ACCOUNT: AccountNumber = AccountNumber(1);
+/// What ids of things in made-up events are made with.
+pub const SEED: Seed = Seed([7; 16]);
+
+/// A database, and the service's way to it.
+pub struct Place {
+    pub database: TestDatabase,
+    pub service: Database,
+}
+
+/// One ledger, written to by hand.
+pub struct Book {
+    client: Client,
+    pub ledger: LedgerId,
+    pub position: i64,
+}
+
+/// What a made-up event says.
+#[derive(Clone, Debug)]
+pub struct Fact {
+    pub account: Option<AccountNumber>,
+    pub type_name: String,
+    pub unit: Option<&'static str>,
+    pub amount: i64,
+    pub balance_after: i64,
+    pub body: String,
+}
+
+impl Place {
+    pub async fn new() -> Self {
+        let database = TestDatabase::migrated().await;
+        let url = DatabaseUrl::parse(&database.runtime_url()).expect("an address");
+        let service = Database::open(&url, 8).expect("a database");
+        Self { database, service }
+    }
+
+    pub async fn book(&self, slug: &str) -> Book {
+        let client = self.database.runtime().await;
+        let slug = LedgerSlug::parse(slug).expect("a slug");
+        let ledger = create_ledger(&client, &slug, LedgerMode::Test).await.expect("a ledger").ledger;
+        Book { client, ledger, position: 0 }
+    }
+
+    /// The newest build of a projection.
+    pub async fn build(&self, projection: &str) -> Arc<Build> {
+        let client = self.database.runtime().await;
+        let builds = list_builds(&client).await.expect("builds");
+        let build = builds.into_iter().rfind(|build| build.projection == projection);
+        Arc::new(build.expect("a build of it"))
+    }
+
+    /// Folds everything that there is into the newest build.
+    pub async fn fold(&self, book: &Book, projection: &str) {
+        let build = self.build(projection).await;
+        counterfoil::projector::rebuild(&self.service, book.ledger, &build, |_| {}).await.expect("folded");
+    }
+
+    pub async fn history(&self, book: &Book, account: AccountNumber) -> Vec<HistoryEntry> {
+        let mut client = self.database.runtime().await;
+        history(&mut client, book.ledger, account, None, 500).await.expect("a history").entries
+    }
+
+    /// Account, unit, net, held, disputed and position of every row of the serving balances.
+    pub async fn balances(&self, book: &Book) -> Vec<(i64, String, i64, i64, i64, i64)> {
+        let build = self.build("balances").await;
+        let client = self.database.superuser().await;
+        let statement = format!(
+            "SELECT account_number, unit, net, held, disputed, position FROM {}.balances
+              WHERE ledger_id = $1 ORDER BY account_number, unit",
+            build.schema
+        );
+        let rows = client.query(&statement, &[&book.ledger.0]).await.expect("balances");
+        rows.iter()
+            .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4), row.get(5)))
+            .collect()
+    }
+
+    pub async fn progress(&self, book: &Book) -> Vec<Progress> {
+        let client = self.database.runtime().await;
+        progress(&client, &[book.ledger]).await.expect("progress")
+    }
+}
+
+impl Fact {
+    /// An event of the usual account that moves credits.
+    pub fn credits(body: impl Into<EventBody>, amount: i64, balance_after: i64) -> Self {
+        let body = body.into();
+        Self {
+            account: Some(ACCOUNT),
+            type_name: body.type_name().to_owned(),
+            unit: Some("credits"),
+            amount,
+            balance_after,
+            body: body.to_json().expect("a body"),
+        }
+    }
+
+    /// An event of the usual account that moves nothing.
+    pub fn about(body: impl Into<EventBody>) -> Self {
+        Self { unit: None, ..Self::credits(body, 0, 0) }
+    }
+
+    pub fn of(self, account: AccountNumber) -> Self {
+        Self { account: Some(account), ..self }
+    }
+}
+
+impl Book {
+    /// Writes events as commands of one event each, all in one batch.
+    pub async fn write(&mut self, facts: &[Fact]) {
+        let scope = format!("BEGIN; SET LOCAL counterfoil.ledger_id = '{}'", self.ledger);
+        self.client.batch_execute(&scope).await.expect("a transaction");
+        let statement = "
+            INSERT INTO events (ledger_id, position, command, command_size, account_number, type, version, unit, amount,
+                                balance_after, held_after, disputed_after, recorded_at, actor, body)
+            VALUES ($1, $2, $2, 1, $3, $4, 1, $5, $6, $7, $8, $8, now(), 'operator', $9::text::jsonb)";
+        for fact in facts {
+            self.position += 1;
+            let balance_after = fact.unit.map(|_| fact.balance_after);
+            let nothing = fact.unit.map(|_| 0_i64);
+            let account = fact.account.map(|account| account.0);
+            self.client
+                .execute(
+                    statement,
+                    &[
+                        &self.ledger.0,
+                        &self.position,
+                        &account,
+                        &fact.type_name,
+                        &fact.unit,
+                        &fact.amount,
+                        &balance_after,
+                        &nothing,
+                        &fact.body,
+                    ],
+                )
+                .await
+                .expect("an event");
+        }
+        let head = "UPDATE ledger_heads SET position = $2, recorded_at = now() WHERE ledger_id = $1";
+        self.client.execute(head, &[&self.ledger.0, &self.position]).await.expect("a head");
+        self.client.batch_execute("COMMIT").await.expect("a commit");
+    }
+
+    /// The next event's position.
+    pub fn next(&self) -> Position {
+        Position(self.position + 1)
+    }
+}
