@@ -163,6 +163,7 @@ CREATE TABLE lots (
     PRIMARY KEY (ledger_id, lot_id)
 );
 CREATE INDEX lots_open ON lots (ledger_id, account_number) WHERE is_open;
+CREATE INDEX lots_purchase ON lots (ledger_id, purchase_id) WHERE purchase_id IS NOT NULL;
 ALTER TABLE lots ENABLE ROW LEVEL SECURITY;
 ALTER TABLE lots FORCE ROW LEVEL SECURITY;
 CREATE POLICY one_ledger ON lots
@@ -177,8 +178,8 @@ CREATE TABLE purchases (
     -- The payment that paid for it: `pi_…` or, outside of Stripe, the purchase's own id.
     payment         text     CHECK (length(payment) BETWEEN 1 AND 255),
     version         bigint   NOT NULL CHECK (version > 0),
-    -- Lots that undoing what was taken may touch: loaded with it.
-    touched_lots    uuid[]   NOT NULL,
+    -- Lots that are not its own and that undoing what was taken may touch: loaded with it, as its own are.
+    other_lots      uuid[]   NOT NULL,
     state_version   smallint NOT NULL CHECK (state_version > 0),
     state           jsonb    NOT NULL CHECK (jsonb_typeof(state) = 'object'),
     PRIMARY KEY (ledger_id, purchase_id)

@@ -9,6 +9,9 @@ use super::{
     ids::{PaymentReference, Position, PurchaseId, StripeId},
 };
 
+/// The version of the shape of a stored [`Payment`].
+pub const PAYMENT_STATE_VERSION: i16 = 1;
+
 /// How far a refund has come; later ranks win over earlier ones, equal ranks change nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -2,7 +2,10 @@
 //!
 //! Statements live beside their row mapping. Nothing here decides anything: `domain` does, and `writer` says when.
 
+pub mod changes;
 pub mod database_url;
+pub mod errors;
+pub mod events;
 pub mod heads;
 pub mod inbox;
 pub mod ledgers;
@@ -13,4 +16,6 @@ pub mod provision;
 pub mod roles;
 pub mod rows;
 pub mod scope;
+pub mod session;
 mod tls;
+pub mod working_set;

@@ -9,15 +9,26 @@ use crate::domain::ids::LedgerId;
 /// How long a transaction of ours may wait for its next statement before the server ends it: a process that hangs must
 /// not keep a lock.
 const IDLE_LIMIT_MS: u32 = 5_000;
+/// How long one statement of ours may run: an old snapshot keeps dead versions of the hot rows alive.
+const STATEMENT_LIMIT_MS: u32 = 5_000;
+/// How long one statement of ours may wait for a lock.
+const LOCK_LIMIT_MS: u32 = 3_000;
 
 /// Begins a transaction that reads one ledger as of one moment.
 pub fn begin_reading(ledger: LedgerId) -> String {
     format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", settings(ledger))
 }
 
-/// Begins a transaction that changes rows of one ledger.
+/// Begins a transaction that changes rows of one ledger. It gives up on a lock that it does not get in time.
 pub fn begin_writing(ledger: LedgerId) -> String {
-    format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", settings(ledger))
+    let settings = settings(ledger);
+    format!("BEGIN ISOLATION LEVEL READ COMMITTED; {settings}; SET LOCAL lock_timeout = {LOCK_LIMIT_MS}")
+}
+
+/// Begins a transaction that changes rows of one ledger and is on disk when it has committed, whatever the database's
+/// own settings say.
+pub fn begin_writing_durably(ledger: LedgerId) -> String {
+    format!("{}; SET LOCAL synchronous_commit = on", begin_writing(ledger))
 }
 
 /// What belongs to one ledger in a transaction that has begun already.
@@ -29,7 +40,10 @@ pub fn settings(ledger: LedgerId) -> String {
         "SET LOCAL counterfoil.ledger_id = '{ledger}'; \
          SET LOCAL plan_cache_mode = force_generic_plan; \
          SET LOCAL enable_seqscan = off; \
+         SET LOCAL enable_hashjoin = off; \
+         SET LOCAL enable_mergejoin = off; \
          SET LOCAL jit = off; \
+         SET LOCAL statement_timeout = {STATEMENT_LIMIT_MS}; \
          SET LOCAL idle_in_transaction_session_timeout = {IDLE_LIMIT_MS}"
     )
 }

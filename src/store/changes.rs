@@ -1,0 +1,147 @@
+//! Writes what a batch of commands led to: everything in one round trip, COMMIT included.
+//!
+//! The fences raise an error in the server, because a COMMIT that is on its way already cannot be called back: the head
+//! must be where the batch began, and each account must have the version that it was decided on. A commit counts only
+//! if every answer is good and the server says of the transaction that it is committed.
+//!
+//! | file | writes |
+//! | --- | --- |
+//! | `accounts` | accounts and the lots that have rows of their own |
+//! | `payments` | purchases and payments |
+//! | `private` | notes, profiles and names: everything that can be erased |
+//! | `configuration` | settings, features, prices, API keys |
+
+mod accounts;
+mod configuration;
+mod payments;
+mod private;
+
+use std::collections::{BTreeMap, HashMap};
+
+use tokio_postgres::Error;
+
+use self::{
+    accounts::{AccountColumns, LotColumns},
+    configuration::ConfigurationColumns,
+    payments::{PaymentColumns, PurchaseColumns},
+    private::PrivateColumns,
+};
+use super::{
+    events::{CommandEvents, EventColumns},
+    heads::{Head, MOVE_HEAD, TRANSACTION_STATUS},
+    session::{Pipeline, Session, Statement},
+};
+use crate::domain::{
+    Event, Private, WorkingSet,
+    account::Lot,
+    ids::{AccountNumber, LedgerId, LotId, Position},
+};
+
+/// What a batch led to.
+pub struct Changes<'a> {
+    /// Of which ledger.
+    pub ledger: LedgerId,
+    /// The head under whose lock everything was decided.
+    pub before: Head,
+    /// The head to be; its fence stays as it is.
+    pub after: Head,
+    /// The events, by command, without gaps from `before` to `after`.
+    pub commands: Vec<CommandEvents<'a>>,
+    /// What is kept beside them, in order.
+    pub private: Vec<&'a Private>,
+    /// The state that they led to. Whatever has a version behind `before` has changed.
+    pub set: &'a WorkingSet,
+    /// The versions of accounts before; those that are not in it are new.
+    pub versions: &'a HashMap<AccountNumber, Position>,
+    /// Lots that have rows of their own, as they are stored.
+    pub lot_rows: &'a BTreeMap<LotId, Lot>,
+}
+
+impl<'a> Changes<'a> {
+    fn events(&self) -> impl Iterator<Item = &'a Event> {
+        self.commands.iter().flat_map(|command| command.events)
+    }
+
+    fn is_changed(&self, version: Position) -> bool {
+        version > self.before.position
+    }
+}
+
+/// How an attempt to commit ended.
+#[derive(Debug)]
+pub enum Saved {
+    /// Everything is written.
+    Committed,
+    /// Nothing is written, and nothing of it ever will be.
+    RolledBack(Error),
+    /// The server did not tell, mostly because the connection ended.
+    Unknown(Option<Error>),
+}
+
+/// Why changes cannot even be sent.
+#[derive(Debug, thiserror::Error)]
+#[error("state does not serialise: {0}")]
+pub struct Unwritable(#[from] serde_json::Error);
+
+/// Writes the changes and commits `transaction`, which holds the head's lock.
+///
+/// # Errors
+/// [`Unwritable`]: nothing was sent, and the transaction is as it was.
+pub async fn save(session: &Session, changes: &Changes<'_>, transaction: &str) -> Result<Saved, Unwritable> {
+    let (ledger, before, after) = (changes.ledger.0, &changes.before, &changes.after);
+    let recorded_at = after.recorded_at.to_datetime();
+    let events = EventColumns::new(changes.ledger, before.position, after.batch_id, &changes.commands)?;
+    let private = PrivateColumns::new(changes)?;
+    let accounts = AccountColumns::new(changes, &private)?;
+    let lots = LotColumns::new(changes)?;
+    let purchases = PurchaseColumns::new(changes)?;
+    let payments = PaymentColumns::new(changes)?;
+    let configuration = ConfigurationColumns::new(changes)?;
+
+    let mut pipeline = Pipeline::default();
+    events.push(session, &mut pipeline);
+    accounts.push(session, &mut pipeline);
+    private.push(session, &mut pipeline);
+    lots.push(session, &mut pipeline);
+    purchases.push(session, &mut pipeline);
+    payments.push(session, &mut pipeline);
+    configuration.push(session, &mut pipeline);
+    pipeline.rows(
+        session,
+        &MOVE_HEAD,
+        vec![
+            &ledger,
+            &before.position.0,
+            &before.batch_id,
+            &before.fence,
+            &after.position.0,
+            &after.batch_id,
+            &recorded_at,
+            &after.incarnation.0,
+        ],
+    );
+    Ok(commit(session, pipeline, transaction).await)
+}
+
+/// Sends a pipeline with COMMIT behind it, and asks the server what became of the transaction.
+pub async fn commit<'a>(session: &'a Session, pipeline: Pipeline<'a>, transaction: &'a str) -> Saved {
+    let (answers, status) = pipeline.commit(session, &TRANSACTION_STATUS, vec![&transaction]).await;
+    let status = status.and_then(|rows| match rows.first() {
+        Some(row) => row.try_get::<_, Option<String>>("status"),
+        None => Ok(None),
+    });
+    match (answers, status) {
+        (Ok(()), Ok(Some(status))) if status == "committed" => Saved::Committed,
+        (Err(error), Ok(Some(status))) if status == "aborted" => Saved::RolledBack(error),
+        (answers, status) => Saved::Unknown(answers.err().or(status.err())),
+    }
+}
+
+/// Every statement that a save may need, to be prepared.
+pub(super) fn statements() -> impl Iterator<Item = &'static Statement> {
+    std::iter::once(&super::events::INSERT_EVENTS)
+        .chain(accounts::STATEMENTS.iter().copied())
+        .chain(payments::STATEMENTS.iter().copied())
+        .chain(private::STATEMENTS.iter().copied())
+        .chain(configuration::STATEMENTS.iter().copied())
+}

@@ -1,0 +1,189 @@
+//! A connection of a writer's own, and the statements that it runs.
+//!
+//! Statements are prepared once for each connection; behind a pooler in transaction mode they travel unnamed with their
+//! types instead. Several are sent together by polling their futures together: [`Pipeline`].
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use futures_util::future::{join_all, try_join_all};
+use tokio_postgres::{
+    Client, Error, Row,
+    error::SqlState,
+    types::{ToSql, Type},
+};
+
+use super::{
+    changes, heads,
+    pool::{ConnectError, Database},
+    working_set,
+};
+
+/// SQL with the types of its parameters. Its name is unique.
+pub struct Statement {
+    /// What it is called in logs and tests.
+    pub name: &'static str,
+    /// The text.
+    pub sql: &'static str,
+    /// The types of `$1`, `$2` …
+    pub parameters: &'static [Type],
+}
+
+/// The value of a parameter.
+pub type Value<'a> = &'a (dyn ToSql + Sync);
+
+/// A connection of a writer's own.
+pub struct Session {
+    client: Client,
+    /// By name; empty behind a pooler.
+    prepared: HashMap<&'static str, tokio_postgres::Statement>,
+}
+
+impl Session {
+    /// Connects, and prepares all [`statements`] unless a pooler stands between.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or a statement does not fit its schema.
+    pub async fn open(database: &Database) -> Result<Self, ConnectError> {
+        let client = database.connect().await?;
+        let mut prepared = HashMap::new();
+        if !database.pgbouncer() {
+            let statements: Vec<_> = statements().collect();
+            let answers =
+                statements.iter().map(|statement| client.prepare_typed(statement.sql, statement.parameters));
+            let answers = try_join_all(answers).await?;
+            prepared.extend(statements.iter().map(|statement| statement.name).zip(answers));
+        }
+        Ok(Self { client, prepared })
+    }
+
+    /// Runs one statement.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn rows(&self, statement: &'static Statement, values: &[Value<'_>]) -> Result<Vec<Row>, Error> {
+        match self.prepared.get(statement.name) {
+            Some(prepared) => self.client.query(prepared, values).await,
+            None => {
+                let typed: Vec<_> =
+                    values.iter().copied().zip(statement.parameters.iter().cloned()).collect();
+                self.client.query_typed(statement.sql, &typed).await
+            }
+        }
+    }
+
+    /// Runs SQL without parameters and results, several statements if separated by semicolons.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn execute(&self, sql: &str) -> Result<(), Error> {
+        self.client.batch_execute(sql).await
+    }
+
+    /// Ends the transaction without effect.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn roll_back(&self) -> Result<(), Error> {
+        self.execute("ROLLBACK").await
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+}
+
+/// Every statement of the write path.
+pub fn statements() -> impl Iterator<Item = &'static Statement> {
+    heads::STATEMENTS.iter().chain(working_set::STATEMENTS).copied().chain(changes::statements())
+}
+
+type Step<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Error>> + Send + 'a>>;
+
+/// Statements that are sent together and answered together, in order: one round trip.
+#[derive(Default)]
+pub struct Pipeline<'a> {
+    steps: Vec<Step<'a>>,
+}
+
+/// `join_all` sends in the order of its futures only up to this many.
+const MOST_STEPS: usize = 30;
+
+impl<'a> Pipeline<'a> {
+    /// Adds SQL without parameters.
+    pub fn execute(&mut self, session: &'a Session, sql: &'a str) {
+        self.push(async move { session.execute(sql).await.map(|()| Vec::new()) });
+    }
+
+    /// Adds a statement.
+    pub fn rows(&mut self, session: &'a Session, statement: &'static Statement, values: Vec<Value<'a>>) {
+        self.push(async move { session.rows(statement, &values).await });
+    }
+
+    fn push(&mut self, step: impl Future<Output = Result<Vec<Row>, Error>> + Send + 'a) {
+        assert!(self.steps.len() < MOST_STEPS, "a pipeline is a handful of statements");
+        self.steps.push(Box::pin(step));
+    }
+
+    /// Sends everything and reads every answer to its end.
+    ///
+    /// # Errors
+    /// The first error; not one that only says that the transaction had failed before.
+    pub async fn run(self) -> Result<Vec<Vec<Row>>, Error> {
+        first_cause(join_all(self.steps).await)
+    }
+
+    /// Sends everything with a COMMIT behind it, and `verify` behind that, which must be good even if others fail.
+    ///
+    /// A statement that fails on this side is not sent at all, and a COMMIT behind it would commit the others: it is
+    /// replaced by a ROLLBACK then.
+    ///
+    /// Returns the first error, if there was one, and the rows of `verify`.
+    pub async fn commit(
+        mut self,
+        session: &'a Session,
+        verify: &'static Statement,
+        values: Vec<Value<'a>>,
+    ) -> (Result<(), Error>, Result<Vec<Row>, Error>) {
+        let unsent = AtomicBool::new(false);
+        let guarded = self.steps.drain(..).map(|step| {
+            let unsent = &unsent;
+            Box::pin(async move {
+                let answer = step.await;
+                if answer.is_err() {
+                    unsent.store(true, Ordering::Relaxed);
+                }
+                answer
+            }) as Step<'_>
+        });
+        let mut steps: Vec<Step<'_>> = guarded.collect();
+        steps.push(Box::pin(async {
+            // First polled when every step before has been sent, or has failed to be.
+            let end = if unsent.load(Ordering::Relaxed) { "ROLLBACK" } else { "COMMIT" };
+            session.execute(end).await.map(|()| Vec::new())
+        }));
+        steps.push(Box::pin(async move { session.rows(verify, &values).await }));
+        let mut answers = join_all(steps).await;
+        let verified = answers.pop().unwrap_or_else(|| Ok(Vec::new()));
+        (first_cause(answers).map(|_| ()), verified)
+    }
+}
+
+fn first_cause(answers: Vec<Result<Vec<Row>, Error>>) -> Result<Vec<Vec<Row>>, Error> {
+    let is_consequence = |error: &Error| error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION);
+    let mut rows = Vec::with_capacity(answers.len());
+    let mut consequence = None;
+    for answer in answers {
+        match answer {
+            Ok(answer) => rows.push(answer),
+            Err(error) if is_consequence(&error) => consequence = consequence.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    consequence.map_or(Ok(rows), Err)
+}

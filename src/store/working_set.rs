@@ -1,0 +1,430 @@
+//! Loads what a batch of commands needs: one round trip, whatever the number of commands.
+//!
+//! From the accounts and payments that the commands name, the server itself goes on to what belongs to them, because a
+//! second round trip would be needed otherwise: from a payment to its purchases, their accounts and their lots; from an
+//! account to its open lots and the purchases that it watches.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::{Error, Row, types::Type};
+use uuid::Uuid;
+
+use super::{
+    events::{event_columns, event_from_row},
+    rows::{RowError, state},
+    session::{Pipeline, Session, Statement, Value},
+};
+use crate::domain::{
+    Event, Needs, WorkingSet,
+    account::{ACCOUNT_STATE_VERSION, Account, Lot},
+    event::{FeatureSet, LedgerConfigured, PriceSet},
+    ids::{
+        AccountId, AccountNumber, Key, KeyId, LedgerId, LotId, Namespace, PaymentReference, Position, Unit,
+    },
+    payment::{PAYMENT_STATE_VERSION, Payment},
+    purchase::{PURCHASE_STATE_VERSION, Purchase},
+};
+
+/// What a batch needs that its writer does not have.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// State that commands name.
+    pub needs: Needs,
+    /// Hashes of the commands' keys: [`Key::hash`].
+    pub key_hashes: Vec<Vec<u8>>,
+    /// Whether settings and catalogue are wanted.
+    pub configuration: bool,
+}
+
+/// What was found.
+#[derive(Default)]
+pub struct Loaded {
+    /// Settings and catalogue, if they were wanted; accounts with open lots and those closed ones that purchases touch;
+    /// purchases, payments, API keys, accounts of events.
+    pub set: WorkingSet,
+    /// The accounts' names.
+    pub names: BTreeMap<AccountNumber, AccountId>,
+    /// Lots that have rows of their own, as they are stored.
+    pub lot_rows: BTreeMap<LotId, Lot>,
+    /// Commands that were carried out under the wanted keys, by hash of the key.
+    pub commands: Vec<StoredCommand>,
+}
+
+/// A command that was carried out before.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StoredCommand {
+    /// Its key.
+    pub key: Key,
+    /// SHA-256 of the request that the key came with.
+    pub fingerprint: Option<[u8; 32]>,
+    /// Its events.
+    pub events: Vec<Event>,
+}
+
+/// Why a working set could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The database refused or went away.
+    #[error(transparent)]
+    Database(#[from] Error),
+    /// A row cannot be read.
+    #[error(transparent)]
+    Row(#[from] RowError),
+}
+
+/// Loads what is wanted, within the transaction that holds the head's lock.
+///
+/// # Errors
+/// [`LoadError`].
+pub async fn load(session: &Session, ledger: LedgerId, wanted: &Wanted) -> Result<Loaded, LoadError> {
+    let parameters = Parameters::new(ledger, wanted);
+    let mut pipeline = Pipeline::default();
+    let mut readers: Vec<Reader> = Vec::new();
+    if !wanted.key_hashes.is_empty() {
+        pipeline.rows(session, &LOAD_COMMANDS, vec![&parameters.ledger, &wanted.key_hashes]);
+        readers.push(read_command);
+    }
+    if parameters.names_state {
+        for (statement, reader) in STATE {
+            pipeline.rows(session, statement, parameters.of_state());
+            readers.push(*reader);
+        }
+    }
+    if !parameters.events.is_empty() {
+        pipeline.rows(session, &LOAD_ACCOUNTS_OF_EVENTS, vec![&parameters.ledger, &parameters.events]);
+        readers.push(read_account_of_event);
+    }
+    if !parameters.api_keys.is_empty() {
+        pipeline.rows(session, &LOAD_API_KEYS, vec![&parameters.ledger, &parameters.api_keys]);
+        readers.push(read_api_key);
+    }
+    if wanted.configuration {
+        for (statement, reader) in CONFIGURATION {
+            pipeline.rows(session, statement, vec![&parameters.ledger]);
+            readers.push(*reader);
+        }
+    }
+    let mut loaded = Loaded::default();
+    for (rows, reader) in pipeline.run().await?.iter().zip(readers) {
+        rows.iter().try_for_each(|row| reader(&mut loaded, row))?;
+    }
+    Ok(loaded)
+}
+
+type Reader = fn(&mut Loaded, &Row) -> Result<(), RowError>;
+
+/// Accounts come before the lots that are put into them.
+static STATE: &[(&Statement, Reader)] = &[
+    (&LOAD_ACCOUNTS, read_account),
+    (&LOAD_LOTS, read_lot),
+    (&LOAD_PURCHASES, read_purchase),
+    (&LOAD_PAYMENTS, read_payment),
+];
+
+static CONFIGURATION: &[(&Statement, Reader)] =
+    &[(&LOAD_SETTINGS, read_settings), (&LOAD_FEATURES, read_feature), (&LOAD_PRICES, read_price)];
+
+/// Every statement of this file, to be prepared.
+pub(super) static STATEMENTS: &[&Statement] = &[
+    &LOAD_COMMANDS,
+    &LOAD_ACCOUNTS,
+    &LOAD_LOTS,
+    &LOAD_PURCHASES,
+    &LOAD_PAYMENTS,
+    &LOAD_ACCOUNTS_OF_EVENTS,
+    &LOAD_API_KEYS,
+    &LOAD_SETTINGS,
+    &LOAD_FEATURES,
+    &LOAD_PRICES,
+];
+
+/// The values of the statements, `$1` being the ledger.
+struct Parameters<'a> {
+    ledger: i64,
+    names: Vec<&'a str>,
+    numbers: Vec<i64>,
+    events: Vec<i64>,
+    payments: Vec<String>,
+    purchases: Vec<Uuid>,
+    api_keys: Vec<Uuid>,
+    names_state: bool,
+}
+
+impl<'a> Parameters<'a> {
+    fn new(ledger: LedgerId, wanted: &'a Wanted) -> Self {
+        let needs = &wanted.needs;
+        Self {
+            ledger: ledger.0,
+            names: needs.accounts.iter().map(AccountId::as_str).collect(),
+            numbers: needs.account_numbers.iter().map(|number| number.0).collect(),
+            events: needs.accounts_of_events.iter().map(|position| position.0).collect(),
+            payments: needs.payments.iter().map(PaymentReference::to_string).collect(),
+            purchases: needs.purchases.iter().map(|purchase| Uuid::from_u128(purchase.to_bits())).collect(),
+            api_keys: needs.keys.iter().map(|key| Uuid::from_u128(key.to_bits())).collect(),
+            names_state: !(needs.accounts.is_empty()
+                && needs.account_numbers.is_empty()
+                && needs.accounts_of_events.is_empty()
+                && needs.payments.is_empty()
+                && needs.purchases.is_empty()),
+        }
+    }
+
+    fn of_state(&self) -> Vec<Value<'_>> {
+        vec![&self.ledger, &self.names, &self.numbers, &self.events, &self.payments, &self.purchases]
+    }
+}
+
+const STATE_PARAMETERS: &[Type] =
+    &[Type::INT8, Type::TEXT_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY, Type::UUID_ARRAY];
+
+/// The purchases that payments and purchases name: their own, and all others of the same payments.
+macro_rules! named_purchases {
+    () => {
+        "SELECT p.purchase_id, p.account_number FROM purchases p WHERE p.ledger_id = $1 AND p.payment = ANY($5)
+         UNION
+         SELECT p.purchase_id, p.account_number FROM purchases p WHERE p.ledger_id = $1 AND p.purchase_id = ANY($6)
+         UNION
+         SELECT q.purchase_id, q.account_number
+           FROM purchases p JOIN purchases q ON q.ledger_id = p.ledger_id AND q.payment = p.payment
+          WHERE p.ledger_id = $1 AND q.ledger_id = $1 AND p.purchase_id = ANY($6)"
+    };
+}
+
+/// The accounts that are named in any way, with their watched purchases.
+macro_rules! named_accounts {
+    () => {
+        concat!(
+            "SELECT a.account_number, a.watched FROM accounts a WHERE a.ledger_id = $1 AND a.external_id = ANY($2)
+             UNION
+             SELECT a.account_number, a.watched FROM accounts a WHERE a.ledger_id = $1 AND a.account_number = ANY($3)
+             UNION
+             SELECT a.account_number, a.watched
+               FROM events e JOIN accounts a ON a.ledger_id = e.ledger_id AND a.account_number = e.account_number
+              WHERE a.ledger_id = $1 AND e.ledger_id = $1 AND e.position = ANY($4)
+             UNION
+             SELECT a.account_number, a.watched
+               FROM (",
+            named_purchases!(),
+            ") n JOIN accounts a ON a.account_number = n.account_number
+              WHERE a.ledger_id = $1"
+        )
+    };
+}
+
+/// All purchases that belong to what is named.
+macro_rules! wanted_purchases {
+    () => {
+        concat!(
+            "SELECT n.purchase_id FROM (",
+            named_purchases!(),
+            ") n
+             UNION
+             SELECT unnest(w.watched) FROM (",
+            named_accounts!(),
+            ") w"
+        )
+    };
+}
+
+static LOAD_ACCOUNTS: Statement = Statement {
+    name: "load_accounts",
+    sql: concat!(
+        "SELECT a.account_number, a.external_id, a.state_version, a.state::text AS state
+           FROM (",
+        named_accounts!(),
+        ") w JOIN accounts a ON a.account_number = w.account_number
+          WHERE a.ledger_id = $1"
+    ),
+    parameters: STATE_PARAMETERS,
+};
+
+fn read_account(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
+    let account: Account =
+        state("account", row.try_get("state_version")?, ACCOUNT_STATE_VERSION, row.try_get("state")?)?;
+    let name = AccountId::parse(row.try_get("external_id")?)
+        .map_err(|_| RowError::Value { column: "external_id" })?;
+    loaded.set.account_numbers.insert(name.clone(), account.number);
+    loaded.names.insert(account.number, name);
+    loaded.set.accounts.insert(account.number, account);
+    Ok(())
+}
+
+static LOAD_LOTS: Statement = Statement {
+    name: "load_lots",
+    sql: concat!(
+        "SELECT l.account_number, l.unit, l.state_version, l.state::text AS state
+           FROM (",
+        named_accounts!(),
+        ") w JOIN lots l ON l.account_number = w.account_number
+          WHERE l.ledger_id = $1 AND l.is_open
+          UNION ALL
+         SELECT l.account_number, l.unit, l.state_version, l.state::text AS state
+           FROM (",
+        wanted_purchases!(),
+        ") w JOIN lots l ON l.purchase_id = w.purchase_id
+          WHERE l.ledger_id = $1
+          UNION ALL
+         SELECT l.account_number, l.unit, l.state_version, l.state::text AS state
+           FROM (",
+        wanted_purchases!(),
+        ") w JOIN purchases p ON p.purchase_id = w.purchase_id
+             JOIN lots l ON l.ledger_id = p.ledger_id AND l.lot_id = ANY(p.other_lots)
+          WHERE p.ledger_id = $1 AND l.ledger_id = $1"
+    ),
+    parameters: STATE_PARAMETERS,
+};
+
+fn read_lot(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
+    let lot: Lot = state("lot", row.try_get("state_version")?, ACCOUNT_STATE_VERSION, row.try_get("state")?)?;
+    let account = AccountNumber(row.try_get("account_number")?);
+    let unit = Unit::parse(row.try_get("unit")?).map_err(|_| RowError::Value { column: "unit" })?;
+    loaded.lot_rows.insert(lot.id, lot.clone());
+    if let Some(account) = loaded.set.accounts.get_mut(&account) {
+        account.books.entry(unit).or_default().lots.insert(lot.id, lot);
+    }
+    Ok(())
+}
+
+static LOAD_PURCHASES: Statement = Statement {
+    name: "load_purchases",
+    sql: concat!(
+        "SELECT p.state_version, p.state::text AS state
+           FROM (",
+        wanted_purchases!(),
+        ") w JOIN purchases p ON p.purchase_id = w.purchase_id
+          WHERE p.ledger_id = $1"
+    ),
+    parameters: STATE_PARAMETERS,
+};
+
+fn read_purchase(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
+    let purchase: Purchase =
+        state("purchase", row.try_get("state_version")?, PURCHASE_STATE_VERSION, row.try_get("state")?)?;
+    loaded.set.purchases.insert(purchase.id, purchase);
+    Ok(())
+}
+
+static LOAD_PAYMENTS: Statement = Statement {
+    name: "load_payments",
+    sql: concat!(
+        "SELECT m.state_version, m.state::text AS state
+           FROM payments m WHERE m.ledger_id = $1 AND m.payment = ANY($5)
+          UNION ALL
+         SELECT m.state_version, m.state::text AS state
+           FROM (",
+        wanted_purchases!(),
+        ") w JOIN purchases p ON p.purchase_id = w.purchase_id
+             JOIN payments m ON m.ledger_id = p.ledger_id AND m.payment = p.payment
+          WHERE p.ledger_id = $1 AND m.ledger_id = $1"
+    ),
+    parameters: STATE_PARAMETERS,
+};
+
+fn read_payment(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
+    let payment: Payment =
+        state("payment", row.try_get("state_version")?, PAYMENT_STATE_VERSION, row.try_get("state")?)?;
+    loaded.set.payments.insert(payment.reference.clone(), payment);
+    Ok(())
+}
+
+static LOAD_ACCOUNTS_OF_EVENTS: Statement = Statement {
+    name: "load_accounts_of_events",
+    sql: "SELECT position, account_number FROM events
+           WHERE ledger_id = $1 AND position = ANY($2) AND type = 'credits.held'",
+    parameters: &[Type::INT8, Type::INT8_ARRAY],
+};
+
+fn read_account_of_event(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
+    let account = AccountNumber(row.try_get("account_number")?);
+    loaded.set.accounts_of_events.insert(Position(row.try_get("position")?), account);
+    Ok(())
+}
+
+static LOAD_API_KEYS: Statement = Statement {
+    name: "load_api_keys",
+    sql: "SELECT key_id FROM api_keys WHERE ledger_id = $1 AND key_id = ANY($2) AND revoked_at IS NULL",
+    parameters: &[Type::INT8, Type::UUID_ARRAY],
+};
+
+fn read_api_key(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
+    loaded.set.keys.insert(KeyId::from_bits(row.try_get::<_, Uuid>("key_id")?.as_u128()));
+    Ok(())
+}
+
+/// The key's row says how many events its command has: they follow it, and are read as a range of the primary key.
+static LOAD_COMMANDS: Statement = Statement {
+    name: "load_commands",
+    sql: concat!(
+        "SELECT k.key_namespace AS command_namespace, k.key AS command_key,
+                k.fingerprint AS command_fingerprint, ",
+        event_columns!(),
+        " FROM unnest($2::bytea[]) AS wanted (key_hash)
+          JOIN events k ON k.key_hash = wanted.key_hash
+          JOIN events e ON e.ledger_id = k.ledger_id
+                       AND e.position BETWEEN k.position AND k.position + k.command_size - 1
+         WHERE k.ledger_id = $1 AND e.ledger_id = $1 AND k.key_hash IS NOT NULL
+         ORDER BY e.position"
+    ),
+    parameters: &[Type::INT8, Type::BYTEA_ARRAY],
+};
+
+fn read_command(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
+    let event = event_from_row(row)?;
+    match loaded.commands.last_mut() {
+        Some(command) if command.events[0].position == event.command => command.events.push(event),
+        _ => {
+            let namespace = Namespace::parse(row.try_get("command_namespace")?)
+                .ok_or(RowError::Value { column: "key_namespace" })?;
+            let key = Key::new(namespace, row.try_get("command_key")?)
+                .map_err(|_| RowError::Value { column: "key" })?;
+            let fingerprint: Option<&[u8]> = row.try_get("command_fingerprint")?;
+            let fingerprint = fingerprint
+                .map(|bytes| bytes.try_into().map_err(|_| RowError::Value { column: "fingerprint" }))
+                .transpose()?;
+            loaded.commands.push(StoredCommand { key, fingerprint, events: vec![event] });
+        }
+    }
+    Ok(())
+}
+
+static LOAD_SETTINGS: Statement = Statement {
+    name: "load_settings",
+    sql: "SELECT state_version, settings::text AS state FROM ledger_settings WHERE ledger_id = $1",
+    parameters: &[Type::INT8],
+};
+
+fn read_settings(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
+    let known = CONFIGURATION_STATE_VERSION;
+    loaded.set.settings =
+        state::<LedgerConfigured>("settings", row.try_get("state_version")?, known, row.try_get("state")?)?.0;
+    Ok(())
+}
+
+static LOAD_FEATURES: Statement = Statement {
+    name: "load_features",
+    sql: "SELECT state_version, state::text AS state FROM features WHERE ledger_id = $1",
+    parameters: &[Type::INT8],
+};
+
+fn read_feature(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
+    let known = CONFIGURATION_STATE_VERSION;
+    let FeatureSet(feature) = state("feature", row.try_get("state_version")?, known, row.try_get("state")?)?;
+    loaded.set.catalogue.features.insert(feature.feature.clone(), feature);
+    Ok(())
+}
+
+static LOAD_PRICES: Statement = Statement {
+    name: "load_prices",
+    sql: "SELECT state_version, state::text AS state FROM prices WHERE ledger_id = $1",
+    parameters: &[Type::INT8],
+};
+
+fn read_price(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
+    let known = CONFIGURATION_STATE_VERSION;
+    let PriceSet(price) = state("price", row.try_get("state_version")?, known, row.try_get("state")?)?;
+    loaded.set.catalogue.prices.insert(price.price.clone(), price);
+    Ok(())
+}
+
+/// The version of the shape of stored settings, features and prices, which are kept as their events have them.
+pub const CONFIGURATION_STATE_VERSION: i16 = 1;
