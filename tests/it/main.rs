@@ -13,3 +13,5 @@ mod stripe_captured;
 mod stripe_inbox_store;
 mod support;
 mod tidy;
+mod writer_outcomes;
+mod writer_support;

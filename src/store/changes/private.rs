@@ -39,7 +39,7 @@ static INSERT_NOTES: Statement = Statement {
 static INSERT_PROFILES: Statement = Statement {
     name: "insert_profiles",
     sql: "INSERT INTO profiles (ledger_id, account_number, email, name, locale, metadata)
-          SELECT h.ledger_id, u.account_number, u.email, u.name, u.locale, u.metadata::jsonb
+          SELECT h.ledger_id, u.account_number, u.email, u.name, u.locale, COALESCE(u.metadata, '{}')::jsonb
             FROM ledger_heads h,
                  unnest($2::int8[], $3::text[], $4::text[], $5::text[], $6::text[])
                  AS u (account_number, email, name, locale, metadata)
