@@ -4,6 +4,7 @@
 //! what it was asked to, 1 if it could not, 2 if the command line itself was wrong.
 
 mod migrate;
+mod stripe;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     Migrate(migrate::Arguments),
+    Stripe(stripe::Arguments),
 }
 
 /// Runs the subcommand that the command line names.
@@ -46,6 +48,7 @@ fn run_to_completion(command: Command) -> anyhow::Result<()> {
     runtime.block_on(async {
         match command {
             Command::Migrate(arguments) => migrate::run(arguments).await,
+            Command::Stripe(arguments) => stripe::run(arguments).await,
         }
     })
 }

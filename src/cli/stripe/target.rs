@@ -1,0 +1,173 @@
+//! The service that webhooks are posted to, and what has to be known of it.
+
+use std::{fmt, fs, io, path::Path};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use reqwest::{Client, Response};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use crate::{
+    domain::{
+        amount::Currency,
+        ids::{LedgerSlug, PriceId},
+    },
+    stripe::signature::SigningSecret,
+};
+
+/// The file in the data directory of `counterfoil dev` that tells scripts where it is.
+const DEV_ENVIRONMENT: &str = "dev.env";
+
+/// Which service, and which ledger.
+#[derive(Args)]
+pub(super) struct Settings {
+    /// The ledger that receives it.
+    #[arg(long, env = "COUNTERFOIL_LEDGER", default_value = "demo", value_name = "LEDGER", value_parser = slug)]
+    ledger: LedgerSlug,
+    /// Where the service is; what the data directory's dev.env says, if left out.
+    #[arg(long, env = "COUNTERFOIL_URL", value_name = "URL")]
+    url: Option<String>,
+    /// A signing secret of the ledger (whsec_…); what the data directory's dev.env says, if left out.
+    #[arg(long, env = "COUNTERFOIL_WEBHOOK_SECRET", hide_env_values = true, value_name = "SECRET")]
+    webhook_secret: Option<SecretString>,
+    /// An API key with scope `read`, to ask what a price costs; what the data directory's dev.env says, if left out.
+    #[arg(long, env = "COUNTERFOIL_API_KEY", hide_env_values = true, value_name = "KEY")]
+    api_key: Option<SecretString>,
+    /// The data directory of a running `counterfoil dev`.
+    #[arg(long, env = "COUNTERFOIL_DATA_DIR", default_value = ".counterfoil", value_name = "DIRECTORY")]
+    data_dir: std::path::PathBuf,
+}
+
+fn slug(text: &str) -> Result<LedgerSlug, String> {
+    LedgerSlug::parse(text).map_err(|error| error.to_string())
+}
+
+/// A service that can be posted to.
+pub(super) struct Target {
+    /// What webhooks to it are signed with.
+    pub(super) secret: SigningSecret,
+    url: String,
+    ledger: LedgerSlug,
+    api_key: Option<SecretString>,
+    client: Client,
+}
+
+/// What the service answered.
+pub(super) struct Answer {
+    /// Whether it took the webhook.
+    pub(super) is_success: bool,
+    status: u16,
+    body: String,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.status, self.body)
+    }
+}
+
+impl Target {
+    /// Puts together what flags, environment and the data directory say, in this order.
+    pub(super) fn find(settings: &Settings) -> anyhow::Result<Self> {
+        let noted = read_environment(&settings.data_dir.join(DEV_ENVIRONMENT))?;
+        let noted = |name: &str| noted.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let unknown = |what: &str, flag: &str| {
+            let directory = settings.data_dir.display();
+            format!(
+                "{what} is not known: give {flag}, or the --data-dir of a running `counterfoil dev` (not {directory})"
+            )
+        };
+        let url = settings.url.clone().or_else(|| noted("COUNTERFOIL_URL"));
+        let url = url.with_context(|| unknown("the service's address", "--url"))?;
+        let secret =
+            settings.webhook_secret.clone().or_else(|| noted("COUNTERFOIL_WEBHOOK_SECRET").map(Into::into));
+        let secret = secret.with_context(|| unknown("the signing secret", "--webhook-secret"))?;
+        Ok(Self {
+            secret: SigningSecret::parse(secret.expose_secret())?,
+            url: url.trim_end_matches('/').to_owned(),
+            ledger: settings.ledger.clone(),
+            api_key: settings.api_key.clone().or_else(|| noted("COUNTERFOIL_API_KEY").map(Into::into)),
+            client: Client::new(),
+        })
+    }
+
+    /// Posts a signed body.
+    pub(super) async fn post(&self, body: String, signature: String) -> anyhow::Result<Answer> {
+        let url = format!("{}/webhooks/stripe/{}", self.url, self.ledger);
+        let request = self.client.post(&url).header("Stripe-Signature", signature);
+        let request = request.header("Content-Type", "application/json; charset=utf-8").body(body);
+        let response = request.send().await.with_context(|| format!("{url} does not answer"))?;
+        let (is_success, status) = (response.status().is_success(), response.status().as_u16());
+        Ok(Answer { is_success, status, body: response.text().await?.trim().to_owned() })
+    }
+
+    /// What one of the price costs, as the service knows it.
+    pub(super) async fn price_money(&self, price: &str) -> anyhow::Result<(i64, Currency)> {
+        let price = PriceId::parse(price).context("--price")?;
+        let key = self.api_key.as_ref().context(
+            "what the price costs is not known: give --amount, or an --api-key to ask the service with",
+        )?;
+        let url = format!("{}/v1/prices/{price}", self.url);
+        let request = self.client.get(&url).bearer_auth(key.expose_secret());
+        let response = request.send().await.with_context(|| format!("{url} does not answer"))?;
+        if !response.status().is_success() {
+            let status = response.status();
+            bail!("{url} answered {status}: {}; give --amount instead", response.text().await?);
+        }
+        read_price(response).await
+    }
+}
+
+async fn read_price(response: Response) -> anyhow::Result<(i64, Currency)> {
+    #[derive(Deserialize)]
+    struct Price {
+        money: PriceMoney,
+    }
+    #[derive(Deserialize)]
+    struct PriceMoney {
+        amount: i64,
+        currency: Currency,
+    }
+    let price: Price = response.json().await.context("the price that the service answered with")?;
+    Ok((price.money.amount, price.money.currency))
+}
+
+/// Reads lines of `NAME=value`; a file that is not there has none.
+fn read_environment(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    };
+    let lines = text.lines().filter_map(|line| line.split_once('='));
+    Ok(lines.map(|(name, value)| (name.trim().to_owned(), unquoted(value.trim()).to_owned())).collect())
+}
+
+fn unquoted(value: &str) -> &str {
+    for quote in ['"', '\''] {
+        if let Some(inner) = value.strip_prefix(quote).and_then(|value| value.strip_suffix(quote)) {
+            return inner;
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_the_environment_file_may_be_quoted() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(DEV_ENVIRONMENT);
+        fs::write(&path, "# for scripts\nA=1\nB=\"two\"\nC='a=b'\n").expect("written");
+        let expected = [("A", "1"), ("B", "two"), ("C", "a=b")];
+        let read = read_environment(&path).expect("read");
+        assert_eq!(
+            read.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(),
+            expected
+        );
+        assert_eq!(read_environment(&directory.path().join("none")).expect("nothing"), []);
+    }
+}
