@@ -3,6 +3,7 @@
 //! What a command answers goes to standard output, everything else to standard error. The exit code is 0 if it did
 //! what it was asked to, 1 if it could not, 2 if the command line itself was wrong.
 
+mod bench;
 mod migrate;
 mod stripe;
 
@@ -23,6 +24,7 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Arguments),
     Migrate(migrate::Arguments),
     Stripe(stripe::Arguments),
 }
@@ -47,6 +49,7 @@ fn run_to_completion(command: Command) -> anyhow::Result<()> {
         .context("the asynchronous runtime does not start")?;
     runtime.block_on(async {
         match command {
+            Command::Bench(arguments) => bench::run(arguments).await,
             Command::Migrate(arguments) => migrate::run(arguments).await,
             Command::Stripe(arguments) => stripe::run(arguments).await,
         }

@@ -1,0 +1,111 @@
+//! Measures spends, side by side with the design that this one replaces, on the same server and in the same run.
+//!
+//! The other design is the common one: a transaction for each spend that locks the account's row, updates its balance and
+//! inserts the spend with a unique idempotency key. It gets prepared statements, a table of its own without any of our
+//! features, and the best of several numbers of connections. Both run on a private PostgreSQL that is as durable as in
+//! production, which is checked; afterwards both must have stored exactly the spends that were acknowledged.
+//!
+//! Rounds of both alternate, and medians are compared, because machines are noisy. Only ratios of one run mean anything.
+
+mod ground;
+mod load;
+mod ours;
+mod report;
+mod rival;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::ensure;
+use clap::Args;
+
+use crate::{config::LogSettings, telemetry::start_logging};
+
+use self::{
+    ground::Ground,
+    load::{Measured, Plan, Spread},
+    ours::ThroughWriter,
+    report::Report,
+    rival::Rival,
+};
+
+/// Measure spends a second and their latency against one transaction for each spend.
+#[derive(Args)]
+pub struct Arguments {
+    /// How many accounts the spends are spread over.
+    #[arg(long, default_value_t = 10_000)]
+    accounts: usize,
+    /// How many callers spend at once, one number for each measurement.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 512])]
+    callers: Vec<usize>,
+    /// How long each round lasts, in seconds.
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+    /// How many rounds each side gets for each measurement; their median counts.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Where the private PostgreSQL lives while this runs; removed afterwards.
+    #[arg(long)]
+    directory: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogSettings,
+}
+
+/// The numbers of connections that the other design may choose from.
+const CONNECTIONS: [usize; 4] = [8, 16, 32, 64];
+
+/// Measures, checks, prints.
+///
+/// # Errors
+/// When the server cannot be started or is not durable, a spend fails, or stored and acknowledged spends differ.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    ensure!(
+        !arguments.callers.is_empty() && arguments.rounds > 0,
+        "at least one number of callers and one round"
+    );
+    start_logging(&arguments.log)?;
+    let ground = Ground::prepare(arguments.directory.clone(), arguments.accounts).await?;
+    let outcome = measure(&ground, &arguments).await;
+    ground.remove().await?;
+    outcome
+}
+
+async fn measure(ground: &Ground, arguments: &Arguments) -> anyhow::Result<()> {
+    let mut report = Report::begin(&ground.settings().await?, arguments);
+    let writer = ThroughWriter::prepare(ground).await?;
+    let rival = Rival::prepare(ground).await?;
+    for spread in [Spread::ManyAccounts, Spread::OneAccount] {
+        let lasting = Duration::from_secs(arguments.seconds);
+        let plan = |callers| Plan { callers, lasting, spread, accounts: arguments.accounts };
+        let most = arguments.callers.iter().copied().max().unwrap_or(1);
+        let connections = best_connections(&rival, plan(most)).await?;
+        report.section(spread, connections);
+        for callers in &arguments.callers {
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            for _ in 0..arguments.rounds {
+                ours.push(writer.round(plan(*callers)).await?);
+                theirs.push(rival.round(plan(*callers), connections).await?);
+            }
+            report.line(*callers, &Measured::median(ours), &Measured::median(theirs));
+        }
+    }
+    let (stored, acknowledged) = (writer.stored(ground).await?, writer.acknowledged());
+    ensure!(stored == acknowledged, "{acknowledged} spends were acknowledged, {stored} events are stored");
+    let (their_stored, their_acknowledged) = (rival.stored().await?, rival.acknowledged());
+    ensure!(
+        their_stored == their_acknowledged,
+        "the other design acknowledged {their_acknowledged}, stored {their_stored}"
+    );
+    report.end(stored, their_stored);
+    Ok(())
+}
+
+async fn best_connections(rival: &Rival, plan: Plan) -> anyhow::Result<usize> {
+    let mut best = (0.0, CONNECTIONS[0]);
+    for connections in CONNECTIONS {
+        let rate = rival.round(plan, connections).await?.rate;
+        if rate > best.0 {
+            best = (rate, connections);
+        }
+    }
+    Ok(best.1)
+}
