@@ -8,9 +8,11 @@ use std::{
     future::Future,
     pin::Pin,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use futures_util::future::{join_all, try_join_all};
+use tokio::time::timeout;
 use tokio_postgres::{
     Client, Error, Row,
     error::SqlState,
@@ -44,18 +46,19 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects, and prepares all [`statements`] unless a pooler stands between.
+    /// Connects, and prepares all [`statements`] within `limit`, unless a pooler stands between.
     ///
     /// # Errors
-    /// When the database cannot be reached, or a statement does not fit its schema.
-    pub async fn open(database: &Database) -> Result<Self, ConnectError> {
+    /// When the database cannot be reached or does not answer in time, or a statement does not fit its schema.
+    pub async fn open(database: &Database, limit: Duration) -> Result<Self, ConnectError> {
         let client = database.connect().await?;
         let mut prepared = HashMap::new();
         if !database.pgbouncer() {
             let statements: Vec<_> = statements().collect();
             let answers =
                 statements.iter().map(|statement| client.prepare_typed(statement.sql, statement.parameters));
-            let answers = try_join_all(answers).await?;
+            let answers = timeout(limit, try_join_all(answers));
+            let answers = answers.await.map_err(|_| ConnectError::TimedOut(limit))??;
             prepared.extend(statements.iter().map(|statement| statement.name).zip(answers));
         }
         Ok(Self { client, prepared })

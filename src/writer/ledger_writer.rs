@@ -126,7 +126,7 @@ impl LedgerWriter {
     /// Connects, makes sure that nothing sent before can still be written, and settles a doubt if there is one.
     async fn connect(&mut self) -> Result<Session, Failure> {
         let limit = self.settings().step_limit;
-        let session = Session::open(&self.shared.database)
+        let session = Session::open(&self.shared.database, limit)
             .await
             .map_err(|error| Failure::Disconnected(error.to_string()))?;
         check_timeline(&session, &self.shared.newest_timeline, limit).await?;

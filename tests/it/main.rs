@@ -13,5 +13,8 @@ mod stripe_captured;
 mod stripe_inbox_store;
 mod support;
 mod tidy;
+mod writer_connections;
+mod writer_failures;
+mod writer_history;
 mod writer_outcomes;
 mod writer_support;

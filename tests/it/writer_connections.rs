@@ -1,0 +1,226 @@
+//! What happens when the connection to the database is cut, hangs, or leads through a pooler; and how often a batch
+//! needs it.
+
+use std::{sync::Arc, time::Duration};
+
+use counterfoil::writer::{Outcome, SubmitError, WriterSettings, Writers};
+use futures_util::future::join_all;
+
+use crate::{
+    support::{
+        pgbouncer::PgBouncer,
+        proxy::{Cut, Proxy},
+        wait,
+    },
+    writer_support::{Book, accepted, grant, keyed, plain, rejected, spend, writers},
+};
+
+/// A ledger whose account `alice` has 1,000 credits, and writers that reach it through a proxy.
+async fn behind_proxy(settings: WriterSettings) -> (Book, Proxy, Arc<Writers>) {
+    let book = Book::open().await;
+    book.account_with("alice", 1_000).await;
+    let proxy = Proxy::start(book.database.port()).await;
+    let writers = writers(proxy.url(&book.database.runtime_url()), settings);
+    accepted(writers.submit(book.ledger, plain(spend("alice", 1))).await);
+    (book, proxy, writers)
+}
+
+/// Callers gain nothing from patience in these tests.
+fn impatient() -> WriterSettings {
+    WriterSettings {
+        step_limit: Duration::from_millis(500),
+        doubt_limit: Duration::from_millis(300),
+        reconnect_pause: Duration::from_millis(20),
+        ..WriterSettings::default()
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_any_size_takes_three_round_trips() {
+    let (book, proxy, writers) = behind_proxy(WriterSettings::default()).await;
+    for size in [1, 10, 300] {
+        let (trips, commits) = (proxy.round_trips(), proxy.commits());
+        let spends = (0..size).map(|number| {
+            writers.submit(book.ledger, keyed(spend("alice", 1), &format!("{size}-{number}"), 1))
+        });
+        for outcome in join_all(spends).await {
+            assert!(!accepted(outcome).replayed);
+        }
+        assert_eq!(proxy.commits() - commits, 1, "{size} commands were not one batch");
+        assert_eq!(proxy.round_trips() - trips, 3, "for a batch of {size}");
+    }
+    assert_eq!(proxy.connections(), 1);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_writes_nothing_commits_nothing() {
+    let (book, proxy, writers) = behind_proxy(WriterSettings::default()).await;
+    let (trips, commits) = (proxy.round_trips(), proxy.commits());
+    rejected(writers.submit(book.ledger, keyed(spend("alice", 5_000), "too-much", 1)).await);
+    assert_eq!((proxy.round_trips() - trips, proxy.commits() - commits), (3, 0));
+}
+
+#[tokio::test]
+async fn a_connection_cut_around_commit_costs_nobody_the_truth_and_writes_nothing_twice() {
+    let (book, proxy, writers) = behind_proxy(WriterSettings::default()).await;
+    let mut expected = 999;
+    for (round, cut) in [Cut::BeforeCommit, Cut::BeforeAnswer, Cut::AfterAnswer].into_iter().enumerate() {
+        let before = book.count("credits.spent").await;
+        proxy.cut_next_commit(cut);
+        let with_key = (0..5).map(|number| {
+            writers.submit(book.ledger, keyed(spend("alice", 2), &format!("{round}-{number}"), 1))
+        });
+        let without_key = (0..5).map(|_| writers.submit(book.ledger, plain(spend("alice", 3))));
+        let too_much = writers.submit(book.ledger, plain(spend("alice", 5_000)));
+        let (with_key, without_key, too_much) =
+            futures_util::future::join3(join_all(with_key), join_all(without_key), too_much).await;
+        for outcome in with_key.into_iter().chain(without_key) {
+            assert!(!accepted(outcome).replayed, "{cut:?}");
+        }
+        rejected(too_much);
+        expected -= 25;
+        assert_eq!(proxy.cuts().len(), round + 1, "{cut:?} did not happen");
+        assert_eq!(book.count("credits.spent").await - before, 10, "{cut:?}");
+        assert_eq!(book.stored_balance("alice").await, expected, "{cut:?}");
+    }
+    assert_eq!(proxy.cuts(), [Cut::BeforeCommit, Cut::BeforeAnswer, Cut::AfterAnswer]);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_is_still_on_its_way_is_waited_for() {
+    let (book, proxy, writers) = behind_proxy(WriterSettings::default()).await;
+    proxy.cut_next_commit(Cut::Withheld);
+    let submitted = writers.submit(book.ledger, plain(spend("alice", 9)));
+    let delivered = async {
+        proxy.wait_for_cuts(1).await;
+        // The barrier waits for the head's lock: looking without it would have told that nothing is written.
+        waiting_for_lock(&book).await;
+        assert_eq!(book.stored_balance("alice").await, 999);
+        proxy.deliver_withheld().await;
+    };
+    let (outcome, ()) = futures_util::future::join(submitted, delivered).await;
+    assert!(!accepted(outcome).replayed);
+    assert_eq!(book.stored_balance("alice").await, 990);
+    assert_eq!(book.count("credits.spent").await, 2);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_never_arrives_is_replaced_and_cannot_come_after_all() {
+    let (book, proxy, writers) = behind_proxy(WriterSettings::default()).await;
+    proxy.cut_next_commit(Cut::Withheld);
+    // The server ends the silent transaction after a few seconds, and the barrier gets the lock.
+    let outcome = writers.submit(book.ledger, plain(spend("alice", 9))).await;
+    assert!(!accepted(outcome).replayed);
+    assert_eq!(proxy.cuts(), [Cut::Withheld]);
+    proxy.deliver_withheld().await;
+    assert_eq!(book.stored_balance("alice").await, 990);
+    assert_eq!(book.count("credits.spent").await, 2);
+    book.check().await;
+}
+
+async fn waiting_for_lock(book: &Book) {
+    let superuser = book.database.superuser().await;
+    wait::until("a statement that waits for a lock", async || {
+        let statement =
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let rows = superuser.query(statement, &[]).await.expect("the activity");
+        (!rows.is_empty()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_commands_are_refused_and_afterwards_they_succeed() {
+    let (book, proxy, writers) = behind_proxy(impatient()).await;
+    proxy.refuse();
+    for _ in 0..3 {
+        let outcome = writers.submit(book.ledger, plain(spend("alice", 1))).await;
+        assert_eq!(outcome, Err(SubmitError::Unavailable));
+    }
+    assert_eq!(book.count("credits.spent").await, 1);
+    proxy.resume();
+    accepted(writers.submit(book.ledger, plain(spend("alice", 1))).await);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn when_the_database_does_not_come_back_callers_hear_that_nobody_knows_and_the_key_tells_later() {
+    for (cut, replayed) in [(Cut::BeforeAnswer, true), (Cut::BeforeCommit, false)] {
+        // The writer may be quicker than the refusal, and has told the truth then: that is tried elsewhere.
+        let reached = async || {
+            let (book, proxy, writers) = behind_proxy(impatient()).await;
+            proxy.cut_next_commit(cut);
+            let submission = keyed(spend("alice", 9), "which", 1);
+            let gone = async {
+                proxy.wait_for_cuts(1).await;
+                proxy.refuse();
+            };
+            let (outcome, ()) =
+                futures_util::future::join(writers.submit(book.ledger, submission.clone()), gone).await;
+            if outcome.is_ok() {
+                return None;
+            }
+            assert_eq!(outcome, Err(SubmitError::OutcomeUnknown));
+            proxy.resume();
+            let told = accepted(writers.submit(book.ledger, submission).await);
+            assert_eq!(told.replayed, replayed, "{cut:?}");
+            assert_eq!(book.stored_balance("alice").await, 990);
+            book.check().await;
+            Some(())
+        };
+        wait::until("a refusal quicker than the writer", reached).await;
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_is_given_up_and_found_again() {
+    let (book, proxy, writers) = behind_proxy(impatient()).await;
+    proxy.pause();
+    let submitted = writers.submit(book.ledger, keyed(spend("alice", 9), "slow", 1));
+    let resumed = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        proxy.resume();
+    };
+    let (outcome, ()) = futures_util::future::join(submitted, resumed).await;
+    accepted(outcome);
+    assert!(proxy.connections() > 1, "the connection that hung was used again");
+    assert_eq!(book.stored_balance("alice").await, 990);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn the_write_path_works_behind_a_pooler_that_clears_every_session() {
+    let book = Book::open().await;
+    book.account_with("alice", 100).await;
+    let bouncer = PgBouncer::start().await;
+    let writers = writers(bouncer.url(&book.database.runtime_url()), WriterSettings::default());
+    let spends =
+        (0..20).map(|number| writers.submit(book.ledger, keyed(spend("alice", 1), &number.to_string(), 1)));
+    for outcome in join_all(spends).await {
+        assert!(matches!(outcome, Ok(Outcome::Accepted(_))), "{outcome:?}");
+    }
+    accepted(writers.submit(book.ledger, plain(grant("alice", 5))).await);
+    assert!(accepted(writers.submit(book.ledger, keyed(spend("alice", 1), "3", 1)).await).replayed);
+    assert_eq!(book.stored_balance("alice").await, 85);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_ledger_without_work_gives_its_connection_back() {
+    let settings = WriterSettings { idle_connection: Duration::from_millis(50), ..WriterSettings::default() };
+    let (book, proxy, writers) = behind_proxy(settings).await;
+    book.writers.drain().await;
+    let superuser = book.database.superuser().await;
+    let statement =
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND usename = 'counterfoil_app'";
+    wait::until("the connections to end", async || {
+        let rows = superuser.query(statement, &[]).await.expect("the activity");
+        rows.is_empty().then_some(())
+    })
+    .await;
+    accepted(writers.submit(book.ledger, plain(spend("alice", 1))).await);
+    assert_eq!(proxy.connections(), 2);
+}

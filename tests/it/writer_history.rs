@@ -1,0 +1,245 @@
+//! Histories that fork or end too early, clocks that are wrong, and versions that are not known yet.
+
+use std::time::Duration;
+
+use counterfoil::{
+    domain::{
+        Command, EventBody, Rejection,
+        command::GrantCredits,
+        time::{Span, Timestamp},
+    },
+    writer::{SubmitError, WriterSettings, system_clock},
+};
+use tokio_postgres::Client;
+
+use crate::writer_support::{
+    Book, accepted, grant, keyed, open, plain, rejected, set_feature, spend, types, writers,
+};
+
+/// Keeps what the ledger is now, as a backup does.
+async fn back_up(superuser: &Client) {
+    let statements = "CREATE SCHEMA backup;
+        CREATE TABLE backup.heads AS TABLE ledger_heads;
+        CREATE TABLE backup.events AS TABLE events;
+        CREATE TABLE backup.accounts AS TABLE accounts;
+        CREATE TABLE backup.features AS TABLE features";
+    superuser.batch_execute(statements).await.expect("a backup");
+}
+
+/// Makes the ledger what it was, under the feet of whoever writes to it.
+async fn restore(superuser: &Client) {
+    let statements = "BEGIN; SET LOCAL session_replication_role = replica;
+        DELETE FROM ledger_heads; INSERT INTO ledger_heads TABLE backup.heads;
+        DELETE FROM events; INSERT INTO events TABLE backup.events;
+        DELETE FROM accounts; INSERT INTO accounts TABLE backup.accounts;
+        DELETE FROM features; INSERT INTO features TABLE backup.features;
+        COMMIT";
+    superuser.batch_execute(statements).await.expect("a restored backup");
+}
+
+/// A ledger with a backup, whose writer goes on after it: `alice` had 100 credits and has 93 now.
+async fn gone_on() -> (Book, Client) {
+    let book = Book::open().await;
+    book.account_with("alice", 100).await;
+    let superuser = book.database.superuser().await;
+    back_up(&superuser).await;
+    accepted(book.submit(keyed(spend("alice", 7), "lost", 1)).await);
+    (book, superuser)
+}
+
+#[tokio::test]
+async fn a_forked_history_with_the_same_head_number_is_noticed() {
+    let (book, superuser) = gone_on().await;
+    let known = book.accept(set_feature("lost", 1)).await;
+    restore(&superuser).await;
+    let other = writers(book.database.runtime_url(), WriterSettings::default());
+    accepted(other.submit(book.ledger, plain(spend("alice", 50))).await);
+    let same_number = accepted(other.submit(book.ledger, plain(open("bob"))).await);
+    assert_eq!(same_number.head, known.head, "the fork has another length");
+
+    let again = accepted(book.submit(keyed(spend("alice", 7), "lost", 1)).await);
+    assert!(!again.replayed, "the first one is lost");
+    assert_ne!(again.incarnation, known.incarnation);
+    assert_eq!(book.count("history.lost").await, 1);
+    assert_eq!(again.events[0].position.0, known.head.0 + 2, "the loss is recorded before anything else");
+    assert_eq!(book.stored_balance("alice").await, 43);
+    book.check().await;
+
+    // The other process learns of the new incarnation and has lost nothing.
+    let elsewhere = accepted(other.submit(book.ledger, plain(spend("alice", 3))).await);
+    assert_eq!(elsewhere.incarnation, again.incarnation);
+    assert_eq!(book.count("history.lost").await, 1);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_history_that_ends_before_what_was_known_is_noticed_even_if_everything_is_rejected() {
+    let (book, superuser) = gone_on().await;
+    let known = book.head().await;
+    restore(&superuser).await;
+    let rejection = rejected(book.submit(plain(spend("alice", 101))).await);
+    assert!(matches!(rejection, Rejection::InsufficientCredits { available: 100, .. }), "{rejection:?}");
+    assert_eq!(book.count("history.lost").await, 1);
+    let lost = "SELECT (body->>'last_seen')::int8 FROM events WHERE type = 'history.lost'";
+    assert_eq!(superuser.query_one(lost, &[]).await.expect("an event").get::<_, i64>(0), known);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_fork_that_went_on_longer_is_noticed() {
+    let (book, superuser) = gone_on().await;
+    restore(&superuser).await;
+    let other = writers(book.database.runtime_url(), WriterSettings::default());
+    for _ in 0..5 {
+        accepted(other.submit(book.ledger, plain(spend("alice", 10))).await);
+    }
+    accepted(book.submit(plain(spend("alice", 1))).await);
+    assert_eq!(book.count("history.lost").await, 1);
+    assert_eq!(book.stored_balance("alice").await, 49);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_process_that_starts_afresh_misses_nothing() {
+    let (book, superuser) = gone_on().await;
+    restore(&superuser).await;
+    let fresh = writers(book.database.runtime_url(), WriterSettings::default());
+    accepted(fresh.submit(book.ledger, plain(spend("alice", 1))).await);
+    assert_eq!(book.count("history.lost").await, 0);
+    book.check().await;
+}
+
+fn an_hour_ahead() -> Timestamp {
+    system_clock().plus(Span::seconds(3_600))
+}
+
+fn an_hour_behind() -> Timestamp {
+    shifted(-3_600)
+}
+
+fn a_year_ahead() -> Timestamp {
+    system_clock().plus(Span::days(365))
+}
+
+fn a_year_behind() -> Timestamp {
+    shifted(-365 * 86_400)
+}
+
+fn shifted(seconds: i64) -> Timestamp {
+    Timestamp::from_unix_seconds(system_clock().unix_seconds() + seconds).expect("in range")
+}
+
+#[tokio::test]
+async fn a_process_whose_clock_is_wrong_writes_nothing_and_expires_nothing() {
+    let book = Book::open().await;
+    book.account_with("alice", 10).await;
+    book.accept(expiring("alice", 5, 3_600 * 24 * 30)).await;
+    let head = book.head().await;
+    for process_clock in [an_hour_ahead, an_hour_behind, a_year_ahead, a_year_behind] {
+        let wrong = writers(
+            book.database.runtime_url(),
+            WriterSettings { process_clock, ..WriterSettings::default() },
+        );
+        let outcome = wrong.submit(book.ledger, plain(spend("alice", 1))).await;
+        assert_eq!(outcome, Err(SubmitError::ClockSkew));
+    }
+    assert_eq!(book.head().await, head);
+    accepted(book.submit(plain(spend("alice", 1))).await);
+    assert_eq!(book.count("credits.expired").await, 0);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_head_that_is_ahead_of_the_databases_clock_stops_writing_until_time_has_caught_up() {
+    let book = Book::open().await;
+    book.account_with("alice", 10).await;
+    let superuser = book.database.superuser().await;
+    let ahead = |seconds: i64| {
+        format!(
+            "BEGIN; SET LOCAL session_replication_role = replica;
+             UPDATE ledger_heads SET recorded_at = clock_timestamp() + {seconds} * interval '1 second';
+             UPDATE events e SET recorded_at = h.recorded_at FROM ledger_heads h WHERE e.position = h.position;
+             COMMIT"
+        )
+    };
+    superuser.batch_execute(&ahead(3_600)).await.expect("a head in the future");
+    let fresh = writers(book.database.runtime_url(), WriterSettings::default());
+    assert_eq!(fresh.submit(book.ledger, plain(spend("alice", 1))).await, Err(SubmitError::ClockSkew));
+    superuser.batch_execute(&ahead(4)).await.expect("a head that is a little ahead");
+    let fresh = writers(book.database.runtime_url(), WriterSettings::default());
+    let spend = accepted(fresh.submit(book.ledger, plain(spend("alice", 1))).await);
+    let times = "SELECT count(DISTINCT recorded_at) FROM events WHERE position >= $1";
+    let times: i64 = superuser.query_one(times, &[&(spend.head.0 - 1)]).await.expect("times").get(0);
+    assert_eq!(times, 1, "time went back, or ahead of the last event");
+    book.check().await;
+}
+
+/// A grant that expires so many seconds from now.
+fn expiring(name: &str, credits: i64, seconds: i64) -> Command {
+    match grant(name, credits) {
+        Command::GrantCredits(grant) => Command::GrantCredits(GrantCredits {
+            expires_at: Some(system_clock().plus(Span::seconds(seconds))),
+            ..grant
+        }),
+        other => other,
+    }
+}
+
+#[tokio::test]
+async fn what_is_due_is_written_with_the_next_accepted_command_and_not_with_a_rejected_one() {
+    let book = Book::open().await;
+    book.account_with("alice", 10).await;
+    book.accept(expiring("alice", 5, 1)).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let rejection = rejected(book.submit(plain(spend("alice", 11))).await);
+    assert!(matches!(rejection, Rejection::InsufficientCredits { available: 10, .. }), "{rejection:?}");
+    assert_eq!(book.count("credits.expired").await, 0);
+    let spend = book.accept(spend("alice", 1)).await;
+    assert_eq!(types(&spend.events), ["credits.expired", "credits.spent"]);
+    let EventBody::CreditsExpired(expired) = &spend.events[0].body else { panic!("no expiry") };
+    assert_eq!(expired.lots[0].amount, 5);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_process_that_meets_a_newer_event_writes_no_more() {
+    let book = Book::open().await;
+    book.account_with("alice", 10).await;
+    let superuser = book.database.superuser().await;
+    assert!(!book.writers.met_newer_version());
+    for newer in ["type = 'credits.gilded'", "version = 99"] {
+        let other = writers(book.database.runtime_url(), WriterSettings::default());
+        accepted(other.submit(book.ledger, plain(spend("alice", 1))).await);
+        let rewrite = format!(
+            "BEGIN; SET LOCAL session_replication_role = replica;
+             UPDATE events SET {newer} WHERE position = (SELECT position FROM ledger_heads); COMMIT"
+        );
+        superuser.batch_execute(&rewrite).await.expect("an event of a newer version");
+        let outcome = book.submit(plain(spend("alice", 1))).await;
+        assert_eq!(outcome, Err(SubmitError::NewerVersion), "{newer}");
+        assert!(book.writers.met_newer_version());
+        let restore = "BEGIN; SET LOCAL session_replication_role = replica;
+             UPDATE events SET type = 'credits.spent', version = 1
+              WHERE position = (SELECT position FROM ledger_heads); COMMIT";
+        superuser.batch_execute(restore).await.expect("an event of this version");
+        accepted(book.submit(plain(spend("alice", 1))).await);
+    }
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_process_that_meets_newer_state_writes_no_more() {
+    let book = Book::open().await;
+    book.account_with("alice", 10).await;
+    let superuser = book.database.superuser().await;
+    for (table, columns) in [("accounts", "state_version"), ("ledger_settings", "state_version")] {
+        let set = |version: i16| format!("UPDATE {table} SET {columns} = {version}");
+        superuser.batch_execute(&set(99)).await.expect("state of a newer version");
+        let fresh = writers(book.database.runtime_url(), WriterSettings::default());
+        let outcome = fresh.submit(book.ledger, plain(spend("alice", 1))).await;
+        assert_eq!(outcome, Err(SubmitError::NewerVersion), "{table}");
+        assert!(fresh.met_newer_version());
+        superuser.batch_execute(&set(1)).await.expect("state of this version");
+    }
+    book.check().await;
+}
