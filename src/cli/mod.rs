@@ -5,7 +5,10 @@
 
 mod bench;
 mod migrate;
+mod progress;
+mod rebuild;
 mod stripe;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -27,6 +30,8 @@ enum Command {
     Bench(bench::Arguments),
     Migrate(migrate::Arguments),
     Stripe(stripe::Arguments),
+    Rebuild(rebuild::Arguments),
+    Verify(verify::Arguments),
 }
 
 /// Runs the subcommand that the command line names.
@@ -52,6 +57,8 @@ fn run_to_completion(command: Command) -> anyhow::Result<()> {
             Command::Bench(arguments) => bench::run(arguments).await,
             Command::Migrate(arguments) => migrate::run(arguments).await,
             Command::Stripe(arguments) => stripe::run(arguments).await,
+            Command::Rebuild(arguments) => rebuild::run(arguments).await,
+            Command::Verify(arguments) => verify::run(arguments).await,
         }
     })
 }

@@ -8,19 +8,20 @@
 //! turn); an error of the database is retried for ever with growing pauses; only an event that cannot be folded stops a
 //! build, and only for its ledger.
 
+mod commits;
+mod look;
 mod page;
 mod rebuild;
-mod watch;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use futures_util::{StreamExt as _, stream};
 use metrics::counter;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 pub use page::StepError;
 pub use rebuild::{RebuildError, rebuild};
@@ -28,12 +29,13 @@ pub use rebuild::{RebuildError, rebuild};
 use crate::{
     store::{
         pool::Database,
-        projections::{Build, LedgerId},
+        projections::{Build, LedgerId, Position},
     },
     telemetry::metrics::PROJECTOR_EVENTS,
 };
+use commits::Commits;
+use look::{Following, look_around};
 use page::{PageSize, Step, step};
-use watch::{Following, look_around};
 
 /// How often commits of other processes are looked for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -65,12 +67,13 @@ impl Projector {
         Self { database, following: Following::default(), sizes: BTreeMap::new(), pause: Duration::ZERO }
     }
 
-    /// Runs until `stop` ends. `next_commit` waits for this process to commit events and names their ledgers.
+    /// Runs until `stop` ends, woken by the heads that this process moves.
     pub async fn run(
         mut self,
-        mut next_commit: impl AsyncFnMut() -> BTreeSet<LedgerId>,
+        heads: watch::Receiver<HashMap<LedgerId, Position>>,
         stop: impl Future<Output = ()>,
     ) {
+        let mut commits = Commits::new(heads);
         let mut stop = std::pin::pin!(stop);
         let mut look_at = Instant::now();
         let mut due: BTreeSet<Task> = BTreeSet::new();
@@ -79,7 +82,7 @@ impl Projector {
             tokio::select! {
                 () = &mut stop => return,
                 () = tokio::time::sleep_until(until) => {}
-                ledgers = next_commit(), if due.is_empty() => due.extend(self.following.tasks_of(&ledgers)),
+                ledgers = commits.next(), if due.is_empty() => due.extend(self.following.tasks_of(&ledgers)),
             }
             if Instant::now() >= look_at {
                 let started = Instant::now();

@@ -18,4 +18,5 @@ pub mod rows;
 pub mod scope;
 pub mod session;
 mod tls;
+pub mod verification;
 pub mod working_set;

@@ -24,7 +24,7 @@ pub mod read;
 
 use tokio_postgres::{Client, Error, Row};
 
-pub use crate::domain::ids::LedgerId;
+pub use crate::domain::ids::{LedgerId, Position};
 
 /// Tables of one version of a projection, and the statements that fill them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -16,5 +16,6 @@ mod tidy;
 mod writer_connections;
 mod writer_failures;
 mod writer_history;
+mod verify;
 mod writer_outcomes;
 mod writer_support;

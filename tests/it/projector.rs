@@ -1,11 +1,11 @@
 //! Following and rebuilding: pages, halts, several workers, builds that take over.
 
-use std::{collections::BTreeSet, fs, future::pending, path::Path, sync::Arc};
+use std::{collections::HashMap, fs, future::pending, path::Path, sync::Arc};
 
 use counterfoil::{
     domain::{
         event::{AccountOpened, CreditsGranted, CreditsSpent, GrantSource},
-        ids::{AccountNumber, LotId, Position, SpendId},
+        ids::{AccountNumber, LedgerId, LotId, Position, SpendId},
     },
     projector::{Projector, RebuildError, rebuild},
     store::{
@@ -76,19 +76,21 @@ fn changed(name: &str) -> Definition {
 
 /// A projector as a process runs it, and the way to tell it of a commit.
 struct Running {
-    commits: watch::Sender<BTreeSet<counterfoil::domain::ids::LedgerId>>,
+    heads: watch::Sender<HashMap<LedgerId, Position>>,
     task: JoinHandle<()>,
 }
 
 impl Running {
     fn start(database: &Database) -> Self {
-        let (commits, mut seen) = watch::channel(BTreeSet::new());
-        let next_commit = async move || match seen.changed().await {
-            Ok(()) => seen.borrow_and_update().clone(),
-            Err(_) => pending().await,
-        };
-        let task = tokio::spawn(Projector::new(database.clone()).run(next_commit, pending()));
-        Self { commits, task }
+        let (heads, seen) = watch::channel(HashMap::new());
+        let task = tokio::spawn(Projector::new(database.clone()).run(seen, pending()));
+        Self { heads, task }
+    }
+
+    fn tell_of(&self, book: &Book) {
+        self.heads.send_modify(|heads| {
+            heads.insert(book.ledger, Position(book.position));
+        });
     }
 }
 
@@ -133,7 +135,7 @@ async fn a_running_projector_follows_new_ledgers_and_new_events() {
         [(1, "credits".to_owned(), 21, 0, 0, 12), (2, "credits".to_owned(), 21, 0, 0, 14)]
     );
     book.write(&[granted(5, 26)]).await;
-    running.commits.send_replace(BTreeSet::from([book.ledger]));
+    running.tell_of(&book);
     wait_until_level(&place, &book).await;
     assert_eq!(place.balances(&book).await[0], (1, "credits".to_owned(), 26, 0, 0, 15));
     assert_eq!(place.history(&book, ACCOUNT).await.len(), 8);
@@ -174,7 +176,7 @@ async fn workers_that_meet_fold_every_event_once() {
         let balance_after = book.position + 1;
         book.write(&[granted(1, balance_after)]).await;
         for one in &crowd {
-            one.commits.send_replace(BTreeSet::from([book.ledger]));
+            one.tell_of(&book);
         }
     }
     wait_until_level(&place, &book).await;

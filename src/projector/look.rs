@@ -28,7 +28,7 @@ pub struct Following {
 
 /// Why looking around failed.
 #[derive(Debug, thiserror::Error)]
-pub enum WatchError {
+pub enum LookError {
     /// No connection.
     #[error("no connection to the database")]
     Connection(#[from] PoolError),
@@ -72,8 +72,8 @@ impl Following {
 /// Looks at every ledger, lets new ones follow, and publishes how far behind the serving builds are.
 ///
 /// # Errors
-/// See [`WatchError`].
-pub async fn look_around(database: &Database) -> Result<Following, WatchError> {
+/// See [`LookError`].
+pub async fn look_around(database: &Database) -> Result<Following, LookError> {
     let mut client = database.pool().get().await?;
     let builds: Vec<Arc<Build>> = list_builds(&client).await?.into_iter().map(Arc::new).collect();
     let ledgers: Vec<LedgerId> =

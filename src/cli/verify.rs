@@ -1,0 +1,177 @@
+//! `counterfoil verify`: proves that everything that is stored follows from the events.
+
+mod accounts;
+mod events;
+mod findings;
+
+use crate::config::MigrateSettings;
+use crate::store::database_url::DatabaseUrl;
+use crate::store::ledgers::Ledger;
+use crate::store::pool::Database;
+use crate::store::projections::definition;
+use crate::store::verification::{EventPage, ProjectionPage, Recount};
+
+use super::progress::Rate;
+use super::rebuild;
+use events::EventChecker;
+use findings::Findings;
+
+/// Check that positions, keys, notes, accounts and projections follow from the events.
+///
+/// Recounts every balance from the events, by the SQL of the `balances` projection, and compares it with the accounts
+/// and with the projection. Writes nothing and may run beside the service. Ends with exit code 1 if anything is wrong,
+/// naming the first position or account.
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Only the ledger with this slug.
+    #[arg(long, value_name = "SLUG")]
+    ledger: Option<String>,
+    #[command(flatten)]
+    settings: MigrateSettings,
+}
+
+/// Events in a page.
+const EVENTS: i64 = 5_000;
+/// Accounts in a page.
+const ACCOUNTS: i64 = 500;
+/// Account numbers in a page of the projection: numbers are positions, so most of them are no account's.
+const NUMBERS: i64 = 20_000;
+
+pub(super) async fn run(Arguments { ledger, settings }: Arguments) -> anyhow::Result<()> {
+    // Temporary tables live as long as a session, which a pooler does not keep.
+    let address = settings.database_direct_url.as_ref().or(settings.database_url.as_ref());
+    let Some(address) = address else { anyhow::bail!("DATABASE_URL or DATABASE_DIRECT_URL is needed") };
+    let database = Database::open(&DatabaseUrl::parse(address)?, 1)?;
+    let ledgers = rebuild::ledgers(&database, ledger.as_deref()).await?;
+    let balances = definition::compiled_in()?.into_iter().find(|definition| definition.name == "balances");
+    let Some(balances) = balances else { anyhow::bail!("this program has no projection `balances`") };
+    let recount = Recount::open(&database, balances).await?;
+    let mut findings = Findings::default();
+    for ledger in &ledgers {
+        Verification::new(&recount, ledger, &mut findings).run().await?;
+    }
+    findings.verdict(ledgers.len())
+}
+
+/// The verification of one ledger.
+struct Verification<'a> {
+    recount: &'a Recount,
+    ledger: &'a Ledger,
+    findings: &'a mut Findings,
+    events: EventChecker,
+}
+
+impl<'a> Verification<'a> {
+    fn new(recount: &'a Recount, ledger: &'a Ledger, findings: &'a mut Findings) -> Self {
+        findings.begin(ledger.slug.as_str());
+        Self { recount, ledger, findings, events: EventChecker::default() }
+    }
+
+    async fn run(mut self) -> anyhow::Result<()> {
+        self.compare_projection().await?;
+        self.compare_accounts().await?;
+        self.check_ends().await?;
+        self.events.finish(self.findings);
+        println!("{}: {}", self.ledger.slug, self.events.summary());
+        Ok(())
+    }
+
+    /// Checks and recounts the events up to `goal`, or up to the head if none is given.
+    async fn advance(&mut self, goal: Option<i64>) -> anyhow::Result<()> {
+        let mut rate = Rate::new(format!("{}: events", self.ledger.slug));
+        while !self.findings.is_hopeless() {
+            let after = self.events.position();
+            let limit = goal.map_or(EVENTS, |goal| EVENTS.min(goal - after));
+            if limit <= 0 {
+                break;
+            }
+            let page = self.recount.advance(self.ledger.ledger, after, limit).await?;
+            self.check(&page);
+            rate.report(page.until, goal.unwrap_or(page.head));
+            // A goal beyond the head is never reached; what is left before the head is little, and comes with the next
+            // comparison.
+            if page.until <= after || (goal.is_none() && page.head - page.until < EVENTS) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, page: &EventPage) {
+        self.events.check(page, self.findings);
+    }
+
+    /// While the recount is where the projection is: it may be behind the head, and moves on meanwhile.
+    async fn compare_projection(&mut self) -> anyhow::Result<()> {
+        let (mut from, mut compared) = (0, 0);
+        loop {
+            let projected = self.recount.projected(self.ledger.ledger).await?;
+            self.advance(Some(projected)).await?;
+            if self.findings.is_hopeless() {
+                return Ok(());
+            }
+            let to = if from + NUMBERS > projected { i64::MAX } else { from + NUMBERS };
+            let after = self.events.position();
+            let (page, outcome) =
+                self.recount.compare_projection(self.ledger.ledger, after, (from, to)).await?;
+            self.check(&page);
+            match outcome {
+                ProjectionPage::Absent => {
+                    println!("{}: no projection of balances to compare yet", self.ledger.slug);
+                    return Ok(());
+                }
+                ProjectionPage::OtherVersion(version) => {
+                    println!("{}: balances are of version {version}: not compared", self.ledger.slug);
+                    return Ok(());
+                }
+                ProjectionPage::Compared { rows, differing, position } => {
+                    compared += rows;
+                    for (account, unit) in differing {
+                        self.findings.account(account, format!(
+                            "the projection's balance of {unit} is not what the events up to {position} say"
+                        ));
+                    }
+                    if to == i64::MAX {
+                        println!(
+                            "{}: {compared} balances of the projection compared at {position}",
+                            self.ledger.slug
+                        );
+                        return Ok(());
+                    }
+                }
+            }
+            from = to;
+        }
+    }
+
+    async fn compare_accounts(&mut self) -> anyhow::Result<()> {
+        let (mut after_number, mut compared) = (0, 0);
+        loop {
+            self.advance(None).await?;
+            if self.findings.is_hopeless() {
+                return Ok(());
+            }
+            let after = self.events.position();
+            let (events, page) =
+                self.recount.accounts(self.ledger.ledger, after, after_number, ACCOUNTS).await?;
+            self.check(&events);
+            if self.findings.is_hopeless() {
+                return Ok(());
+            }
+            accounts::compare(&page, self.findings);
+            compared += page.accounts.len();
+            match page.until {
+                Some(number) => after_number = number,
+                None => break,
+            }
+        }
+        println!("{}: {compared} accounts compared with their events", self.ledger.slug);
+        Ok(())
+    }
+
+    async fn check_ends(&mut self) -> anyhow::Result<()> {
+        let ends = self.recount.ends(self.ledger.ledger).await?;
+        events::check_ends(&ends, self.findings);
+        Ok(())
+    }
+}

@@ -1,0 +1,374 @@
+//! `counterfoil verify` and `counterfoil rebuild`: the real binary, on ledgers that the real writer has written.
+
+use std::{
+    collections::BTreeMap,
+    process::{Output, Stdio},
+    sync::Arc,
+};
+
+use counterfoil::{
+    domain::{
+        Command,
+        amount::{Amount, Currency, PaidMoney},
+        command::{
+            Bought, CaptureHold, Charge, GrantCredits, Note, OpenAccount, PaidThrough, PlaceHold,
+            ProfileChange, RecordPaymentFact, RecordPurchase, SpendCredits,
+        },
+        ids::{
+            AccountId, Actor, HoldId, Key, LedgerId, LedgerSlug, Namespace, PaymentReference, StripeId, Unit,
+        },
+        payment::{PaymentFact, RefundStatus},
+        settings::{LedgerMode, LedgerSettings, UnitSettings},
+        time::Span,
+    },
+    store::ledgers::create_ledger,
+    writer::{Accepted, Outcome, Submission, Writers},
+};
+use futures_util::{StreamExt as _, future::ready, stream};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{projector_support::Place, support::wait};
+
+/// A ledger that the real writer writes to.
+struct Shop {
+    place: Place,
+    writers: Arc<Writers>,
+    ledger: LedgerId,
+    keys: u32,
+}
+
+fn unit() -> Unit {
+    Unit::parse("credits").expect("a unit")
+}
+
+fn account(name: &str) -> AccountId {
+    AccountId::parse(name).expect("an account")
+}
+
+fn amount(amount: i64) -> Amount {
+    Amount::new(amount).expect("an amount")
+}
+
+fn reason(text: &str) -> Note {
+    Note::from_iter([("reason".to_owned(), text.into())])
+}
+
+impl Shop {
+    /// Two accounts that have bought, been granted, spent, held and been refunded.
+    async fn open() -> Self {
+        let place = Place::new().await;
+        let client = place.database.runtime().await;
+        let slug = LedgerSlug::parse("shop").expect("a slug");
+        let ledger = create_ledger(&client, &slug, LedgerMode::Test).await.expect("a ledger").ledger;
+        let writers = Writers::new(place.service.clone(), Default::default());
+        let mut shop = Self { place, writers, ledger, keys: 0 };
+        shop.trade().await;
+        shop
+    }
+
+    async fn submit(&mut self, command: Command) -> Accepted {
+        self.keys += 1;
+        let key = Key::new(Namespace::Client, &format!("key-{}", self.keys)).expect("a key");
+        let submission = Submission {
+            command,
+            key: Some(key),
+            fingerprint: Some([7; 32]),
+            actor: Actor::Operator,
+            request_id: None,
+        };
+        match self.writers.submit(self.ledger, submission).await.expect("an outcome") {
+            Outcome::Accepted(accepted) => accepted,
+            Outcome::Rejected(rejection) => panic!("{rejection:?}"),
+        }
+    }
+
+    async fn trade(&mut self) {
+        let settings = LedgerSettings {
+            units: BTreeMap::from([(unit(), UnitSettings { scale: 0 })]),
+            ..LedgerSettings::default()
+        };
+        self.submit(Command::ConfigureLedger(settings)).await;
+        for name in ["ada", "bob"] {
+            let profile = ProfileChange::default();
+            self.submit(Command::OpenAccount(OpenAccount { account: account(name), profile })).await;
+        }
+        self.grant("ada", 50).await;
+        self.buy_and_refund().await;
+        self.spend("ada", 20).await;
+        let hold = self.hold("bob", 30).await;
+        let capture = CaptureHold { hold, amount: amount(10), allow_excess: false, note: Note::new() };
+        self.submit(Command::CaptureHold(capture)).await;
+        self.hold("bob", 5).await;
+        self.spend("ada", 1).await;
+    }
+
+    async fn grant(&mut self, name: &str, credits: i64) {
+        let grant = GrantCredits {
+            account: account(name),
+            unit: unit(),
+            amount: amount(credits),
+            expires_at: None,
+            priority: 50,
+            note: reason("welcome"),
+        };
+        self.submit(Command::GrantCredits(grant)).await;
+    }
+
+    async fn spend(&mut self, name: &str, credits: i64) {
+        let charge = Charge::Credits { unit: unit(), amount: amount(credits) };
+        let spend = SpendCredits { account: account(name), charge, note: Note::new() };
+        self.submit(Command::SpendCredits(spend)).await;
+    }
+
+    async fn hold(&mut self, name: &str, credits: i64) -> HoldId {
+        let charge = Charge::Credits { unit: unit(), amount: amount(credits) };
+        let place =
+            PlaceHold { account: account(name), charge, lapses_after: Span::days(1), note: Note::new() };
+        let accepted = self.submit(Command::PlaceHold(place)).await;
+        match &accepted.events[0].body {
+            counterfoil::domain::EventBody::CreditsHeld(held) => held.hold,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn buy_and_refund(&mut self) {
+        let stripe_id = |id: &str| StripeId::parse(id).expect("an id");
+        let currency = Currency::parse("eur").expect("a currency");
+        let purchase = RecordPurchase {
+            account: account("bob"),
+            paid_through: PaidThrough::CheckoutSession {
+                session: stripe_id("cs_1"),
+                payment_intent: Some(stripe_id("pi_1")),
+            },
+            bought: Bought { price: None, totals: BTreeMap::from([(unit(), amount(100))]) },
+            money: PaidMoney::new(1_000, 0, currency).expect("money"),
+            note: Note::new(),
+        };
+        self.submit(Command::RecordPurchase(purchase)).await;
+        let fact = PaymentFact::Refund {
+            refund: stripe_id("re_1"),
+            status: RefundStatus::Succeeded,
+            amount: 500,
+            currency,
+        };
+        let payment = PaymentReference::Stripe(stripe_id("pi_1"));
+        self.submit(Command::RecordPaymentFact(RecordPaymentFact { payment, fact })).await;
+    }
+
+    async fn fold(&self) {
+        for projection in ["balances", "history"] {
+            let build = self.place.build(projection).await;
+            let folded = counterfoil::projector::rebuild(&self.place.service, self.ledger, &build, |_| {});
+            folded.await.expect("folded");
+        }
+    }
+
+    /// Changes what is stored, past every guard but constraints.
+    async fn tamper(&self, statement: &str) {
+        let superuser = self.place.database.superuser().await;
+        let unguarded = "SET session_replication_role = replica";
+        superuser.batch_execute(unguarded).await.expect("a superuser");
+        superuser.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+    }
+
+    async fn verify(&self) -> Output {
+        counterfoil(&["verify"], &[("DATABASE_URL", self.place.database.runtime_url())]).await
+    }
+}
+
+async fn counterfoil(arguments: &[&str], environment: &[(&str, SecretString)]) -> Output {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_counterfoil"));
+    command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    for (name, value) in environment {
+        command.env(name, value.expose_secret());
+    }
+    tokio::time::timeout(wait::LIMIT, command.output()).await.expect("in time").expect("a process")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test]
+async fn a_ledger_that_the_service_wrote_verifies() {
+    let shop = Shop::open().await;
+    shop.fold().await;
+    let output = shop.verify().await;
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    for line in [
+        "shop: 2 balances of the projection compared",
+        "shop: 2 accounts compared with their events",
+        "11 keys, 1 notes (0 erased)",
+        "verified 1 ledger: everything follows from the events",
+    ] {
+        assert!(said.contains(line), "{line:?} is missing in:\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_ledger_and_a_database_without_ledgers_verify() {
+    let place = Place::new().await;
+    let environment = [("DATABASE_URL", place.database.runtime_url())];
+    let output = counterfoil(&["verify"], &environment).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    place.book("empty").await;
+    let output = counterfoil(&["verify", "--ledger", "empty"], &environment).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let output = counterfoil(&["verify", "--ledger", "none"], &environment).await;
+    assert!(!output.status.success());
+    assert!(text(&output.stderr).contains("there is no ledger `none`"));
+}
+
+/// What is done to a ledger behind the service's back, and how the verdict begins.
+const TAMPERED: &[(&str, &str)] = &[
+    ("DELETE FROM events WHERE position = 7", "position 7: there is no event"),
+    ("DELETE FROM events WHERE position IN (7, 8)", "position 7: there are no events up to 8"),
+    ("UPDATE ledger_heads SET position = position + 1", "there is no event"),
+    ("UPDATE ledger_heads SET position = position - 1", "the head is at"),
+    ("UPDATE ledger_heads SET batch_id = gen_random_uuid()", "the head does not belong to the batch"),
+    (
+        "UPDATE events SET amount = amount - 1 WHERE position = 7",
+        "position 7: the balance is not the one before",
+    ),
+    (
+        "UPDATE events SET held_after = held_after + 1 WHERE position = (SELECT max(position) FROM events
+           WHERE type = 'credits.held')",
+        "account 3: the projection's balance of credits is not what the events up to",
+    ),
+    (
+        "UPDATE events SET key = 'other' WHERE position = 4",
+        "position 4: the hash of its key is not that of its key",
+    ),
+    (
+        "UPDATE events SET fingerprint = NULL WHERE position = 4",
+        "position 4: a client's key has no fingerprint",
+    ),
+    (
+        "DROP INDEX events_key; UPDATE events e SET key = o.key, key_hash = o.key_hash FROM events o
+          WHERE o.position = 4 AND e.position = 5",
+        "position 4: another event has the same key",
+    ),
+    ("DROP INDEX events_key", "the unique index on keys is missing"),
+    ("UPDATE event_notes SET content = '{\"reason\": \"bribe\"}'", "position 4: its note has been changed"),
+    ("UPDATE events SET note_hash = NULL", "position 4: there is a note that the event does not know"),
+    (
+        "UPDATE events SET recorded_at = recorded_at + interval '1 hour' WHERE position = 4",
+        "position 5: it was recorded before the event before it",
+    ),
+    ("UPDATE events SET body = '{}' WHERE type = 'credits.spent'", "the event cannot be read"),
+    ("UPDATE events SET type = 'credits.lent' WHERE position = 7", "position 7: the event cannot be read"),
+    (
+        "UPDATE events SET command_size = 2 WHERE position = 7",
+        "position 7: the command lacks 1 of its events",
+    ),
+    ("DELETE FROM accounts WHERE account_number = 2", "account 2: events speak of it, but it is not there"),
+    (
+        "UPDATE accounts SET version = version + 1 WHERE account_number = 3",
+        "account 3: its state is as of position",
+    ),
+    (
+        "UPDATE accounts SET status = 'closed' WHERE account_number = 3",
+        "account 3: its columns and its state",
+    ),
+    (
+        "UPDATE accounts SET state = jsonb_set(state, '{books,credits,available}', '1000') WHERE account_number = 2",
+        "account 2: its balance of credits is not what its events say",
+    ),
+    (
+        "UPDATE accounts SET state = jsonb_set(state, '{books,credits,lots}', '{}') WHERE account_number = 2",
+        "account 2: what is available is not what is left in the lots of credits",
+    ),
+    ("UPDATE accounts SET state = '{}' WHERE account_number = 2", "account 2: its state cannot be read"),
+    (
+        "UPDATE SCHEMA.balances SET held = held + 1 WHERE account_number = 3",
+        "account 3: the projection's balance of credits is not what the events up to",
+    ),
+    (
+        "DELETE FROM SCHEMA.balances WHERE account_number = 3",
+        "account 3: the projection's balance of credits",
+    ),
+];
+
+#[tokio::test]
+async fn whatever_is_changed_behind_the_service_is_found_and_named() {
+    let attempts = TAMPERED.iter().map(|(statement, expected)| tampering_missed(statement, expected));
+    let missed: Vec<String> = stream::iter(attempts).buffer_unordered(4).filter_map(ready).collect().await;
+    assert_eq!(missed, [] as [String; 0]);
+}
+
+/// What was said of a change that was not found, or not named as expected.
+async fn tampering_missed(statement: &str, expected: &str) -> Option<String> {
+    let shop = Shop::open().await;
+    shop.fold().await;
+    let schema = shop.place.build("balances").await.schema.clone();
+    shop.tamper(&statement.replace("SCHEMA", &schema)).await;
+    let output = shop.verify().await;
+    let said = text(&output.stderr);
+    let is_named = said.contains("wrong; the first: ledger shop") && said.contains(expected);
+    let is_found = output.status.code() == Some(1) && is_named;
+    (!is_found).then(|| format!("{statement}: {}{said}", text(&output.stdout)))
+}
+
+#[tokio::test]
+async fn a_ledger_is_verified_while_it_is_written_to() {
+    let mut shop = Shop::open().await;
+    shop.grant("ada", 1_000_000).await;
+    let url = shop.place.database.runtime_url();
+    let verified = tokio::spawn(async move {
+        for _ in 0..3 {
+            let output = counterfoil(&["verify"], &[("DATABASE_URL", url.clone())]).await;
+            assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        }
+    });
+    let mut spends = 0;
+    while !verified.is_finished() {
+        shop.spend("ada", 1).await;
+        spends += 1;
+        if spends % 50 == 0 {
+            shop.fold().await;
+        }
+    }
+    verified.await.expect("verified");
+    assert!(spends > 10, "there was no load: {spends} spends");
+}
+
+#[tokio::test]
+async fn rebuild_fills_new_tables_and_drops_the_old_ones() {
+    let shop = Shop::open().await;
+    shop.fold().await;
+    let old = shop.place.build("balances").await.schema.clone();
+    shop.tamper(&format!("UPDATE {old}.balances SET held = held + 1")).await;
+    assert!(!shop.verify().await.status.success());
+    let environment = [
+        ("DATABASE_URL", shop.place.database.runtime_url()),
+        ("DATABASE_DIRECT_URL", shop.place.database.owner_url()),
+    ];
+    let output = counterfoil(&["rebuild", "balances"], &environment).await;
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    assert!(said.contains("balances of shop: "), "{said}");
+    assert!(said.contains(&format!("dropped {old}")), "{said}");
+    let output = shop.verify().await;
+    assert!(output.status.success(), "{}", text(&output.stdout));
+}
+
+#[tokio::test]
+async fn rebuild_says_which_projections_there_are() {
+    let place = Place::new().await;
+    let environment = [("DATABASE_URL", place.database.owner_url())];
+    let output = counterfoil(&["rebuild", "balance"], &environment).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("there is no projection `balance`; there are: balances, history"), "{said}");
+}
+
+#[tokio::test]
+async fn verifying_through_a_pooler_asks_for_a_direct_connection() {
+    let place = Place::new().await;
+    let url = format!("{}&pgbouncer=true", place.database.runtime_url().expose_secret());
+    let output = counterfoil(&["verify"], &[("DATABASE_URL", url.into())]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("DATABASE_DIRECT_URL"), "{said}");
+}
