@@ -1,1 +1,26 @@
-//! (module documentation)
+//! The inbox: from a stored webhook to commands of the ledger.
+//!
+//! Webhooks are stored as they arrive (`service::webhooks`) and answered at once; here they are worked off, whenever the
+//! ledger can take them.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `worker` | which ledgers are worked on, when, and for how long |
+//! | `batch` | one batch: claimed, worked on, finished |
+//! | `mapping` | facts that Stripe reported become commands under the names of business facts |
+//! | `agreement` | whether a fact that is told again is told with the same money |
+//! | `outcome` | every way in which a webhook can end other than processed |
+//!
+//! Invariants:
+//! - a webhook is never dropped: it ends processed, ignored or quarantined, with the reason, or is tried again for ever;
+//! - the same webhook again, or another that tells the same, changes nothing;
+//! - nothing is fetched from Stripe: what only Stripe can tell is put aside as `needs_stripe`, to be replayed.
+
+mod agreement;
+mod batch;
+mod mapping;
+mod outcome;
+mod worker;
+
+pub use batch::Batches;
+pub use worker::InboxWorker;

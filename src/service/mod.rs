@@ -1,1 +1,3 @@
 //! (module documentation)
+
+pub mod webhooks;

@@ -3,6 +3,7 @@
 //! Statements live beside their row mapping. Nothing here decides anything: `domain` does, and `writer` says when.
 
 pub mod changes;
+pub mod configuration;
 pub mod database_url;
 pub mod errors;
 pub mod events;

@@ -111,7 +111,7 @@ pub async fn load(session: &Session, ledger: LedgerId, wanted: &Wanted) -> Resul
     Ok(loaded)
 }
 
-type Reader = fn(&mut Loaded, &Row) -> Result<(), RowError>;
+pub(super) type Reader = fn(&mut Loaded, &Row) -> Result<(), RowError>;
 
 /// Accounts come before the lots that are put into them.
 static STATE: &[(&Statement, Reader)] = &[
@@ -121,7 +121,8 @@ static STATE: &[(&Statement, Reader)] = &[
     (&LOAD_PAYMENTS, read_payment),
 ];
 
-static CONFIGURATION: &[(&Statement, Reader)] =
+/// What settings and catalogue are read with, `$1` being the ledger.
+pub(super) static CONFIGURATION: &[(&Statement, Reader)] =
     &[(&LOAD_SETTINGS, read_settings), (&LOAD_FEATURES, read_feature), (&LOAD_PRICES, read_price)];
 
 /// Every statement of this file, to be prepared.

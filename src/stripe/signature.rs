@@ -52,6 +52,9 @@ impl SigningSecret {
 /// Why a webhook was not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
+    /// There is no signature at all.
+    #[error("there is no Stripe-Signature header")]
+    Missing,
     /// The header is not a list of `name=value` with one time and at least one `v1`.
     #[error("the Stripe-Signature header cannot be read")]
     Malformed,
@@ -61,6 +64,19 @@ pub enum SignatureError {
     /// No signature belongs to this body and any of the secrets.
     #[error("no signature matches")]
     NoMatch,
+}
+
+impl SignatureError {
+    /// A stable name for metrics.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::OutsideTolerance => "outside_tolerance",
+            Self::NoMatch => "no_match",
+        }
+    }
 }
 
 /// Checks that `body` was signed with one of `secrets` at a time close to `now` (seconds since 1970).

@@ -26,6 +26,8 @@ pub const WRITER_COMMIT: &str = "counterfoil_writer_commit_seconds";
 pub const WRITER_QUEUE_DEPTH: &str = "counterfoil_writer_queue_depth";
 /// Counter: events committed by this process, by `type`.
 pub const EVENTS: &str = "counterfoil_events_total";
+/// Counter: webhooks that were not believed, by `reason`.
+pub const WEBHOOKS_REFUSED: &str = "counterfoil_webhooks_refused_total";
 /// Gauge: stored webhooks, by `status`.
 pub const INBOX_EVENTS: &str = "counterfoil_inbox_events";
 /// Counter: events folded by this process, by `projection`.
@@ -113,6 +115,7 @@ fn declare() {
     describe_histogram!(WRITER_COMMIT, Unit::Seconds, "Time that one batch took in the database.");
     describe_gauge!(WRITER_QUEUE_DEPTH, Unit::Count, "Commands that wait for a batch.");
     describe_counter!(EVENTS, Unit::Count, "Events committed.");
+    describe_counter!(WEBHOOKS_REFUSED, Unit::Count, "Webhooks whose signature was bad, old or missing.");
     describe_gauge!(INBOX_EVENTS, Unit::Count, "Stored webhooks.");
     describe_counter!(PROJECTOR_EVENTS, Unit::Count, "Events folded into a projection.");
     describe_gauge!(

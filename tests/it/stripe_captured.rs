@@ -7,10 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
+
 use crate::stripe_bodies::describe;
 
 /// The folder of captured bodies, if it is on this machine.
-pub fn folder() -> Option<PathBuf> {
+fn folder() -> Option<PathBuf> {
     let shared = std::env::var_os("COUNTERFOIL_SHARED").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let folder = shared.unwrap_or(beside).join("stripe/webhooks");
@@ -19,6 +21,18 @@ pub fn folder() -> Option<PathBuf> {
         return None;
     }
     Some(folder)
+}
+
+/// The captured events of a type, by name; none if they are not on this machine.
+pub fn bodies(event_type: &str) -> Vec<(&'static str, Value)> {
+    let Some(folder) = folder() else { return Vec::new() };
+    let names = TABLE.iter().map(|(name, _)| *name).filter(|name| name.starts_with(event_type));
+    names.map(|name| (name, serde_json::from_slice(&read(&folder, name)).expect("JSON"))).collect()
+}
+
+fn read(folder: &Path, name: &str) -> Vec<u8> {
+    let path = folder.join(format!("{name}.json"));
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 const NOT_USED: &str = "ignored: type_not_used";
@@ -73,9 +87,7 @@ const TABLE: &[(&str, &str)] = &[
 fn every_captured_body_yields_what_the_table_says() {
     let Some(folder) = folder() else { return };
     for (name, expected) in TABLE {
-        let path = folder.join(format!("{name}.json"));
-        let body = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert_eq!(describe(&body), *expected, "{name}");
+        assert_eq!(describe(&read(&folder, name)), *expected, "{name}");
     }
 }
 

@@ -1,0 +1,317 @@
+//! From facts to commands: what Stripe reported becomes a wish of the ledger, under the name of the business fact.
+//!
+//! Invariants:
+//! - pure: the ledger's prices and units are given, nothing is looked up;
+//! - the key of a command names what happened at Stripe, so that every event which tells of it meets the same key;
+//! - nothing is weighed or guessed: a fact becomes commands, or the reason says why not.
+
+use crate::{
+    domain::{
+        Command,
+        amount::Amount,
+        command::{Bought, Note, PaidThrough, RecordPaymentFact, RecordPurchase},
+        ids::{AccountId, InvalidName, Key, Namespace, PaymentReference, PriceId, Unit},
+        payment::PaymentFact,
+    },
+    store::configuration::Configuration,
+    stripe::{AccountMarker, Fact, PaidSession, PaymentReport, SoldPrice, StatedCredits},
+};
+
+use super::outcome::{Ignored, NotDone, Quarantined};
+
+/// A command and what makes it happen once.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct KeyedCommand {
+    /// The name of the business fact.
+    pub(super) key: Key,
+    /// What the ledger is to do.
+    pub(super) command: Command,
+}
+
+/// The commands that record `fact`, in the order in which they are to be handed over.
+pub(super) fn commands(fact: Fact, ledger: &Configuration) -> Result<Vec<KeyedCommand>, NotDone> {
+    match fact {
+        Fact::SessionPaid(session) => Ok(vec![purchase(session, ledger)?]),
+        // Orders of ours would be recorded before their session is made.
+        Fact::SessionClosed(_) => Err(Quarantined::UnknownOrder.into()),
+        Fact::PaymentReport(report) => payment_facts(report),
+    }
+}
+
+fn purchase(session: PaidSession, ledger: &Configuration) -> Result<KeyedCommand, NotDone> {
+    if session.order.is_some() {
+        return Err(Quarantined::UnknownOrder.into());
+    }
+    let bought = bought(&session, ledger)?;
+    let account = account(session.account.as_ref())?;
+    Ok(KeyedCommand {
+        key: key(format!("checkout_session:{}", session.session))?,
+        command: Command::RecordPurchase(RecordPurchase {
+            account,
+            paid_through: PaidThrough::CheckoutSession {
+                session: session.session,
+                payment_intent: session.payment_intent,
+            },
+            bought,
+            money: session.money,
+            note: Note::new(),
+        }),
+    })
+}
+
+/// What was sold: stated credits, a known price, or both, which the ledger holds against each other.
+fn bought(session: &PaidSession, ledger: &Configuration) -> Result<Bought, NotDone> {
+    let price = known_price(session, ledger)?;
+    let totals = match &session.credits {
+        Some(credits) => [(unit(credits, ledger)?, credits.amount)].into(),
+        None => [].into(),
+    };
+    Ok(Bought { price, totals })
+}
+
+fn known_price(session: &PaidSession, ledger: &Configuration) -> Result<Option<(PriceId, Amount)>, NotDone> {
+    let is_known = |sold: &SoldPrice| ledger.catalogue.prices.contains_key(&sold.price);
+    match session.prices.as_slice() {
+        [sold] if is_known(sold) => Ok(Some((sold.price.clone(), sold.quantity))),
+        _ if session.credits.is_some() => Ok(None),
+        prices if prices.iter().any(is_known) => Err(Quarantined::SeveralPrices.into()),
+        _ => match session.account {
+            // Made by someone who knows of us, so the price is missing here and not another product's.
+            Some(AccountMarker::Metadata(_)) => Err(Quarantined::UnknownPrice.into()),
+            Some(AccountMarker::Reference(_)) | None => Err(Ignored::NoKnownPrice.into()),
+        },
+    }
+}
+
+fn unit(credits: &StatedCredits, ledger: &Configuration) -> Result<Unit, NotDone> {
+    if let Some(unit) = &credits.unit {
+        return Ok(unit.clone());
+    }
+    let mut units = ledger.settings.units.keys();
+    match (units.next(), units.next()) {
+        (Some(only), None) => Ok(only.clone()),
+        _ => Err(Quarantined::MissingUnit.into()),
+    }
+}
+
+fn account(marker: Option<&AccountMarker>) -> Result<AccountId, NotDone> {
+    let marker = marker.ok_or(Quarantined::MissingAccount)?;
+    AccountId::parse(marker.account_id())
+        .map_err(|_| Quarantined::InvalidAccount { field: marker.field() }.into())
+}
+
+fn payment_facts(report: PaymentReport) -> Result<Vec<KeyedCommand>, NotDone> {
+    let keyed = |fact: PaymentFact| {
+        Ok(KeyedCommand {
+            key: fact_key(&fact)?,
+            command: Command::RecordPaymentFact(RecordPaymentFact {
+                payment: PaymentReference::Stripe(report.payment_intent.clone()),
+                fact,
+            }),
+        })
+    };
+    report.facts.into_iter().map(keyed).collect()
+}
+
+fn fact_key(fact: &PaymentFact) -> Result<Key, NotDone> {
+    key(match fact {
+        PaymentFact::Refund { refund, status, .. } => format!("refund:{refund}:{}", status.as_str()),
+        PaymentFact::ChargeRefunded { charge, amount_refunded, .. } => {
+            format!("charge:{charge}:{amount_refunded}")
+        }
+        PaymentFact::Dispute { dispute, status, .. } => format!("dispute:{dispute}:{}", status.rank()),
+    })
+}
+
+/// A key of Stripe's facts; an id so long that it leaves no room for one is not Stripe's.
+fn key(text: String) -> Result<Key, NotDone> {
+    Key::new(Namespace::Stripe, &text).map_err(|InvalidName { .. }| Quarantined::IdTooLong.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{
+            amount::{Currency, PaidMoney},
+            catalogue::{Price, PriceGrant},
+            ids::StripeId,
+            payment::RefundStatus,
+        },
+        stripe::{ClosedSession, SessionEnding},
+    };
+
+    fn id(text: &str) -> StripeId {
+        StripeId::parse(text).expect("an id")
+    }
+
+    fn unit_of(text: &str) -> Unit {
+        Unit::parse(text).expect("a unit")
+    }
+
+    fn price_of(text: &str) -> PriceId {
+        PriceId::parse(text).expect("a price")
+    }
+
+    fn eur() -> Currency {
+        Currency::parse("eur").expect("a currency")
+    }
+
+    fn number(value: i64) -> Amount {
+        Amount::new(value).expect("in range")
+    }
+
+    /// A ledger with one price, `price_pro` of 500 credits, and these units.
+    fn ledger(units: &[&str]) -> Configuration {
+        let grant = PriceGrant {
+            unit: unit_of("credits"),
+            amount: number(500),
+            expires_days: None,
+            priority: 50,
+            share: 1,
+        };
+        let price = Price {
+            price: price_of("price_pro"),
+            display_name: "Pro".to_owned(),
+            display_order: 1,
+            active: true,
+            money: 2000,
+            currency: eur(),
+            grants: vec![grant],
+        };
+        let mut ledger = Configuration::default();
+        for unit in units {
+            ledger.settings.units.insert(unit_of(unit), crate::domain::settings::UnitSettings { scale: 0 });
+        }
+        ledger.catalogue.prices.insert(price.price.clone(), price);
+        ledger
+    }
+
+    fn session() -> PaidSession {
+        PaidSession {
+            session: id("cs_1"),
+            account: Some(AccountMarker::Metadata("alice".to_owned())),
+            order: None,
+            credits: None,
+            prices: vec![SoldPrice { price: price_of("price_pro"), quantity: number(2) }],
+            money: PaidMoney::new(4000, 0, eur()).expect("money"),
+            payment_intent: Some(id("pi_1")),
+        }
+    }
+
+    fn stated(unit: Option<&str>) -> Option<StatedCredits> {
+        Some(StatedCredits { amount: number(7), unit: unit.map(unit_of) })
+    }
+
+    fn reference(text: &str) -> Option<AccountMarker> {
+        Some(AccountMarker::Reference(text.to_owned()))
+    }
+
+    fn other_price() -> SoldPrice {
+        SoldPrice { price: price_of("price_of_another_product"), quantity: number(1) }
+    }
+
+    fn map(session: PaidSession) -> Result<RecordPurchase, String> {
+        let mapped = commands(Fact::SessionPaid(session), &ledger(&["credits"]));
+        let mut mapped = mapped.map_err(|reason| reason.to_string())?;
+        match mapped.pop().map(|keyed| keyed.command) {
+            Some(Command::RecordPurchase(purchase)) if mapped.is_empty() => Ok(purchase),
+            other => panic!("not one purchase: {other:?}"),
+        }
+    }
+
+    fn code(result: Result<RecordPurchase, String>) -> String {
+        let reason = result.expect_err("no purchase");
+        reason.split(':').next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn a_known_price_is_bought_as_often_as_it_says() {
+        let purchase = map(session()).expect("a purchase");
+        assert_eq!(purchase.account.as_str(), "alice");
+        assert_eq!(purchase.bought.price, Some((price_of("price_pro"), number(2))));
+        assert!(purchase.bought.totals.is_empty());
+        assert_eq!(purchase.money.gross, 4000);
+    }
+
+    #[test]
+    fn stated_credits_are_totals_and_stand_beside_a_known_price_for_the_ledger_to_compare() {
+        let purchase = map(PaidSession { credits: stated(None), prices: Vec::new(), ..session() });
+        assert_eq!(purchase.expect("a purchase").bought.totals, [(unit_of("credits"), number(7))].into());
+        let purchase =
+            map(PaidSession { credits: stated(Some("credits")), ..session() }).expect("a purchase");
+        assert!(purchase.bought.price.is_some() && !purchase.bought.totals.is_empty());
+        let unknown = PaidSession { credits: stated(None), prices: vec![other_price()], ..session() };
+        assert_eq!(map(unknown).expect("a purchase").bought.price, None);
+    }
+
+    #[test]
+    fn a_unit_is_not_guessed_where_there_are_several() {
+        let session = PaidSession { credits: stated(None), prices: Vec::new(), ..session() };
+        let reason = commands(Fact::SessionPaid(session), &ledger(&["credits", "licence_30d"]));
+        assert_eq!(reason, Err(Quarantined::MissingUnit.into()));
+    }
+
+    #[test]
+    fn a_price_that_is_not_known_is_ours_only_if_the_session_was_made_by_someone_who_knows_of_us() {
+        let unknown = |account| PaidSession { account, prices: vec![other_price()], ..session() };
+        assert_eq!(code(map(unknown(session().account))), "unknown_price");
+        assert_eq!(code(map(unknown(reference("alice")))), "no_known_price");
+        assert_eq!(code(map(unknown(reference("not an account of ours")))), "no_known_price");
+        assert_eq!(code(map(unknown(None))), "no_known_price");
+    }
+
+    #[test]
+    fn whoever_paid_for_a_known_price_is_looked_for_and_not_guessed() {
+        assert_eq!(code(map(PaidSession { account: None, ..session() })), "missing_account");
+        let invalid = map(PaidSession { account: reference("not an account"), ..session() });
+        assert_eq!(
+            invalid.expect_err("no account"),
+            "invalid_account: `data.object.client_reference_id` is not the id of an account"
+        );
+    }
+
+    #[test]
+    fn several_prices_in_one_session_are_not_one_purchase() {
+        let several = vec![session().prices[0].clone(), other_price()];
+        assert_eq!(code(map(PaidSession { prices: several, ..session() })), "several_prices");
+        let foreign = vec![other_price(), other_price()];
+        let foreign = PaidSession { account: reference("alice"), prices: foreign, ..session() };
+        assert_eq!(code(map(foreign)), "no_known_price");
+    }
+
+    #[test]
+    fn an_order_of_ours_is_not_known_here() {
+        assert_eq!(code(map(PaidSession { order: Some("ord_1".to_owned()), ..session() })), "unknown_order");
+        let closed =
+            ClosedSession { session: id("cs_1"), order: "ord_1".to_owned(), ending: SessionEnding::Expired };
+        let reason = commands(Fact::SessionClosed(closed), &ledger(&["credits"]));
+        assert_eq!(reason, Err(Quarantined::UnknownOrder.into()));
+    }
+
+    fn report(facts: Vec<PaymentFact>) -> Vec<KeyedCommand> {
+        let report = PaymentReport { payment_intent: id("pi_1"), facts };
+        commands(Fact::PaymentReport(report), &ledger(&[])).expect("commands")
+    }
+
+    fn refund(status: RefundStatus, amount: i64) -> PaymentFact {
+        PaymentFact::Refund { refund: id("re_1"), status, amount, currency: eur() }
+    }
+
+    #[test]
+    fn keys_name_the_business_fact() {
+        let session_key = commands(Fact::SessionPaid(session()), &ledger(&["credits"])).expect("a command");
+        assert_eq!(session_key[0].key.text(), "checkout_session:cs_1");
+        let sum = PaymentFact::ChargeRefunded { charge: id("ch_1"), amount_refunded: 300, currency: eur() };
+        let keyed = report(vec![refund(RefundStatus::Succeeded, 300), sum]);
+        let keys: Vec<&str> = keyed.iter().map(|keyed| keyed.key.text()).collect();
+        assert_eq!(keys, ["refund:re_1:succeeded", "charge:ch_1:300"]);
+        assert!(keyed.iter().all(|keyed| keyed.key.namespace == Namespace::Stripe));
+    }
+
+    #[test]
+    fn an_id_without_room_for_a_key_is_put_aside() {
+        let session = PaidSession { session: id(&"c".repeat(255)), ..session() };
+        assert_eq!(code(map(session)), "id_too_long");
+    }
+}

@@ -1,0 +1,101 @@
+//! How the work on one webhook ended.
+//!
+//! Invariant: reasons begin with a stable code and name fields and ids, never values or persons: they are shown in lists and
+//! written to logs.
+
+use crate::{
+    domain::Rejection,
+    stripe::{self, NoFact},
+};
+
+/// Why an event led to no command that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotDone {
+    /// Not our business.
+    #[error(transparent)]
+    Ignored(#[from] Ignored),
+    /// Somebody has to look at it.
+    #[error(transparent)]
+    Quarantined(#[from] Quarantined),
+}
+
+/// Why an event is not our business.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Ignored {
+    /// It tells nothing that the ledger could use.
+    #[error("{}: {_0}", _0.code())]
+    NoFact(stripe::Ignored),
+    /// Test money for a live ledger, or the other way round.
+    #[error("wrong_mode: the event is of the other mode than the ledger")]
+    WrongMode,
+    /// Of an account that is connected to the one whose endpoint this is.
+    #[error("foreign_account: the event is of a connected Stripe account")]
+    ForeignAccount,
+    /// A checkout without a marker of ours that sold none of our prices.
+    #[error("no_known_price: the session sold no price of this ledger")]
+    NoKnownPrice,
+}
+
+/// Why somebody has to look at an event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Quarantined {
+    /// The body cannot be true as it stands.
+    #[error("nonsense: {0}")]
+    Nonsense(stripe::Nonsense),
+    /// Only Stripe can complete it.
+    #[error("needs_stripe: {0}")]
+    NeedsStripe(stripe::NeedsStripe),
+    /// It names an order of ours that does not exist.
+    #[error("unknown_order: the session belongs to an order that this ledger does not have")]
+    UnknownOrder,
+    /// Credits were paid for, and nothing says by whom.
+    #[error("missing_account: the session sold credits and names no account")]
+    MissingAccount,
+    /// What names the account cannot be the id of one.
+    #[error("invalid_account: `{field}` is not the id of an account")]
+    InvalidAccount {
+        /// Where it stands.
+        field: &'static str,
+    },
+    /// Credits of which unit?
+    #[error("missing_unit: the session names no unit and the ledger has not just one")]
+    MissingUnit,
+    /// The price is not in the price table.
+    #[error("unknown_price: the session sold a price that this ledger does not have")]
+    UnknownPrice,
+    /// One purchase is of one price.
+    #[error("several_prices: the session sold more than one price, at least one of them ours")]
+    SeveralPrices,
+    /// No id of Stripe's is that long.
+    #[error("id_too_long: an id leaves no room for the key of its fact")]
+    IdTooLong,
+    /// Something in us broke over it.
+    #[error("defect: the webhook met a defect of this service; its log has the cause")]
+    Defect,
+    /// The fact is recorded already, with other money.
+    #[error("money_differs: this is recorded already, with other money or for another payment")]
+    MoneyDiffers,
+    /// The ledger refused the command.
+    #[error("{code}: {rejection}", code = rejection_code(.0), rejection = .0)]
+    Rejected(Rejection),
+}
+
+fn rejection_code(rejection: &Rejection) -> &'static str {
+    match rejection {
+        Rejection::AccountNotFound => "unknown_account",
+        Rejection::UnknownUnit { .. } => "unknown_unit",
+        Rejection::UnknownPrice { .. } => "unknown_price",
+        Rejection::PaymentContradicts { .. } => "contradiction",
+        _ => "rejected",
+    }
+}
+
+impl From<NoFact> for NotDone {
+    fn from(reason: NoFact) -> Self {
+        match reason {
+            NoFact::Ignored(ignored) => Ignored::NoFact(ignored).into(),
+            NoFact::NeedsStripe(needs) => Quarantined::NeedsStripe(needs).into(),
+            NoFact::Nonsense(nonsense) => Quarantined::Nonsense(nonsense).into(),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The worker: finds ledgers whose stored webhooks wait, and has them worked off.
+//!
+//! Invariants:
+//! - ledgers do not wait for each other: each is worked on by a task of its own, a batch at a time;
+//! - one ledger is worked on by at most one task of a process; processes share by claims;
+//! - nothing depends on being woken: every ledger is looked at again and again.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use metrics::gauge;
+use tokio::{
+    sync::mpsc,
+    task::{self, JoinError, JoinSet},
+    time::{Interval, MissedTickBehavior, interval},
+};
+
+use crate::{
+    domain::ids::LedgerId,
+    store::{inbox::InboxStatus, ledgers::Ledger},
+    telemetry::metrics::INBOX_EVENTS,
+};
+
+use super::batch::{Batches, StoreError, Worked};
+
+/// How many ledgers are worked on at the same time.
+const LEDGERS_AT_ONCE: usize = 8;
+/// How often ledgers are looked at without being told to: for what other processes received or left.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often entries are counted and old bodies forgotten.
+const TIDY_EVERY: Duration = Duration::from_secs(10);
+/// How long a body is kept after the work on it was done: as long as somebody may want to know what Stripe said.
+const RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// How many bodies of one ledger are forgotten at once.
+const PRUNE_BATCH: i64 = 500;
+
+/// The worker of one process.
+pub struct InboxWorker {
+    batches: Arc<Batches>,
+    bell: mpsc::Receiver<LedgerId>,
+    ledgers: HashMap<LedgerId, Arc<Ledger>>,
+    waiting: BTreeSet<LedgerId>,
+    tasks: JoinSet<Result<Worked, StoreError>>,
+    busy: HashMap<task::Id, LedgerId>,
+    /// Ledgers whose last batch met an error, which has been told.
+    troubled: BTreeSet<LedgerId>,
+    /// Whether the last look met an error, which has been told.
+    is_blind: bool,
+}
+
+impl InboxWorker {
+    /// Prepares the worker. Whoever stores a webhook sends the ledger's number to the other end of `bell`.
+    pub fn new(batches: Batches, bell: mpsc::Receiver<LedgerId>) -> Self {
+        Self {
+            batches: Arc::new(batches),
+            bell,
+            ledgers: HashMap::new(),
+            waiting: BTreeSet::new(),
+            tasks: JoinSet::new(),
+            busy: HashMap::new(),
+            troubled: BTreeSet::new(),
+            is_blind: false,
+        }
+    }
+
+    /// Works until `stop` is done, and then until the batches under way are.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        let (mut look, mut tidy) = (every(LOOK_EVERY), every(TIDY_EVERY));
+        loop {
+            self.start_tasks();
+            let moment = tokio::select! {
+                () = &mut stop => break,
+                Some(ledger) = self.bell.recv() => Moment::Woken(ledger),
+                Some(ended) = self.tasks.join_next_with_id() => Moment::Ended(ended),
+                _ = look.tick() => Moment::Look,
+                _ = tidy.tick() => Moment::Tidy,
+            };
+            // A database that does not answer must not keep the process from ending.
+            tokio::select! {
+                () = &mut stop => break,
+                () = self.act(moment) => {}
+            }
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    async fn act(&mut self, moment: Moment) {
+        match moment {
+            Moment::Woken(ledger) => self.wake(ledger).await,
+            Moment::Ended(ended) => self.end_task(ended),
+            Moment::Look => self.look().await,
+            Moment::Tidy => self.tidy().await,
+        }
+    }
+
+    /// Begins work on ledgers that wait, as many as may be worked on at once.
+    fn start_tasks(&mut self) {
+        let startable: Vec<LedgerId> = {
+            let busy: BTreeSet<LedgerId> = self.busy.values().copied().collect();
+            let free = LEDGERS_AT_ONCE.saturating_sub(busy.len());
+            self.waiting.difference(&busy).copied().take(free).collect()
+        };
+        for ledger in startable {
+            self.waiting.remove(&ledger);
+            let Some(ledger) = self.ledgers.get(&ledger).cloned() else { continue };
+            let (batches, number) = (Arc::clone(&self.batches), ledger.ledger);
+            let handle = self.tasks.spawn(async move { batches.work_off_one(&ledger).await });
+            self.busy.insert(handle.id(), number);
+        }
+    }
+
+    fn end_task(&mut self, ended: Ended) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(ledger) = self.busy.remove(&id) else { return };
+        let error: &dyn fmt::Display = match &ended {
+            Ok((_, Ok(worked))) => {
+                self.troubled.remove(&ledger);
+                if *worked == Worked::WholeBatch {
+                    self.waiting.insert(ledger);
+                }
+                return;
+            }
+            Ok((_, Err(error))) => error,
+            Err(error) => error,
+        };
+        // Tried again with the next look; told once.
+        if self.troubled.insert(ledger) {
+            tracing::warn!(%error, %ledger, "stored webhooks have to wait");
+        }
+    }
+
+    async fn wake(&mut self, ledger: LedgerId) {
+        if !self.ledgers.contains_key(&ledger) {
+            self.look().await;
+        }
+        self.waiting.insert(ledger);
+    }
+
+    /// Finds out which ledgers there are, and looks at all of them.
+    async fn look(&mut self) {
+        match self.batches.list_ledgers().await {
+            Ok(ledgers) => {
+                self.is_blind = false;
+                self.waiting.extend(ledgers.iter().map(|ledger| ledger.ledger));
+                self.ledgers = ledgers.into_iter().map(|ledger| (ledger.ledger, Arc::new(ledger))).collect();
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_blind, true) {
+                    tracing::warn!(%error, "it cannot be found out where webhooks are stored");
+                }
+            }
+        }
+    }
+
+    /// Counts the entries of all ledgers by status, and forgets the bodies of old ones.
+    async fn tidy(&mut self) {
+        if self.ledgers.is_empty() {
+            self.look().await;
+        }
+        let mut counts: HashMap<InboxStatus, i64> = InboxStatus::ALL.map(|status| (status, 0)).into();
+        for ledger in self.ledgers.keys() {
+            match self.batches.tidy(*ledger, RETENTION, PRUNE_BATCH).await {
+                Ok(of_ledger) => {
+                    for (status, count) in of_ledger {
+                        *counts.entry(status).or_default() += count;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, %ledger, "stored webhooks could not be counted");
+                    return;
+                }
+            }
+        }
+        for (status, count) in counts {
+            gauge!(INBOX_EVENTS, "status" => status.as_str()).set(count as f64);
+        }
+    }
+}
+
+/// How the task of a batch ended.
+type Ended = Result<(task::Id, Result<Worked, StoreError>), JoinError>;
+
+/// What the worker is woken by.
+enum Moment {
+    Woken(LedgerId),
+    Ended(Ended),
+    Look,
+    Tidy,
+}
+
+fn every(period: Duration) -> Interval {
+    let mut moments = interval(period);
+    moments.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    moments
+}

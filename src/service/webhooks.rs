@@ -1,0 +1,130 @@
+//! Taking webhooks in: whoever can sign for a ledger may leave one there.
+//!
+//! Invariants:
+//! - nothing of a body is believed, kept or logged before its signature is verified over the bytes as they came;
+//! - an answer that a webhook was taken leaves only when it is committed;
+//! - how long the work on it takes does not matter here: that is the inbox's.
+
+use std::fmt;
+
+use metrics::counter;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use crate::{
+    domain::ids::{LedgerId, LedgerSlug},
+    store::{
+        inbox::insert_webhook,
+        ledgers::{find_ledger, list_webhook_secrets},
+        pool::Database,
+    },
+    stripe::{
+        Identity,
+        signature::{self, SignatureError, SigningSecret},
+    },
+    telemetry::metrics::WEBHOOKS_REFUSED,
+};
+
+/// The type that a webhook is stored with which names none.
+const NO_TYPE: &str = "unknown";
+
+/// Takes webhooks in.
+pub struct Webhooks {
+    database: Database,
+    bell: mpsc::Sender<LedgerId>,
+}
+
+/// A webhook as it came.
+pub struct IncomingWebhook<'a> {
+    /// The ledger that the address names.
+    pub ledger: &'a str,
+    /// The `Stripe-Signature` header.
+    pub signature: Option<&'a str>,
+    /// The body, byte for byte.
+    pub body: &'a [u8],
+    /// Seconds since 1970, by the clock of this process.
+    pub now: i64,
+}
+
+/// Why a webhook was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    /// There is no such ledger.
+    #[error("there is no such ledger")]
+    UnknownLedger,
+    /// It does not come from Stripe, or not now. Nothing was stored.
+    #[error("{0}")]
+    Signature(#[from] SignatureError),
+    /// It could not be stored; Stripe comes again.
+    #[error("the database is not available")]
+    Unavailable,
+}
+
+impl Webhooks {
+    /// Stores webhooks in `database`, and rings `bell` with the ledger's number for each.
+    pub fn new(database: Database, bell: mpsc::Sender<LedgerId>) -> Self {
+        Self { database, bell }
+    }
+
+    /// Verifies a webhook and stores it. One that is there already is taken as well. Gives the id that it is stored
+    /// under: the event's own, or one made from the body if it has none.
+    ///
+    /// # Errors
+    /// [`WebhookError`]; nothing was stored then.
+    pub async fn take(&self, webhook: &IncomingWebhook<'_>) -> Result<String, WebhookError> {
+        let slug = LedgerSlug::parse(webhook.ledger).map_err(|_| WebhookError::UnknownLedger)?;
+        let client = self.database.pool().get().await.map_err(unavailable)?;
+        let ledger = find_ledger(&client, &slug).await.map_err(unavailable)?;
+        let ledger = ledger.ok_or(WebhookError::UnknownLedger)?.ledger;
+        let secrets = list_webhook_secrets(&client, ledger).await.map_err(unavailable)?;
+        verify(webhook, &secrets).inspect_err(|error| refuse(ledger, *error))?;
+        let (event_id, kind) = identity(webhook.body);
+        let stored = insert_webhook(&client, ledger, &event_id, &kind, webhook.body).await;
+        stored.map_err(unavailable)?;
+        // A full bell rings anyway: the inbox looks at every ledger again and again.
+        let _ = self.bell.try_send(ledger);
+        Ok(event_id)
+    }
+}
+
+fn verify(webhook: &IncomingWebhook<'_>, secrets: &[String]) -> Result<(), SignatureError> {
+    let header = webhook.signature.ok_or(SignatureError::Missing)?;
+    let secrets: Vec<SigningSecret> =
+        secrets.iter().filter_map(|secret| SigningSecret::parse(secret).ok()).collect();
+    signature::verify(header, webhook.body, &secrets, webhook.now)
+}
+
+fn refuse(ledger: LedgerId, error: SignatureError) {
+    counter!(WEBHOOKS_REFUSED, "reason" => error.code()).increment(1);
+    tracing::warn!(%ledger, %error, "a webhook was refused");
+}
+
+/// What the event is called. A body that does not say it is called by its own digest, so that it is stored once as well.
+fn identity(body: &[u8]) -> (String, String) {
+    match Identity::of(body) {
+        Some(Identity { id, kind }) => (id.to_string(), kind),
+        None => {
+            let digest: String = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();
+            (format!("body_{digest}"), NO_TYPE.to_owned())
+        }
+    }
+}
+
+fn unavailable(error: impl fmt::Display) -> WebhookError {
+    tracing::warn!(%error, "a webhook could not be stored");
+    WebhookError::Unavailable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_without_a_name_is_called_by_its_digest() {
+        let (event_id, kind) = identity(b"[]");
+        assert_eq!(kind, NO_TYPE);
+        assert_eq!(event_id, "body_4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945");
+        let named = identity(br#"{"id":"evt_1","type":"refund.created"}"#);
+        assert_eq!(named, ("evt_1".to_owned(), "refund.created".to_owned()));
+    }
+}

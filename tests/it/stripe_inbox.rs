@@ -1,0 +1,417 @@
+//! From a signed webhook to credits: what each body does to a ledger, alone.
+
+use std::{slice, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use counterfoil::{
+    domain::{Command, settings::LedgerMode},
+    inbox::Batches,
+    service::webhooks::{IncomingWebhook, WebhookError, Webhooks},
+    store::{database_url::DatabaseUrl, inbox, ledgers::add_webhook_secret, pool::Database},
+    stripe::signature::{SignatureError, SigningSecret, sign},
+    writer::{WriterSettings, Writers},
+};
+
+use crate::{
+    stripe_bodies, stripe_captured,
+    stripe_support::{ACCOUNT, NOW, SECRET, SLUG, WebhookLedger, as_another_event, body, price},
+    support::{proxy::Proxy, wait},
+};
+
+/// What becomes of each body of our own in a test ledger that knows `customer-7`, the two prices and the unit.
+const FATES: &[(&str, &str)] = &[
+    ("charge_dispute_created", "ignored type_not_used"),
+    ("charge_refund_updated__2020-08-27", "processed"),
+    ("charge_refunded__2020-08-27_refunds_of_another_payment", "quarantined nonsense"),
+    ("charge_refunded__2020-08-27_with_refunds", "processed"),
+    ("charge_refunded__2022-11-15_expanded_payment_intent", "processed"),
+    ("charge_refunded__half", "processed"),
+    ("charge_refunded__negative", "quarantined nonsense"),
+    ("charge_refunded__nothing", "ignored nothing_refunded"),
+    ("charge_refunded__whole", "processed"),
+    ("charge_refunded__without_payment_intent", "ignored no_payment_intent"),
+    ("customer_created", "ignored type_not_used"),
+    ("envelope_of_unknown_kind", "quarantined nonsense"),
+    ("envelope_without_data", "quarantined nonsense"),
+    ("invoice_paid", "ignored type_not_used"),
+    ("key_given_twice", "quarantined nonsense"),
+    ("refund_created__amount_zero", "quarantined nonsense"),
+    ("refund_created__expanded_charge", "processed"),
+    ("refund_created__payment_intent_in_charge", "processed"),
+    ("refund_created__pending", "processed"),
+    ("refund_created__requires_action", "processed"),
+    ("refund_created__without_payment_intent", "ignored no_payment_intent"),
+    ("refund_failed", "processed"),
+    ("refund_updated__canceled", "processed"),
+    ("refund_updated__no_money_moved", "processed"),
+    ("refund_updated__succeeded", "processed"),
+    ("refund_updated__unknown_status", "quarantined nonsense"),
+    ("refund_updated__without_status", "quarantined needs_stripe"),
+    ("session_async_payment_failed", "ignored closed_without_order"),
+    ("session_async_payment_failed__order_of_ours", "quarantined unknown_order"),
+    ("session_async_payment_succeeded", "processed"),
+    ("session_async_payment_succeeded__but_unpaid", "quarantined nonsense"),
+    ("session_completed__2020-03-02_before_payment_status", "quarantined needs_stripe"),
+    ("session_completed__2020-03-02_subscription_before_modes", "ignored subscription"),
+    ("session_completed__2020-08-27", "processed"),
+    ("session_completed__account_alone", "quarantined needs_stripe"),
+    ("session_completed__account_in_reference", "processed"),
+    ("session_completed__another_kind_of_object", "quarantined nonsense"),
+    ("session_completed__both_account_markers_agree", "processed"),
+    ("session_completed__converted_before_basil", "processed"),
+    ("session_completed__credits_in_metadata", "processed"),
+    ("session_completed__credits_without_account", "quarantined nonsense"),
+    ("session_completed__free", "processed"),
+    ("session_completed__free_but_something_is_due", "quarantined nonsense"),
+    ("session_completed__half_a_credit", "quarantined nonsense"),
+    ("session_completed__line_items_expanded", "processed"),
+    ("session_completed__metadata_null", "ignored no_marker"),
+    ("session_completed__more_line_items_at_stripe", "quarantined needs_stripe"),
+    ("session_completed__negative_credits", "quarantined nonsense"),
+    ("session_completed__no_marker", "ignored no_marker"),
+    ("session_completed__order_of_ours", "quarantined unknown_order"),
+    ("session_completed__paid_without_payment_intent", "quarantined needs_stripe"),
+    ("session_completed__price_in_metadata", "processed"),
+    ("session_completed__price_without_account", "quarantined missing_account"),
+    ("session_completed__quantity_changed_by_buyer", "quarantined nonsense"),
+    ("session_completed__reference_alone", "quarantined needs_stripe"),
+    ("session_completed__setup", "ignored setup"),
+    ("session_completed__shown_in_another_currency", "processed"),
+    ("session_completed__somebody_elses_order", "ignored no_marker"),
+    ("session_completed__subscription", "ignored subscription"),
+    ("session_completed__tax_above_total", "quarantined nonsense"),
+    ("session_completed__tax_and_discount", "processed"),
+    ("session_completed__too_many_credits", "quarantined nonsense"),
+    ("session_completed__two_accounts", "quarantined nonsense"),
+    ("session_completed__two_units", "quarantined nonsense"),
+    ("session_completed__unknown_mode", "quarantined nonsense"),
+    ("session_completed__unknown_payment_status", "quarantined nonsense"),
+    ("session_completed__unpaid", "ignored not_paid_yet"),
+    ("session_completed__yen_and_expanded_objects", "processed"),
+    ("session_expired", "ignored closed_without_order"),
+    ("session_expired__but_paid", "quarantined nonsense"),
+    ("session_expired__order_of_ours", "quarantined unknown_order"),
+    ("thin_charge_refunded", "quarantined needs_stripe"),
+    ("thin_customer_created", "ignored type_not_used"),
+    ("thin_session_completed", "quarantined needs_stripe"),
+];
+
+#[tokio::test]
+async fn every_body_of_ours_ends_as_the_table_says() {
+    let ledger = WebhookLedger::new(LedgerMode::Test).await;
+    let mut wrong = Vec::new();
+    for (name, expected) in FATES {
+        let event_id = ledger.deliver(&stripe_bodies::body(name)).await.expect("taken");
+        ledger.settle().await;
+        let found = ledger.fate(&event_id).await;
+        if found != *expected {
+            wrong.push(format!("{name}: expected {expected}, found {found}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let names: Vec<&str> = FATES.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, stripe_bodies::names(), "each body has its line");
+}
+
+#[tokio::test]
+async fn a_session_credits_what_its_metadata_or_its_price_says() {
+    let ledger = WebhookLedger::new(LedgerMode::Test).await;
+    for (name, credits, money) in [
+        ("session_completed__credits_in_metadata", 500, 2_000),
+        ("session_completed__price_in_metadata", 1_000, 4_000),
+        ("session_completed__account_in_reference", 500, 2_000),
+        ("session_completed__line_items_expanded", 1_500, 6_000),
+        ("session_completed__tax_and_discount", 500, 2_142),
+        ("session_completed__yen_and_expanded_objects", 500, 3_300),
+        ("session_completed__shown_in_another_currency", 500, 2_000),
+        ("session_completed__converted_before_basil", 500, 51_800),
+        ("session_completed__2020-08-27", 500, 2_000),
+    ] {
+        let before = ledger.credits(ACCOUNT).await;
+        ledger.deliver_and_settle(&body(name)).await;
+        assert_eq!(ledger.credits(ACCOUNT).await - before, credits, "{name}");
+        assert_eq!(ledger.last_purchase().await["money"]["gross"], money, "{name}");
+    }
+    let before = ledger.credits(ACCOUNT).await;
+    ledger.deliver_and_settle(&body("session_completed__free")).await;
+    assert_eq!(ledger.credits(ACCOUNT).await - before, 100);
+    assert_eq!(ledger.count_events("credits.granted").await, 1, "what costs nothing is not a sale");
+}
+
+/// Metadata of ours, and how many credits it stands for.
+fn our_metadata() -> [(Value, i64); 3] {
+    [
+        (json!({"account_id": ACCOUNT, "credits": "321", "unit": "credits"}), 321),
+        (json!({"account_id": ACCOUNT, "price_id": "price_demo_pro", "quantity": "3"}), 1_500),
+        (json!({"account_id": ACCOUNT, "credits": "100", "price_id": "price_demo_starter"}), 100),
+    ]
+}
+
+#[tokio::test]
+async fn every_captured_session_with_our_metadata_put_in_credits_exactly() {
+    let sessions = stripe_captured::bodies("checkout.session.completed");
+    let (live, test) =
+        tokio::join!(WebhookLedger::new(LedgerMode::Live), WebhookLedger::new(LedgerMode::Test));
+    for (name, captured) in &sessions {
+        let ledger = if captured["livemode"] == true { &live } else { &test };
+        for (number, (metadata, credits)) in our_metadata().into_iter().enumerate() {
+            let mut event = as_another_event(captured);
+            let session = &mut event["data"]["object"];
+            session["id"] = format!("cs_{name}_{number}").replace('.', "_").into();
+            session["payment_intent"] = format!("pi_{name}_{number}").replace('.', "_").into();
+            session["client_reference_id"] = Value::Null;
+            session["metadata"] = metadata;
+            let before = ledger.credits(ACCOUNT).await;
+            ledger.deliver_and_settle(&event).await;
+            assert_eq!(ledger.credits(ACCOUNT).await - before, credits, "{name} {number}");
+            let purchase = ledger.last_purchase().await;
+            assert_eq!(purchase["money"]["gross"], captured["data"]["object"]["amount_total"], "{name}");
+            assert_eq!(purchase["money"]["currency"], captured["data"]["object"]["currency"], "{name}");
+            ledger.deliver_and_settle(&as_another_event(&event)).await;
+            assert_eq!(ledger.credits(ACCOUNT).await - before, credits, "{name} {number}, told again");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_same_again_is_stored_once_and_another_event_of_the_same_changes_nothing() {
+    let ledger = WebhookLedger::new(LedgerMode::Test).await;
+    let completed = body("session_completed__price_in_metadata");
+    for _ in 0..3 {
+        ledger.deliver_and_settle(&completed).await;
+    }
+    assert_eq!((ledger.stored().await, ledger.credits(ACCOUNT).await), (1, 1_000));
+    ledger.deliver_and_settle(&as_another_event(&completed)).await;
+    assert_eq!((ledger.stored().await, ledger.credits(ACCOUNT).await), (2, 1_000));
+    assert_eq!(ledger.count_events("credits.purchased").await, 1);
+}
+
+#[tokio::test]
+async fn nothing_is_stored_of_what_stripe_did_not_sign() {
+    let ledger = WebhookLedger::without_worker(LedgerMode::Test).await;
+    let body = stripe_bodies::body("refund_failed");
+    let secret = SigningSecret::parse(SECRET).expect("a secret");
+    let other = SigningSecret::parse("whsec_of_somebody_else").expect("a secret");
+    for (signature, expected) in [
+        (None, SignatureError::Missing),
+        (Some(String::new()), SignatureError::Malformed),
+        (Some(sign(&body, &other, NOW)), SignatureError::NoMatch),
+        (Some(sign(b"{}", &secret, NOW)), SignatureError::NoMatch),
+        (Some(sign(&body, &secret, NOW - 301)), SignatureError::OutsideTolerance),
+        (Some(sign(&body, &secret, NOW + 301)), SignatureError::OutsideTolerance),
+    ] {
+        match ledger.post(signature.as_deref(), &body).await {
+            Err(WebhookError::Signature(error)) => assert_eq!(error, expected),
+            other => panic!("{other:?} instead of {expected:?}"),
+        }
+    }
+    assert_eq!(ledger.stored().await, 0);
+    ledger.post(Some(&sign(&body, &secret, NOW - 300)), &body).await.expect("taken");
+    assert_eq!(ledger.stored().await, 1);
+}
+
+#[tokio::test]
+async fn each_of_several_secrets_is_good() {
+    let ledger = WebhookLedger::without_worker(LedgerMode::Test).await;
+    add_webhook_secret(&ledger.client, ledger.ledger, "whsec_next").await.expect("added");
+    let body = stripe_bodies::body("refund_failed");
+    for secret in [SECRET, "whsec_next"] {
+        let secret = SigningSecret::parse(secret).expect("a secret");
+        ledger.post(Some(&sign(&body, &secret, NOW)), &body).await.expect("taken");
+    }
+    assert_eq!(ledger.stored().await, 1);
+}
+
+#[tokio::test]
+async fn bodies_that_make_no_sense_are_put_aside_and_keep_nobody_waiting() {
+    let ledger = WebhookLedger::without_worker(LedgerMode::Test).await;
+    let deep = format!("{{\"id\":\"evt_deep\",\"type\":\"a\",\"x\":{}", "[".repeat(200_000));
+    let poison: [&[u8]; 7] =
+        [b"", b"null", b"<html>", b"\xff\xfe", b"{\"id\":\"evt\\u0000\"}", deep.as_bytes(), b"[{}]"];
+    let mut put_aside = Vec::new();
+    for body in poison {
+        put_aside.push(ledger.deliver(body).await.expect("taken"));
+    }
+    let good = ledger.deliver(&stripe_bodies::body("session_completed__price_in_metadata")).await;
+    let mut ledger = ledger;
+    ledger.start_worker();
+    ledger.settle().await;
+    for event_id in put_aside {
+        assert_eq!(ledger.fate(&event_id).await, "quarantined nonsense", "{event_id}");
+    }
+    assert_eq!(ledger.fate(&good.expect("taken")).await, "processed");
+    assert_eq!(ledger.credits(ACCOUNT).await, 1_000);
+}
+
+#[tokio::test]
+async fn what_was_put_aside_is_credited_by_a_replay_once_its_cause_is_gone() {
+    let ledger = WebhookLedger::new(LedgerMode::Test).await;
+    let mut completed = body("session_completed__price_in_metadata");
+    completed["data"]["object"]["metadata"] =
+        json!({"account_id": "newcomer", "price_id": "price_of_tomorrow", "quantity": "2"});
+    let event_id = ledger.deliver_and_settle(&completed).await;
+    assert_eq!(ledger.fate(&event_id).await, "quarantined unknown_price");
+    ledger.submit(Command::SetPrice(price("price_of_tomorrow", 30, 500))).await;
+    ledger.replay(slice::from_ref(&event_id)).await;
+    assert_eq!(ledger.fate(&event_id).await, "quarantined unknown_account");
+    ledger.open("newcomer").await;
+    ledger.replay(slice::from_ref(&event_id)).await;
+    assert_eq!(ledger.fate(&event_id).await, "processed");
+    ledger.replay(slice::from_ref(&event_id)).await;
+    assert_eq!((ledger.fate(&event_id).await.as_str(), ledger.credits("newcomer").await), ("processed", 60));
+}
+
+#[tokio::test]
+async fn another_products_sessions_are_ignored_and_contradictions_are_not() {
+    let ledger = WebhookLedger::new(LedgerMode::Test).await;
+    let fate_with = async |metadata: Value, reference: Value| {
+        let mut event = as_another_event(&body("session_completed__price_in_metadata"));
+        event["data"]["object"]["metadata"] = metadata;
+        event["data"]["object"]["client_reference_id"] = reference;
+        let event_id = ledger.deliver_and_settle(&event).await;
+        ledger.fate(&event_id).await
+    };
+    for (metadata, reference, expected) in [
+        (json!({"price_id": "price_of_theirs"}), json!("their-user-1"), "ignored no_known_price"),
+        (json!({"price_id": "price_of_theirs"}), json!(null), "ignored no_known_price"),
+        (json!({"price_id": "gold plan"}), json!(null), "ignored no_marker"),
+        (
+            json!({"account_id": ACCOUNT, "price_id": "price_of_theirs"}),
+            json!(null),
+            "quarantined unknown_price",
+        ),
+        (json!({"price_id": "price_demo_pro"}), json!("their user"), "quarantined invalid_account"),
+        (json!({"price_id": "price_demo_pro"}), json!("their-user-1"), "quarantined unknown_account"),
+        (
+            json!({"account_id": ACCOUNT, "credits": "1", "unit": "licences"}),
+            json!(null),
+            "quarantined unknown_unit",
+        ),
+        (
+            json!({"account_id": ACCOUNT, "credits": "499", "price_id": "price_demo_pro"}),
+            json!(null),
+            "quarantined contradiction",
+        ),
+    ] {
+        assert_eq!(fate_with(metadata.clone(), reference.clone()).await, expected, "{metadata} {reference}");
+    }
+    assert_eq!(ledger.credits(ACCOUNT).await, 0);
+}
+
+#[tokio::test]
+async fn the_other_mode_and_other_stripe_accounts_are_ignored() {
+    let ledger = WebhookLedger::new(LedgerMode::Test).await;
+    let original = body("session_completed__price_in_metadata");
+    for (field, value, expected) in [
+        ("livemode", json!(true), "ignored wrong_mode"),
+        ("account", json!("acct_1"), "ignored foreign_account"),
+    ] {
+        let mut event = as_another_event(&original);
+        event[field] = value;
+        let event_id = ledger.deliver_and_settle(&event).await;
+        assert_eq!(ledger.fate(&event_id).await, expected);
+    }
+    assert_eq!(ledger.credits(ACCOUNT).await, 0);
+}
+
+#[tokio::test]
+async fn a_known_fact_with_other_money_is_put_aside() {
+    let ledger = WebhookLedger::new(LedgerMode::Test).await;
+    let completed = body("session_completed__credits_in_metadata");
+    let refunded = body("refund_updated__succeeded");
+    ledger.deliver_and_settle(&completed).await;
+    ledger.deliver_and_settle(&refunded).await;
+    assert_eq!(ledger.credits(ACCOUNT).await, 250);
+    for (event, field) in [(&completed, "amount_total"), (&refunded, "amount")] {
+        let mut other = as_another_event(event);
+        other["data"]["object"][field] = json!(1_999);
+        let event_id = ledger.deliver_and_settle(&other).await;
+        assert_eq!(ledger.fate(&event_id).await, "quarantined money_differs", "{field}");
+    }
+    let mut other = as_another_event(&refunded);
+    other["data"]["object"]["id"] = json!("re_of_other_money");
+    other["data"]["object"]["currency"] = json!("usd");
+    let event_id = ledger.deliver_and_settle(&other).await;
+    assert_eq!(ledger.fate(&event_id).await, "quarantined contradiction");
+    assert_eq!(ledger.credits(ACCOUNT).await, 250);
+}
+
+#[tokio::test]
+async fn a_worker_that_died_is_taken_over_and_done_work_is_not_done_twice() {
+    let mut ledger = WebhookLedger::without_worker(LedgerMode::Test).await;
+    ledger.deliver(&stripe_bodies::body("session_completed__price_in_metadata")).await.expect("taken");
+    // One worker claims and dies; another one does the work and dies before it can say so.
+    let claimed = inbox::claim_webhooks(&ledger.client, ledger.ledger, Uuid::new_v4(), Duration::ZERO, 10);
+    assert_eq!(claimed.await.expect("claimed").len(), 1);
+    ledger.start_worker();
+    ledger.settle().await;
+    ledger
+        .superuser
+        .batch_execute(
+            "UPDATE stripe_inbox SET status = 'received', next_attempt_at = now(), finished_at = NULL",
+        )
+        .await
+        .expect("as if nobody had said so");
+    ledger.settle().await;
+    assert_eq!((ledger.credits(ACCOUNT).await, ledger.count_events("credits.purchased").await), (1_000, 1));
+}
+
+#[tokio::test]
+async fn several_workers_share_the_work_and_none_of_it_is_done_twice() {
+    let mut ledger = WebhookLedger::without_worker(LedgerMode::Test).await;
+    for number in 0..150 {
+        let mut event = as_another_event(&body("session_completed__price_in_metadata"));
+        event["data"]["object"]["id"] = format!("cs_{number}").into();
+        event["data"]["object"]["payment_intent"] = format!("pi_{number}").into();
+        ledger.deliver(event.to_string().as_bytes()).await.expect("taken");
+    }
+    for _ in 0..3 {
+        ledger.start_worker();
+    }
+    ledger.settle().await;
+    assert_eq!(
+        (ledger.credits(ACCOUNT).await, ledger.count_events("credits.purchased").await),
+        (150_000, 150)
+    );
+    assert_eq!(ledger.most_attempts().await, 1, "no claim was needed twice");
+    ledger.stop_workers().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_handed_to_the_ledger_is_tried_again_until_it_can() {
+    let mut ledger = WebhookLedger::without_worker(LedgerMode::Test).await;
+    let proxy = Proxy::start(ledger.database.port()).await;
+    let url = DatabaseUrl::parse(&proxy.url(&ledger.database.runtime_url())).expect("an address");
+    let settings = WriterSettings { doubt_limit: Duration::from_millis(200), ..WriterSettings::default() };
+    let writers = Writers::new(Database::open(&url, 2).expect("a database"), settings);
+    proxy.refuse();
+    let event_id = ledger.deliver(&stripe_bodies::body("session_completed__price_in_metadata")).await;
+    let event_id = event_id.expect("taken");
+    ledger.start_worker_with(Batches::new(ledger.service.clone(), writers), mpsc::channel(1).1);
+    wait::until("two attempts to fail", async || (ledger.most_attempts().await >= 2).then_some(())).await;
+    assert!(ledger.fate(&event_id).await.starts_with("failed "), "{}", ledger.fate(&event_id).await);
+    proxy.resume();
+    ledger.settle().await;
+    assert_eq!((ledger.fate(&event_id).await.as_str(), ledger.credits(ACCOUNT).await), ("processed", 1_000));
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_told_so_that_stripe_comes_again() {
+    let ledger = WebhookLedger::without_worker(LedgerMode::Test).await;
+    let proxy = Proxy::start(ledger.database.port()).await;
+    let url = DatabaseUrl::parse(&proxy.url(&ledger.database.runtime_url())).expect("an address");
+    let webhooks = Webhooks::new(Database::open(&url, 2).expect("a database"), mpsc::channel(1).0);
+    let body = stripe_bodies::body("refund_failed");
+    let signature = sign(&body, &SigningSecret::parse(SECRET).expect("a secret"), NOW);
+    let webhook = IncomingWebhook { ledger: SLUG, signature: Some(&signature), body: &body, now: NOW };
+    webhooks.take(&webhook).await.expect("taken");
+    proxy.refuse();
+    assert!(matches!(webhooks.take(&webhook).await, Err(WebhookError::Unavailable)));
+    proxy.resume();
+    webhooks.take(&webhook).await.expect("taken again");
+    let unknown = IncomingWebhook { ledger: "nobody", ..webhook };
+    assert!(matches!(webhooks.take(&unknown).await, Err(WebhookError::UnknownLedger)));
+}
