@@ -19,23 +19,30 @@ enum Due {
 
 /// Writes down everything of the account that is due at the command's time.
 pub(super) fn apply_due(draft: &mut Draft<'_>, number: AccountNumber) {
-    apply_due_from(draft, number, Timestamp::default());
-}
-
-/// As [`apply_due`], for credits that came back just now: what of them had expired before expires at `floor`.
-pub(super) fn apply_due_from(draft: &mut Draft<'_>, number: AccountNumber, floor: Timestamp) {
-    let mut floor = floor;
     while let Some((moment, due)) = next_due(draft, number) {
-        // Credits that a lapse gave back to a lot which had expired before it expire with the lapse, not before it.
-        floor = floor.max(moment);
-        draft.at(floor, |draft| {
-            match due {
-                Due::Lapse(hold) => lapse(draft, number, hold),
-                Due::Expiry(_, unit) => expire(draft, number, &unit, moment),
-            }
-            follow_up(draft, number);
+        draft.at(moment, |draft| match due {
+            Due::Lapse(hold) => lapse(draft, number, hold),
+            Due::Expiry(_, unit) => expire(draft, number, &unit, moment),
         });
     }
+}
+
+/// What follows when held credits are back in their lots: those of lots that have expired meanwhile expire at once, before
+/// anything else is done with them; then the account comes to rest.
+pub(super) fn credits_came_back(
+    draft: &mut Draft<'_>,
+    number: AccountNumber,
+    unit: &Unit,
+    returned: &[Draw],
+) {
+    let (book, moment) = (draft.book(number, unit), draft.moment());
+    let lots = returned.iter().filter_map(|draw| book.lots.get(&draw.lot));
+    let expired = lots.filter(|lot| lot.is_expired(moment));
+    let lots: Vec<Draw> = expired.map(|lot| Draw { lot: lot.id, amount: lot.remaining }).collect();
+    if !lots.is_empty() {
+        draft.at(moment, |draft| draft.emit(Some(number), Some(unit), CreditsExpired { lots }));
+    }
+    follow_up(draft, number);
 }
 
 fn next_due(draft: &Draft<'_>, number: AccountNumber) -> Option<(Timestamp, Due)> {
@@ -52,7 +59,9 @@ fn next_due(draft: &Draft<'_>, number: AccountNumber) -> Option<(Timestamp, Due)
 fn lapse(draft: &mut Draft<'_>, number: AccountNumber, hold: HoldId) {
     let Some(state) = draft.account(number).holds.get(&hold) else { return };
     let (unit, returned) = (state.unit.clone(), state.draws.clone());
-    draft.emit(Some(number), Some(&unit), HoldReleased { hold, cause: ReleaseCause::Lapsed, returned });
+    let body = HoldReleased { hold, cause: ReleaseCause::Lapsed, returned: returned.clone() };
+    draft.emit(Some(number), Some(&unit), body);
+    credits_came_back(draft, number, &unit, &returned);
 }
 
 /// Expires all lots of the unit whose time ran out at that moment.

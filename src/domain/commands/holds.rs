@@ -5,9 +5,8 @@ use crate::domain::{
     account::{AccountStatus, Hold},
     command::{CaptureHold, PlaceHold, ReleaseHold},
     decide::Draft,
-    due::apply_due_from,
+    due::credits_came_back,
     event::{CreditsHeld, Draw, HoldCaptured, HoldReleased, ReleaseCause},
-    follow_up::follow_up,
     ids::{AccountNumber, HoldId},
     rejection::Rejection,
     time::Span,
@@ -69,9 +68,10 @@ pub(super) fn capture(draft: &mut Draft<'_>, command: &CaptureHold) -> Result<()
     }
     // Point of no return.
     let (draws, returned) = split(&hold.draws, captured.min(held));
-    let body = HoldCaptured { hold: hold.id, captured, draws, returned, excess: book.draw(excess) };
+    let excess = book.draw(excess);
+    let body = HoldCaptured { hold: hold.id, captured, draws, returned: returned.clone(), excess };
     draft.emit_noted(Some(account), Some(&hold.unit), body, &command.note);
-    credits_came_back(draft, account);
+    credits_came_back(draft, account, &hold.unit, &returned);
     Ok(())
 }
 
@@ -79,9 +79,10 @@ pub(super) fn capture(draft: &mut Draft<'_>, command: &CaptureHold) -> Result<()
 pub(super) fn release(draft: &mut Draft<'_>, command: &ReleaseHold) -> Result<(), Rejection> {
     let (account, hold) = open_hold(draft, command.hold)?;
     // Point of no return.
-    let body = HoldReleased { hold: hold.id, cause: ReleaseCause::Requested, returned: hold.draws };
+    let returned = hold.draws.clone();
+    let body = HoldReleased { hold: hold.id, cause: ReleaseCause::Requested, returned };
     draft.emit_noted(Some(account), Some(&hold.unit), body, &command.note);
-    credits_came_back(draft, account);
+    credits_came_back(draft, account, &hold.unit, &hold.draws);
     Ok(())
 }
 
@@ -95,13 +96,6 @@ fn open_hold(draft: &mut Draft<'_>, hold: HoldId) -> Result<(AccountNumber, Hold
     }
     let open = state.holds.get(&hold).cloned();
     open.map(|open| (account, open)).ok_or(Rejection::HoldAlreadyResolved { hold })
-}
-
-/// What came back to lots that have expired meanwhile expires at once; the rest is usable.
-fn credits_came_back(draft: &mut Draft<'_>, account: AccountNumber) {
-    let now = draft.context().now;
-    apply_due_from(draft, account, now);
-    follow_up(draft, account);
 }
 
 /// The first draws that make up `amount`, and the rest.

@@ -249,6 +249,15 @@ fn credits_that_come_back_expired_are_absorbed_in_place_of_the_shortfall() {
          release h                        => 0 [hold.released credits.expired purchase.clawed]",
     );
     assert_eq!((part(&told).own_taken(), part(&told).absorbed()), (40, 60));
+    let told = story(
+        "buy pi_1 price_monthly for 300   => 100
+         at 29d
+         hold h 60 for 3d                 => 40 held 60
+         refund pi_1 re_1 300 succeeded   => 0 held 60 debt 60
+         at 33d
+         sweep                            => 0 [hold.released credits.expired purchase.clawed]",
+    );
+    assert_eq!((part(&told).own_taken(), part(&told).absorbed()), (40, 60));
 }
 
 #[test]
