@@ -35,6 +35,8 @@ mod commands;
 mod decide;
 mod due;
 mod follow_up;
+#[cfg(test)]
+mod testing;
 
 pub use command::{Command, Context, Needs};
 pub use decide::{account_at, decide};

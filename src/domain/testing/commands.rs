@@ -1,0 +1,323 @@
+//! What a step of a plan asks for on one ledger.
+
+use std::collections::BTreeMap;
+
+use super::{
+    harness::Harness,
+    steps::{Bought, Fact, NEXT_PAYMENT, PAID, Stated, Step},
+};
+use crate::domain::{
+    amount::{Amount, Currency, MAX_AMOUNT, PaidMoney},
+    catalogue::{Feature, Price, PriceGrant},
+    command::{
+        self, AdjustCredits, ApplyDue, CaptureHold, Charge, CloseAccount, Command, Direction, FreezeAccount,
+        GrantCredits, Note, OpenAccount, PaidThrough, PlaceHold, ProfileChange, RecordPaymentFact,
+        RecordPurchase, RefundPurchase, ReleaseHold, SetOverdraftLimit, SpendCredits, UnfreezeAccount,
+    },
+    ids::{
+        AccountId, FeatureKey, HoldId, PaymentReference, Position, PriceId, PurchaseId, Seed, StripeId, Unit,
+    },
+    payment::PaymentFact,
+    settings::{ClawbackPolicy, LedgerSettings, UnitSettings},
+    time::Span,
+};
+
+fn account_id(account: u8) -> AccountId {
+    AccountId::parse(&format!("account-{account}")).expect("a valid name")
+}
+
+fn unit(unit: u8) -> Unit {
+    Unit::parse(["credits", "licence_30d", "unknown"][usize::from(unit)]).expect("a valid name")
+}
+
+fn amount(value: i64) -> Amount {
+    Amount::new(value).expect("a positive amount")
+}
+
+fn share(whole: i64, percent: i64) -> Amount {
+    amount((whole * percent / 100).max(1))
+}
+
+fn stripe_id(kind: &str, number: impl std::fmt::Display) -> StripeId {
+    StripeId::parse(&format!("{kind}_{number}")).expect("a valid id")
+}
+
+fn payment(number: usize) -> PaymentReference {
+    PaymentReference::Stripe(stripe_id("pi", number))
+}
+
+fn currency(code: &str) -> Currency {
+    Currency::parse(code).expect("a code")
+}
+
+fn money(gross: i64, tax: i64) -> PaidMoney {
+    PaidMoney::new(gross, tax, currency("eur")).expect("money in bounds")
+}
+
+fn feature_key(feature: u8) -> FeatureKey {
+    FeatureKey::parse(&format!("feature_{feature}")).expect("a valid name")
+}
+
+fn price_id(price: u8) -> PriceId {
+    PriceId::parse(&format!("price_{price}")).expect("a valid id")
+}
+
+pub fn settings(policy: ClawbackPolicy, claw_on_pending: bool, freeze_on_dispute: bool) -> LedgerSettings {
+    let units = [0, 1].map(|number| (unit(number), UnitSettings { scale: 0 }));
+    let (units, clawback_policy) = (BTreeMap::from(units), policy);
+    LedgerSettings { units, clawback_policy, claw_on_pending, freeze_on_dispute, buy_url: None }
+}
+
+/// One feature for a price, one that is not active, one that is too dear for two of it.
+pub fn features() -> [Feature; 3] {
+    [(0, 2, true), (1, 5, false), (2, MAX_AMOUNT, true)].map(|(key, cost, active)| Feature {
+        feature: feature_key(key),
+        unit: unit(0),
+        cost: amount(cost),
+        active,
+    })
+}
+
+/// One price that lasts, one of two units, one that expires soon.
+pub fn prices() -> [Price; 3] {
+    let grant = |number, credits, expires_days, priority, share| PriceGrant {
+        unit: unit(number),
+        amount: amount(credits),
+        expires_days,
+        priority,
+        share,
+    };
+    let grants = [
+        vec![grant(0, 20, None, 50, 1)],
+        vec![grant(0, 30, Some(1), 50, 7_000), grant(1, 5, Some(2), 10, 3_000)],
+        vec![grant(0, 10, Some(1), 20, 0)],
+    ];
+    let mut number = 0;
+    grants.map(|grants| {
+        let (price, display_name) = (price_id(number), format!("Price {number}"));
+        number += 1;
+        Price {
+            price,
+            display_name,
+            display_order: 0,
+            active: true,
+            money: 100,
+            currency: currency("eur"),
+            grants,
+        }
+    })
+}
+
+impl Harness {
+    /// What the step asks for on this ledger; nothing if it only lets time pass.
+    pub fn command(&self, step: &Step) -> Option<Command> {
+        let note = Note::new;
+        Some(match step {
+            Step::Wait(_) => return None,
+            Step::Sweep { account } => {
+                let account = *self.set.account_numbers.get(&account_id(*account))?;
+                Command::ApplyDue(ApplyDue { account })
+            }
+            Step::Open { account } => Command::OpenAccount(OpenAccount {
+                account: account_id(*account),
+                profile: ProfileChange::default(),
+            }),
+            Step::Freeze { account } => {
+                Command::FreezeAccount(FreezeAccount { account: account_id(*account), note: note() })
+            }
+            Step::Unfreeze { account } => {
+                Command::UnfreezeAccount(UnfreezeAccount { account: account_id(*account), note: note() })
+            }
+            Step::Close { account } => {
+                Command::CloseAccount(CloseAccount { account: account_id(*account), note: note() })
+            }
+            Step::Overdraft { account, unit: number, limit } => {
+                Command::SetOverdraftLimit(SetOverdraftLimit {
+                    account: account_id(*account),
+                    unit: unit(*number),
+                    limit: *limit,
+                })
+            }
+            Step::Grant { account, unit: number, amount: credits, expires, priority } => {
+                let expires_at = expires.map(|hours| self.now.plus(Span::seconds(hours * 3_600)));
+                Command::GrantCredits(GrantCredits {
+                    account: account_id(*account),
+                    unit: unit(*number),
+                    amount: amount(*credits),
+                    expires_at,
+                    priority: *priority,
+                    note: note(),
+                })
+            }
+            Step::Spend { account, unit: number, percent } => Command::SpendCredits(SpendCredits {
+                account: account_id(*account),
+                charge: self.charge(*account, *number, *percent),
+                note: note(),
+            }),
+            Step::SpendOnFeature { account, feature, quantity } => Command::SpendCredits(SpendCredits {
+                account: account_id(*account),
+                charge: Charge::Feature { feature: feature_key(*feature), quantity: amount(*quantity) },
+                note: note(),
+            }),
+            Step::Hold { account, unit: number, percent, lapses_after } => Command::PlaceHold(PlaceHold {
+                account: account_id(*account),
+                charge: self.charge(*account, *number, *percent),
+                lapses_after: Span::seconds(*lapses_after),
+                note: note(),
+            }),
+            Step::Capture { hold, percent, allow_excess } => {
+                let (hold, held) = self.hold(*hold);
+                Command::CaptureHold(CaptureHold {
+                    hold,
+                    amount: share(held, *percent),
+                    allow_excess: *allow_excess,
+                    note: note(),
+                })
+            }
+            Step::Release { hold } => {
+                Command::ReleaseHold(ReleaseHold { hold: self.hold(*hold).0, note: note() })
+            }
+            Step::AdjustIn { account, unit: number, amount: credits } => {
+                Command::AdjustCredits(AdjustCredits {
+                    account: account_id(*account),
+                    unit: unit(*number),
+                    direction: Direction::In,
+                    amount: amount(*credits),
+                    note: note(),
+                })
+            }
+            Step::AdjustOut { account, unit: number, percent } => Command::AdjustCredits(AdjustCredits {
+                account: account_id(*account),
+                unit: unit(*number),
+                direction: Direction::Out,
+                amount: share(self.available(*account, *number), *percent),
+                note: note(),
+            }),
+            Step::Buy { account, bought, again } => {
+                let number = self.payments().saturating_sub(usize::from(*again));
+                let (gross, tax) = PAID[number % PAID.len()];
+                self.session(*account, Some(number), bought, money(gross, tax))
+            }
+            Step::FreeSession { account, bought } => self.session(*account, None, bought, money(0, 0)),
+            Step::BuyElsewhere { account, bought, gross } => Command::RecordPurchase(RecordPurchase {
+                account: account_id(*account),
+                paid_through: PaidThrough::External,
+                bought: what_was_bought(bought),
+                money: money(*gross, 0),
+                note: note(),
+            }),
+            Step::Refund { purchase, amount: cents } => Command::RefundPurchase(RefundPurchase {
+                purchase: self.purchase(*purchase),
+                amount: cents.map(amount),
+                note: note(),
+            }),
+            Step::Fact { payment: number, fact } => {
+                let payments = self.payments();
+                let is_next = *number == NEXT_PAYMENT || payments == 0;
+                let number =
+                    if is_next { payments } else { payments.saturating_sub(usize::from(*number) + 1) };
+                Command::RecordPaymentFact(RecordPaymentFact {
+                    payment: payment(number),
+                    fact: what_was_reported(number, fact),
+                })
+            }
+            Step::Configure { policy, claw_on_pending, freeze_on_dispute } => {
+                Command::ConfigureLedger(settings(*policy, *claw_on_pending, *freeze_on_dispute))
+            }
+        })
+    }
+
+    fn session(&self, account: u8, payment: Option<usize>, bought: &Bought, money: PaidMoney) -> Command {
+        Command::RecordPurchase(RecordPurchase {
+            account: account_id(account),
+            paid_through: PaidThrough::CheckoutSession {
+                session: stripe_id("cs", self.steps),
+                payment_intent: payment.map(|number| stripe_id("pi", number)),
+            },
+            bought: what_was_bought(bought),
+            money,
+            note: Note::new(),
+        })
+    }
+
+    /// How many payments of checkout sessions are known; they are numbered in order.
+    fn payments(&self) -> usize {
+        let is_stripe = |reference: &PaymentReference| matches!(reference, PaymentReference::Stripe(_));
+        let purchases = self.set.purchases.values();
+        purchases.filter(|purchase| purchase.payment.as_ref().is_some_and(is_stripe)).count()
+    }
+
+    /// A hold and what it holds: the newest open one being 0, resolved ones after the open ones; beyond, one that never
+    /// was.
+    fn hold(&self, place: u8) -> (HoldId, i64) {
+        let model = self.model_now();
+        let holds = model.holds.iter().zip(&model.hold_ids).rev();
+        let (open, resolved): (Vec<_>, Vec<_>) = holds.partition(|(hold, _)| hold.open);
+        match open.into_iter().chain(resolved).nth(usize::from(place)) {
+            Some((hold, id)) => (*id, hold.draws.iter().map(|(_, amount)| amount).sum()),
+            None => (HoldId::new(Position(i64::MAX), 0, &Seed([0; 16])), 1),
+        }
+    }
+
+    fn charge(&self, account: u8, number: u8, percent: i64) -> Charge {
+        let amount = share(self.available(account, number), percent);
+        Charge::Credits { unit: unit(number), amount }
+    }
+
+    fn available(&self, account: u8, number: u8) -> i64 {
+        self.model_now().available(usize::from(account), &unit(number))
+    }
+
+    /// A purchase, the newest being 0; beyond the oldest, one that never was.
+    fn purchase(&self, place: u8) -> PurchaseId {
+        let known = self.model.purchase_ids.iter().rev().nth(usize::from(place));
+        known.copied().unwrap_or_else(|| PurchaseId::new(Position(i64::MAX), 0, &Seed([0; 16])))
+    }
+}
+
+fn what_was_bought(bought: &Bought) -> command::Bought {
+    match bought {
+        Bought::Price { price, quantity, stated } => {
+            let known = prices().into_iter().find(|known| known.price == price_id(*price));
+            let grants = known.map(|price| price.grants).unwrap_or_default();
+            let rightly =
+                grants.iter().map(|grant| (grant.unit.clone(), grant.amount.get() * quantity)).collect();
+            let totals: BTreeMap<Unit, i64> = match stated {
+                None => BTreeMap::new(),
+                Some(Stated::Rightly) => rightly,
+                Some(Stated::Wrongly) => BTreeMap::from([(unit(0), 7)]),
+            };
+            command::Bought {
+                price: Some((price_id(*price), amount(*quantity))),
+                totals: totals.into_iter().map(|(unit, credits)| (unit, amount(credits))).collect(),
+            }
+        }
+        Bought::Totals { first, second } => {
+            let second = second.map(|credits| (unit(1), amount(credits)));
+            let totals = [(unit(0), amount(*first))].into_iter().chain(second).collect();
+            command::Bought { price: None, totals }
+        }
+    }
+}
+
+fn what_was_reported(payment: usize, fact: &Fact) -> PaymentFact {
+    match fact {
+        Fact::Refund { refund, status, amount, foreign } => PaymentFact::Refund {
+            refund: stripe_id("re", format!("{payment}_{refund}")),
+            status: *status,
+            amount: *amount,
+            currency: currency(if *foreign { "usd" } else { "eur" }),
+        },
+        Fact::ChargeRefunded { amount } => PaymentFact::ChargeRefunded {
+            charge: stripe_id("ch", payment),
+            amount_refunded: *amount,
+            currency: currency("eur"),
+        },
+        Fact::Dispute { dispute, status, amount } => PaymentFact::Dispute {
+            dispute: stripe_id("dp", format!("{payment}_{dispute}")),
+            status: *status,
+            amount: *amount,
+            currency: currency("eur"),
+        },
+    }
+}

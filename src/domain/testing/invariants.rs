@@ -1,0 +1,347 @@
+//! What must hold of the code's state and events by themselves. Nothing here trusts a sum that the state keeps: each is
+//! derived from lots, debt items and takings.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{
+    account::{Account, Book, DebtCause, Lot},
+    amount::MAX_AMOUNT,
+    command::Context,
+    event::{BalanceAfter, Draw, Event, EventBody, TargetMove},
+    ids::{AccountNumber, Actor, DebtId, HoldId, LotId, PurchaseId, Unit},
+    purchase::{Part, Purchase, TakenFrom},
+    working_set::{Decision, WorkingSet},
+};
+
+/// Every invariant of the state between two commands.
+pub fn check_state(set: &WorkingSet) {
+    for account in set.accounts.values() {
+        for book in account.books.values() {
+            book.lots.values().for_each(check_lot);
+            check_book(book);
+        }
+        check_holds(account);
+        check_watched(set, account);
+    }
+    for purchase in set.purchases.values() {
+        let account = &set.accounts[&purchase.account];
+        for (unit, part) in &purchase.parts {
+            check_part(purchase, part, &account.books[unit]);
+        }
+    }
+    check_clawback_debts(set);
+}
+
+/// granted = remaining + held + disputed + spent + expired + clawed + moved + adjusted + settled, none negative.
+fn check_lot(lot: &Lot) {
+    let counters = [
+        lot.remaining,
+        lot.held,
+        lot.disputed,
+        lot.spent,
+        lot.expired,
+        lot.clawed,
+        lot.moved,
+        lot.adjusted,
+        lot.settled,
+    ];
+    assert!(counters.iter().all(|counter| *counter >= 0), "{lot:?}");
+    assert_eq!(counters.iter().sum::<i64>(), lot.granted, "{lot:?}");
+    assert!((1..=MAX_AMOUNT).contains(&lot.granted), "{lot:?}");
+    assert!(lot.priority <= 100, "{lot:?}");
+}
+
+/// The totals are the sums over lots and debt items; whoever has credits has no debt.
+fn check_book(book: &Book) {
+    let sum = |counter: fn(&Lot) -> i64| book.lots.values().map(counter).sum::<i64>();
+    assert_eq!(book.available, sum(|lot| lot.remaining), "{book:?}");
+    assert_eq!(book.held, sum(|lot| lot.held), "{book:?}");
+    assert_eq!(book.disputed, sum(|lot| lot.disputed), "{book:?}");
+    assert_eq!(book.debt, book.debts.values().map(|debt| debt.open).sum::<i64>(), "{book:?}");
+    assert!(book.debts.values().all(|debt| debt.open > 0), "{book:?}");
+    assert!(book.available == 0 || book.debt == 0, "credits beside debt: {book:?}");
+    assert!(book.available <= MAX_AMOUNT && book.debt <= MAX_AMOUNT, "{book:?}");
+}
+
+/// What lots have in holds is what the open holds hold.
+fn check_holds(account: &Account) {
+    let mut held: BTreeMap<LotId, i64> = BTreeMap::new();
+    for hold in account.holds.values() {
+        for draw in &hold.draws {
+            assert!(account.books[&hold.unit].lots.contains_key(&draw.lot) && draw.amount > 0, "{hold:?}");
+            *held.entry(draw.lot).or_default() += draw.amount;
+        }
+    }
+    for lot in account.books.values().flat_map(|book| book.lots.values()) {
+        assert_eq!(lot.held, held.get(&lot.id).copied().unwrap_or(0), "{lot:?}");
+    }
+}
+
+/// Watched are exactly the purchases for which credits that come back would change something.
+fn check_watched(set: &WorkingSet, account: &Account) {
+    let of_account = set.purchases.values().filter(|purchase| purchase.account == account.number);
+    let is_watched = |part: &Part| part.shortfall > 0 || !part.elsewhere.is_empty();
+    let watched = of_account.filter(|purchase| purchase.parts.values().any(is_watched));
+    let watched: Vec<PurchaseId> = watched.map(|purchase| purchase.id).collect();
+    assert_eq!(account.watched.iter().copied().collect::<Vec<_>>(), watched, "{account:?}");
+}
+
+/// clawed + disputed + absorbed + taken elsewhere = T ≤ G, and taken elsewhere = max(0, T + U − G).
+fn check_part(purchase: &Purchase, part: &Part, book: &Book) {
+    let own: Vec<&Lot> = book.lots.values().filter(|lot| lot.purchase == Some(purchase.id)).collect();
+    let sum = |counter: fn(&Lot) -> i64| own.iter().map(|lot| counter(lot)).sum::<i64>();
+    let granted = sum(|lot| lot.granted) - sum(|lot| lot.moved);
+    assert_eq!(granted, part.granted, "{part:?}");
+
+    let (clawed, disputed) = (sum(|lot| lot.clawed), sum(|lot| lot.disputed));
+    let absorbed: i64 =
+        part.own.iter().filter(|taking| taking.lot.is_none()).map(|taking| taking.amount).sum();
+    let taken_elsewhere: i64 = part.elsewhere.iter().map(|taking| taking.amount).sum();
+    let used = sum(|lot| lot.spent + lot.held + lot.adjusted + lot.settled);
+    let target = part.target;
+    let missing = taken_elsewhere + part.shortfall;
+    assert_eq!(clawed + disputed + absorbed + missing, target.total, "{part:?}");
+    assert!(0 <= target.taken && target.taken <= target.total && target.total <= granted, "{part:?}");
+    assert_eq!(missing, (target.total + used - granted).max(0), "{part:?} of {own:?}");
+    assert_eq!(clawed, target.taken.min(clawed + disputed), "final is clawed: {part:?} of {own:?}");
+    assert_eq!(taken_elsewhere, (target.taken - clawed - disputed - absorbed).max(0), "{part:?}");
+    assert!(absorbed <= sum(|lot| lot.expired), "{part:?} of {own:?}");
+
+    for lot in own {
+        let of_lot = part.own.iter().filter(|taking| taking.lot == Some(lot.id));
+        let taken: i64 = of_lot.map(|taking| taking.amount).sum();
+        assert_eq!(taken, lot.clawed + lot.disputed, "{part:?} of {lot:?}");
+    }
+    let amounts = part.own.iter().map(|taking| taking.amount);
+    assert!(amounts.chain(part.elsewhere.iter().map(|taking| taking.amount)).all(|amount| amount > 0));
+    assert!(part.own.is_sorted_by_key(|taking| taking.at), "oldest first: {part:?}");
+    assert!(part.elsewhere.is_sorted_by_key(|taking| taking.at), "oldest first: {part:?}");
+}
+
+/// What is owed for a clawback is what its purchase says that it took as debt.
+fn check_clawback_debts(set: &WorkingSet) {
+    let mut owed: BTreeMap<(PurchaseId, DebtId), i64> = BTreeMap::new();
+    for purchase in set.purchases.values() {
+        for taking in purchase.parts.values().flat_map(|part| &part.elsewhere) {
+            if let TakenFrom::Debt(debt) = taking.from {
+                *owed.entry((purchase.id, debt)).or_default() += taking.amount;
+            }
+        }
+    }
+    let books = set.accounts.values().flat_map(|account| account.books.values());
+    let debts = books.flat_map(|book| &book.debts);
+    let open = debts.filter_map(|(id, debt)| match debt.cause {
+        DebtCause::Clawback(purchase) => Some(((purchase, *id), debt.open)),
+        DebtCause::Overdraft(_) => None,
+    });
+    assert_eq!(open.collect::<BTreeMap<_, _>>(), owed);
+}
+
+/// What must hold of the events of one command, whatever they say.
+pub fn check_events(decision: &Decision, context: &Context) {
+    let mut position = context.next_position;
+    let mut moment = None;
+    for event in &decision.events {
+        assert_eq!(event.position, position, "no gaps: {event:?}");
+        assert_eq!(event.command, context.next_position, "{event:?}");
+        assert_eq!(
+            event.key.is_some(),
+            position == context.next_position,
+            "the first has the key: {event:?}"
+        );
+        assert_eq!(event.recorded_at, context.now, "{event:?}");
+        let is_by_itself = event.effective_at.is_some();
+        assert!(event.actor == Actor::System || event.actor == context.actor && !is_by_itself, "{event:?}");
+        assert_eq!(event.unit.is_some(), event.balance.is_some(), "{event:?}");
+        assert!(event.unit.is_none() || event.account.is_some(), "{event:?}");
+        let effective = event.effective_at.unwrap_or(event.recorded_at);
+        assert!(effective <= context.now, "{event:?}");
+        // The due moments of one account come in order; those of another one begin anew.
+        if moment.is_some_and(|(account, _)| account == event.account) {
+            assert!(moment.is_none_or(|(_, earlier)| earlier <= effective), "{event:?}");
+        }
+        moment = Some((event.account, effective));
+        check_new_ids(event, context);
+        position = position.next();
+    }
+}
+
+/// Every id that an event makes is of its position and of the command's seed.
+fn check_new_ids(event: &Event, context: &Context) {
+    let made_lots = lots_made_by(event);
+    for (ordinal, lot) in made_lots.iter().enumerate() {
+        let ordinal = u8::try_from(ordinal).expect("few lots in one event");
+        assert_eq!(*lot, LotId::new(event.position, ordinal, &context.seed), "{event:?}");
+    }
+    match &event.body {
+        EventBody::CreditsSpent(spent) => assert_eq!(spent.spend.position(), event.position, "{event:?}"),
+        EventBody::CreditsHeld(held) => {
+            assert_eq!(held.hold, HoldId::new(event.position, 0, &context.seed), "{event:?}");
+        }
+        EventBody::AccountOpened(_) => {
+            assert_eq!(event.account, Some(AccountNumber(event.position.0)), "{event:?}");
+        }
+        _ => {}
+    }
+}
+
+fn lots_made_by(event: &Event) -> Vec<LotId> {
+    let moves: &[TargetMove] = match &event.body {
+        EventBody::CreditsPurchased(bought) => return vec![bought.lot],
+        EventBody::CreditsGranted(granted) => return vec![granted.lot],
+        EventBody::CreditsAdjusted(adjusted) => return adjusted.lot.into_iter().collect(),
+        EventBody::PurchaseClawed(clawed) => &clawed.0.moves,
+        EventBody::PurchaseRestored(restored) => &restored.0.moves,
+        _ => &[],
+    };
+    let successors = moves.iter().filter_map(|one| match one {
+        TargetMove::OwnReturned { into, .. }
+        | TargetMove::OtherReturned { into, .. }
+        | TargetMove::SettlementReturned { into, .. } => into.map(|successor| successor.lot),
+        _ => None,
+    });
+    successors.collect()
+}
+
+/// Balances as somebody tells them who only reads the events, as projections do.
+#[derive(Default)]
+pub struct Tally {
+    books: BTreeMap<(AccountNumber, Unit), Balance>,
+    /// What open holds hold.
+    holds: BTreeMap<HoldId, i64>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
+struct Balance {
+    available: i64,
+    held: i64,
+    disputed: i64,
+    debt: i64,
+    /// Σ of the amounts of all events.
+    amounts: i64,
+}
+
+fn total(draws: &[Draw]) -> i64 {
+    draws.iter().map(|draw| draw.amount).sum()
+}
+
+impl Tally {
+    /// Adds what one event says and compares with what it claims to lead to.
+    pub fn take_in(&mut self, event: &Event) {
+        let (Some(account), Some(unit)) = (event.account, &event.unit) else {
+            assert_eq!(event.amount, 0, "{event:?}");
+            return;
+        };
+        self.check_hold(event);
+        let balance = self.books.entry((account, unit.clone())).or_default();
+        let before = *balance;
+        balance.change(&event.body);
+        balance.amounts += event.amount;
+        let net = balance.available - balance.debt;
+        assert_eq!(event.amount, net - (before.available - before.debt), "the change: {event:?}");
+        let after = BalanceAfter { net, held: balance.held, disputed: balance.disputed };
+        assert_eq!(event.balance, Some(after), "the balance after: {event:?}");
+    }
+
+    /// Holds are resolved once, and wholly.
+    fn check_hold(&mut self, event: &Event) {
+        match &event.body {
+            EventBody::CreditsHeld(held) => {
+                assert_eq!(total(&held.draws), held.held, "{event:?}");
+                self.holds.insert(held.hold, held.held);
+            }
+            EventBody::HoldCaptured(captured) => {
+                let held = self.holds.remove(&captured.hold).expect("a hold is resolved once");
+                assert_eq!(total(&captured.draws) + total(&captured.returned), held, "{event:?}");
+                assert_eq!(total(&captured.draws) + total(&captured.excess), captured.captured, "{event:?}");
+            }
+            EventBody::HoldReleased(released) => {
+                let held = self.holds.remove(&released.hold).expect("a hold is resolved once");
+                assert_eq!(total(&released.returned), held, "{event:?}");
+            }
+            EventBody::CreditsSpent(spent) => {
+                let overdraft = spent.overdraft.map_or(0, |debt| debt.amount);
+                assert_eq!(total(&spent.draws) + overdraft, spent.spent, "{event:?}");
+            }
+            _ => {}
+        }
+    }
+
+    /// Compares with the state.
+    pub fn check(&self, set: &WorkingSet) {
+        for ((account, unit), balance) in &self.books {
+            let known = set.accounts[account].books.get(unit);
+            let book = known.cloned().unwrap_or_default();
+            let state = Balance {
+                available: book.lots.values().map(|lot| lot.remaining).sum(),
+                held: book.lots.values().map(|lot| lot.held).sum(),
+                disputed: book.lots.values().map(|lot| lot.disputed).sum(),
+                debt: book.debts.values().map(|debt| debt.open).sum(),
+                amounts: balance.available - balance.debt,
+            };
+            assert_eq!(*balance, state, "{unit} of account {account}");
+        }
+    }
+}
+
+impl Balance {
+    fn change(&mut self, body: &EventBody) {
+        match body {
+            EventBody::CreditsPurchased(bought) => self.available += bought.granted,
+            EventBody::CreditsGranted(granted) => self.available += granted.granted,
+            EventBody::CreditsSpent(spent) => {
+                self.available -= total(&spent.draws);
+                self.debt += spent.overdraft.map_or(0, |debt| debt.amount);
+            }
+            EventBody::CreditsHeld(held) => {
+                self.available -= held.held;
+                self.held += held.held;
+            }
+            EventBody::HoldCaptured(captured) => {
+                self.held -= total(&captured.draws) + total(&captured.returned);
+                self.available += total(&captured.returned) - total(&captured.excess);
+            }
+            EventBody::HoldReleased(released) => {
+                self.held -= total(&released.returned);
+                self.available += total(&released.returned);
+            }
+            EventBody::CreditsExpired(expired) => self.available -= total(&expired.lots),
+            EventBody::CreditsAdjusted(adjusted) => {
+                self.available += adjusted.adjusted.max(0) - total(&adjusted.draws);
+            }
+            EventBody::PurchaseClawed(clawed) => clawed.0.moves.iter().for_each(|one| self.apply(one)),
+            EventBody::PurchaseRestored(restored) => restored.0.moves.iter().for_each(|one| self.apply(one)),
+            EventBody::DebtSettled(settled) => {
+                let amount: i64 = settled.settlements.iter().map(|settlement| settlement.amount).sum();
+                self.available -= amount;
+                self.debt -= amount;
+            }
+            _ => {}
+        }
+    }
+
+    fn apply(&mut self, one: &TargetMove) {
+        match one {
+            TargetMove::OwnTaken { amount, .. } => {
+                self.available -= amount;
+                self.disputed += amount;
+            }
+            TargetMove::OwnReturned { amount, .. } => {
+                self.disputed -= amount;
+                self.available += amount;
+            }
+            TargetMove::OwnClawed { amount, .. } => self.disputed -= amount,
+            TargetMove::OwnUnclawed { amount, .. } => self.disputed += amount,
+            TargetMove::OtherTaken { amount, .. } => self.available -= amount,
+            TargetMove::OtherReturned { amount, .. } | TargetMove::SettlementReturned { amount, .. } => {
+                self.available += amount;
+            }
+            TargetMove::DebtMade { amount, .. } => self.debt += amount,
+            TargetMove::DebtCancelled { amount, .. } => self.debt -= amount,
+            TargetMove::Absorbed { .. }
+            | TargetMove::Unabsorbed { .. }
+            | TargetMove::WrittenOff { .. }
+            | TargetMove::WriteOffUndone { .. } => {}
+        }
+    }
+}

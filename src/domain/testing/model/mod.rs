@@ -1,0 +1,170 @@
+//! A naive model of a whole ledger: flat lists in order of entry, sums derived whenever they are asked for, targets
+//! computed from everything that was ever reported. Things are named by their place in the lists.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{
+    amount::PaidMoney,
+    catalogue::{Feature, Price},
+    command::Command,
+    ids::{AccountId, HoldId, PurchaseId, StripeId, Unit},
+    payment::PaymentFact,
+    rejection::Rejection,
+    settings::LedgerSettings,
+    time::Timestamp,
+};
+
+mod clawback;
+mod facts;
+mod lots;
+mod requests;
+mod time;
+
+pub use lots::{Lot, Place};
+
+/// A whole ledger.
+#[derive(Clone, Default)]
+pub struct Model {
+    pub settings: LedgerSettings,
+    pub features: Vec<Feature>,
+    pub prices: Vec<Price>,
+    pub accounts: Vec<Account>,
+    pub lots: Vec<Lot>,
+    pub debts: Vec<Debt>,
+    pub holds: Vec<Hold>,
+    pub purchases: Vec<Purchase>,
+    pub facts: Vec<(PaymentName, PaymentFact)>,
+    /// How the code under test calls the holds and purchases, in order; only used to read commands.
+    pub hold_ids: Vec<HoldId>,
+    pub purchase_ids: Vec<PurchaseId>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Status {
+    Open,
+    Frozen,
+    Closed,
+}
+
+#[derive(Clone)]
+pub struct Account {
+    pub id: AccountId,
+    pub status: Status,
+    pub overdraft_limits: BTreeMap<Unit, i64>,
+}
+
+#[derive(Clone)]
+pub struct Debt {
+    pub account: usize,
+    pub unit: Unit,
+    /// The purchase for whose clawback it is owed; none for overdrafts.
+    pub clawback_of: Option<usize>,
+    pub open: i64,
+}
+
+#[derive(Clone)]
+pub struct Hold {
+    pub account: usize,
+    pub unit: Unit,
+    /// Lots and amounts, in the order in which they were drawn.
+    pub draws: Vec<(usize, i64)>,
+    pub lapses_at: Timestamp,
+    pub open: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PaymentName {
+    Stripe(StripeId),
+    /// The purchase that was paid outside of Stripe.
+    External(usize),
+}
+
+#[derive(Clone)]
+pub struct Purchase {
+    pub account: usize,
+    pub payment: Option<PaymentName>,
+    pub money: PaidMoney,
+    pub parts: BTreeMap<Unit, Part>,
+}
+
+/// What a purchase granted of one unit.
+#[derive(Clone, Default)]
+pub struct Part {
+    pub granted: i64,
+    /// T and the part of it that is final.
+    pub target: Target,
+    /// Own credits that were set aside or taken, or counted although they had expired; oldest first.
+    pub own: Vec<Own>,
+    /// Credits really taken from elsewhere, oldest first.
+    pub elsewhere: Vec<Elsewhere>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Target {
+    pub total: i64,
+    pub taken: i64,
+}
+
+#[derive(Clone)]
+pub struct Own {
+    /// None: absorbed.
+    pub lot: Option<usize>,
+    pub amount: i64,
+    pub at: Timestamp,
+}
+
+#[derive(Clone)]
+pub struct Elsewhere {
+    pub from: Source,
+    pub amount: i64,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    WriteOff,
+    /// Still owed.
+    Debt(usize),
+    /// Was owed; this lot settled it.
+    Settlement(usize),
+    OtherLot(usize),
+}
+
+impl Model {
+    /// Does what the command asks, or lists every rule that it breaks and does nothing.
+    pub fn handle(&mut self, command: &Command, now: Timestamp) -> Result<(), Vec<Rejection>> {
+        self.pass_time(now);
+        match command {
+            Command::OpenAccount(command) => self.open_account(command),
+            Command::SetOverdraftLimit(command) => self.set_overdraft_limit(command)?,
+            Command::FreezeAccount(command) => self.freeze(command)?,
+            Command::UnfreezeAccount(command) => self.unfreeze(command)?,
+            Command::CloseAccount(command) => self.close(command)?,
+            Command::GrantCredits(command) => self.grant(command, now)?,
+            Command::SpendCredits(command) => self.spend(command, now)?,
+            Command::PlaceHold(command) => self.place_hold(command, now)?,
+            Command::CaptureHold(command) => self.capture(command, now)?,
+            Command::ReleaseHold(command) => self.release(command, now)?,
+            Command::AdjustCredits(command) => self.adjust(command, now)?,
+            Command::RecordPurchase(command) => self.record_purchase(command, now)?,
+            Command::RecordPaymentFact(command) => self.record_fact(command, now)?,
+            Command::RefundPurchase(command) => self.refund(command, now)?,
+            Command::SetFeature(feature) => {
+                self.features.retain(|known| known.feature != feature.feature);
+                self.features.push(feature.clone());
+            }
+            Command::SetPrice(price) => {
+                self.prices.retain(|known| known.price != price.price);
+                self.prices.push(price.clone());
+            }
+            Command::ConfigureLedger(settings) => self.settings = settings.clone(),
+            Command::ApplyDue(_) => {}
+            other => unreachable!("the model knows nothing of {other:?}"),
+        }
+        Ok(())
+    }
+
+    fn find_account(&self, id: &AccountId) -> Option<usize> {
+        self.accounts.iter().position(|account| account.id == *id)
+    }
+}

@@ -1,0 +1,302 @@
+//! Random histories. A plan consists of small steps that name things by small numbers ("the third hold"), so that it
+//! means something for any ledger, shrinks well, and can be run on several ledgers whose ids differ.
+
+use proptest::{collection::vec, option, prelude::*, sample::select};
+
+use crate::domain::{
+    payment::{DisputeStatus, RefundStatus},
+    settings::ClawbackPolicy,
+};
+
+/// One step of a plan. Percentages are of what the account has available, or the hold holds, when the step is taken; one
+/// credit at least.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Step {
+    /// Lets time pass, in seconds.
+    Wait(i64),
+    /// Writes down what is due.
+    Sweep {
+        account: u8,
+    },
+    Open {
+        account: u8,
+    },
+    Freeze {
+        account: u8,
+    },
+    Unfreeze {
+        account: u8,
+    },
+    Close {
+        account: u8,
+    },
+    Overdraft {
+        account: u8,
+        unit: u8,
+        limit: i64,
+    },
+    Grant {
+        account: u8,
+        unit: u8,
+        amount: i64,
+        /// Hours from now; zero and below are not in the future.
+        expires: Option<i64>,
+        priority: u8,
+    },
+    Spend {
+        account: u8,
+        unit: u8,
+        percent: i64,
+    },
+    SpendOnFeature {
+        account: u8,
+        feature: u8,
+        quantity: i64,
+    },
+    Hold {
+        account: u8,
+        unit: u8,
+        percent: i64,
+        /// In seconds.
+        lapses_after: i64,
+    },
+    Capture {
+        hold: u8,
+        percent: i64,
+        allow_excess: bool,
+    },
+    Release {
+        hold: u8,
+    },
+    AdjustIn {
+        account: u8,
+        unit: u8,
+        amount: i64,
+    },
+    AdjustOut {
+        account: u8,
+        unit: u8,
+        percent: i64,
+    },
+    /// A paid checkout session, with a payment intent of its own or, wrongly, the one of the session before.
+    Buy {
+        account: u8,
+        bought: Bought,
+        again: bool,
+    },
+    FreeSession {
+        account: u8,
+        bought: Bought,
+    },
+    BuyElsewhere {
+        account: u8,
+        bought: Bought,
+        gross: i64,
+    },
+    Refund {
+        purchase: u8,
+        amount: Option<i64>,
+    },
+    /// A report about one of the last payments (0: the last one), or about the next one that will be made.
+    Fact {
+        payment: u8,
+        fact: Fact,
+    },
+    Configure {
+        policy: ClawbackPolicy,
+        claw_on_pending: bool,
+        freeze_on_dispute: bool,
+    },
+}
+
+/// What is bought.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Bought {
+    /// So many of a price, with or without stating what that is in credits.
+    Price { price: u8, quantity: i64, stated: Option<Stated> },
+    /// So many of the first unit, and of the second.
+    Totals { first: i64, second: Option<i64> },
+}
+
+/// What is said of the credits that a price grants.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Stated {
+    Rightly,
+    Wrongly,
+}
+
+/// What is reported of a payment.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Fact {
+    Refund { refund: u8, status: RefundStatus, amount: i64, foreign: bool },
+    ChargeRefunded { amount: i64 },
+    Dispute { dispute: u8, status: DisputeStatus, amount: i64 },
+}
+
+/// How many accounts the harness opens at the beginning; one more name is used for an account that is not there.
+pub const ACCOUNTS: u8 = 2;
+
+/// Names the payment that will be made next.
+pub const NEXT_PAYMENT: u8 = u8::MAX;
+
+/// What payments pay in turn, in cents: gross and tax.
+pub const PAID: [(i64, i64); 3] = [(100, 0), (119, 19), (30, 0)];
+
+fn account() -> impl Strategy<Value = u8> {
+    prop_oneof![40 => Just(0), 5 => Just(1), 1 => Just(ACCOUNTS)]
+}
+
+fn unit() -> impl Strategy<Value = u8> {
+    prop_oneof![40 => Just(0), 5 => Just(1), 1 => Just(2)]
+}
+
+fn incoming() -> impl Strategy<Value = i64> {
+    prop_oneof![1_i64..=15, 1_i64..=40]
+}
+
+fn percent() -> impl Strategy<Value = i64> {
+    prop_oneof![4 => 0_i64..=100, 3 => Just(100), 1 => 100_i64..=150]
+}
+
+fn money() -> impl Strategy<Value = i64> {
+    prop_oneof![2 => select(vec![10, 25, 30, 50, 100, 119, 1_000]), 1 => 1_i64..=130]
+}
+
+fn bought() -> impl Strategy<Value = Bought> {
+    let stated =
+        prop_oneof![8 => Just(None), 2 => Just(Some(Stated::Rightly)), 1 => Just(Some(Stated::Wrongly))];
+    prop_oneof![
+        2 => (prop_oneof![16 => 0_u8..=2, 1 => Just(3)], 1_i64..=2, stated)
+            .prop_map(|(price, quantity, stated)| Bought::Price { price, quantity, stated }),
+        3 => (incoming(), option::weighted(0.2, incoming()))
+            .prop_map(|(first, second)| Bought::Totals { first, second }),
+    ]
+}
+
+fn wait() -> impl Strategy<Value = Step> {
+    let lengths = vec![0, 1, 899, 900, 3_600, 3_600, 7_200, 14_400, 86_400, 172_800];
+    prop_oneof![2 => select(lengths), 1 => 1_i64..=7_200].prop_map(Step::Wait)
+}
+
+pub fn fact() -> impl Strategy<Value = Fact> {
+    use DisputeStatus::{Inquiry, Lost, Open, Won};
+    use RefundStatus::{Cancelled, Failed, Pending, Succeeded};
+    let refund = select(vec![Pending, Succeeded, Succeeded, Succeeded, Failed, Failed, Cancelled]);
+    let dispute = select(vec![Inquiry, Open, Open, Won, Won, Lost]);
+    prop_oneof![
+        6 => (0_u8..=1, refund, money(), prop::bool::weighted(0.02))
+            .prop_map(|(refund, status, amount, foreign)| Fact::Refund { refund, status, amount, foreign }),
+        1 => money().prop_map(|amount| Fact::ChargeRefunded { amount }),
+        4 => (0_u8..=1, dispute, money())
+            .prop_map(|(dispute, status, amount)| Fact::Dispute { dispute, status, amount }),
+    ]
+}
+
+/// A report, mostly about a payment whose purchase is known.
+fn facts() -> impl Strategy<Value = Step> {
+    let payment = prop_oneof![20 => Just(0), 10 => Just(1), 5 => Just(2), 1 => Just(NEXT_PAYMENT)];
+    (payment, fact()).prop_map(|(payment, fact)| Step::Fact { payment, fact })
+}
+
+fn settings() -> impl Strategy<Value = Step> {
+    (prop::bool::weighted(0.3), any::<bool>(), prop::bool::weighted(0.1)).prop_map(
+        |(lot_only, claw_on_pending, freeze_on_dispute)| Step::Configure {
+            policy: if lot_only { ClawbackPolicy::LotOnly } else { ClawbackPolicy::Debt },
+            claw_on_pending,
+            freeze_on_dispute,
+        },
+    )
+}
+
+/// What is rare, and ends much.
+fn rare_steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => account().prop_map(|account| Step::Open { account }),
+        3 => account().prop_map(|account| Step::Freeze { account }),
+        6 => account().prop_map(|account| Step::Unfreeze { account }),
+        1 => account().prop_map(|account| Step::Close { account }),
+        2 => (account(), bought()).prop_map(|(account, bought)| Step::FreeSession { account, bought }),
+        4 => (account(), bought(), select(vec![0, 100, 1_000]))
+            .prop_map(|(account, bought, gross)| Step::BuyElsewhere { account, bought, gross }),
+        6 => (0_u8..=3, option::of(money())).prop_map(|(purchase, amount)| Step::Refund { purchase, amount }),
+        2 => (account(), 0_u8..=3, 1_i64..=3)
+            .prop_map(|(account, feature, quantity)| Step::SpendOnFeature { account, feature, quantity }),
+        10 => (account(), unit(), select(vec![0, 5, 20, 50]))
+            .prop_map(|(account, unit, limit)| Step::Overdraft { account, unit, limit }),
+        12 => settings(),
+        3 => account().prop_map(|account| Step::Sweep { account }),
+    ]
+}
+
+/// What fills an account, and empties it.
+fn credit_steps() -> impl Strategy<Value = Step> {
+    let expires = option::weighted(0.6, prop_oneof![1 => Just(0), 20 => 1_i64..=6, 4 => 1_i64..=48]);
+    let grant = (account(), unit(), incoming(), expires, select(vec![0_u8, 50, 50, 90]));
+    let lapses_after =
+        prop_oneof![1 => select(vec![0, 604_801]), 20 => select(vec![1, 900, 900, 7_200, 90_000])];
+    let hold = || prop_oneof![8 => 0_u8..=1, 1 => 0_u8..=6];
+    prop_oneof![
+        3 => grant.prop_map(|(account, unit, amount, expires, priority)| {
+            Step::Grant { account, unit, amount, expires, priority }
+        }),
+        4 => (account(), unit(), percent())
+            .prop_map(|(account, unit, percent)| Step::Spend { account, unit, percent }),
+        5 => (account(), unit(), percent(), lapses_after).prop_map(
+            |(account, unit, percent, lapses_after)| Step::Hold { account, unit, percent, lapses_after }
+        ),
+        2 => (hold(), percent(), prop::bool::weighted(0.8))
+            .prop_map(|(hold, percent, allow_excess)| Step::Capture { hold, percent, allow_excess }),
+        2 => hold().prop_map(|hold| Step::Release { hold }),
+        1 => (account(), unit(), incoming())
+            .prop_map(|(account, unit, amount)| Step::AdjustIn { account, unit, amount }),
+        1 => (account(), unit(), percent())
+            .prop_map(|(account, unit, percent)| Step::AdjustOut { account, unit, percent }),
+    ]
+}
+
+fn purchases() -> impl Strategy<Value = Step> {
+    (account(), bought(), prop::bool::weighted(0.02)).prop_map(|(account, bought, again)| Step::Buy {
+        account,
+        bought,
+        again,
+    })
+}
+
+/// A refund or dispute of the last payment that comes to nothing in the end, and what happens meanwhile.
+fn there_and_back() -> impl Strategy<Value = Vec<Step>> {
+    let report = |fact| Step::Fact { payment: 0, fact };
+    let refund = (0_u8..=1, money()).prop_map(|(refund, amount)| {
+        [RefundStatus::Succeeded, RefundStatus::Failed].map(|status| Fact::Refund {
+            refund,
+            status,
+            amount,
+            foreign: false,
+        })
+    });
+    let dispute = (0_u8..=1, money()).prop_map(|(dispute, amount)| {
+        [DisputeStatus::Open, DisputeStatus::Won].map(|status| Fact::Dispute { dispute, status, amount })
+    });
+    let meanwhile = prop_oneof![2 => credit_steps(), 1 => facts(), 1 => wait()];
+    let facts = prop_oneof![2 => refund, 1 => dispute];
+    (facts, vec(meanwhile, 0..=3), option::of(wait())).prop_map(move |([there, back], meanwhile, wait)| {
+        let there = std::iter::once(report(there));
+        there.chain(meanwhile).chain(wait).chain([report(back)]).collect()
+    })
+}
+
+/// A whole history.
+pub fn plan(longest: usize) -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => wait(),
+        2 => rare_steps(),
+        8 => credit_steps(),
+        2 => purchases(),
+        8 => facts(),
+    ];
+    let steps = prop_oneof![12 => step.prop_map(|step| vec![step]), 1 => there_and_back()];
+    (purchases(), vec(steps, longest / 4..longest)).prop_map(|(purchase, steps)| {
+        let mut plan = vec![purchase];
+        plan.extend(steps.into_iter().flatten());
+        plan
+    })
+}

@@ -1,0 +1,249 @@
+//! What the code under test and the model both tell of a ledger: everything but ids. Things are listed in order of
+//! entry, so that both lists meet.
+
+use std::collections::BTreeMap;
+
+use super::model::{self, Model, Place};
+use crate::domain::{
+    account::{Account, AccountStatus, DebtCause, Lot},
+    ids::{PurchaseId, Unit},
+    purchase::TakenFrom,
+    time::Timestamp,
+    working_set::WorkingSet,
+};
+
+/// A ledger as it can be seen from outside.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Summary {
+    /// Accounts by the client's names.
+    pub accounts: BTreeMap<String, AccountSummary>,
+    /// Purchases in order, each with its parts.
+    pub purchases: Vec<BTreeMap<Unit, PartSummary>>,
+}
+
+/// One account.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AccountSummary {
+    pub status: model::Status,
+    pub open_holds: Vec<(Unit, i64, Timestamp)>,
+    /// Books of which anything is known.
+    pub books: BTreeMap<Unit, BookSummary>,
+}
+
+/// What an account has of a unit.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BookSummary {
+    pub available: i64,
+    pub held: i64,
+    pub disputed: i64,
+    pub debt: i64,
+    pub spendable: i64,
+    pub lots: Vec<LotSummary>,
+    /// Open items, each with the purchase for whose clawback it is owed.
+    pub debts: Vec<(Option<usize>, i64)>,
+}
+
+/// One lot.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LotSummary {
+    pub purchase: Option<usize>,
+    pub expires_at: Option<Timestamp>,
+    pub priority: u8,
+    pub granted: i64,
+    /// Remaining, held, disputed, spent, expired, clawed, moved, adjusted, settled.
+    pub counters: [i64; 9],
+}
+
+/// What a purchase granted of a unit and what was taken since.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PartSummary {
+    pub granted: i64,
+    /// T, and the part of it that is final.
+    pub target: (i64, i64),
+    pub own_taken: i64,
+    pub absorbed: i64,
+    pub recorded_shortfall: i64,
+    pub from_other_lots: i64,
+    pub owed: i64,
+    pub settled: i64,
+    pub written_off: i64,
+}
+
+/// The lines in which the two differ, first the code's and then the model's.
+pub fn difference(code: &Summary, model: &Summary) -> String {
+    let lines = |summary: &Summary| -> Vec<String> {
+        let accounts = summary.accounts.iter().flat_map(|(id, account)| {
+            let holds = format!("{id}: {:?}, holds {:?}", account.status, account.open_holds);
+            let books = account.books.iter().flat_map(move |(unit, book)| {
+                let totals = BookSummary { lots: Vec::new(), ..book.clone() };
+                let lots = book.lots.iter().enumerate();
+                let lots = lots.map(move |(index, lot)| format!("{id} {unit} lot {index}: {lot:?}"));
+                std::iter::once(format!("{id} {unit}: {totals:?}")).chain(lots)
+            });
+            std::iter::once(holds).chain(books)
+        });
+        let purchases = summary.purchases.iter().enumerate();
+        let parts = purchases.flat_map(|(index, parts)| {
+            parts.iter().map(move |(unit, part)| format!("purchase {index} {unit}: {part:?}"))
+        });
+        accounts.chain(parts).collect()
+    };
+    let (code, model) = (lines(code), lines(model));
+    let only = |these: &[String], those: &[String], whose: &str| -> Vec<String> {
+        let lone = these.iter().filter(|line| !those.contains(line));
+        lone.map(|line| format!("{whose} {line}")).collect()
+    };
+    [only(&code, &model, "code: "), only(&model, &code, "model:")].concat().join("\n")
+}
+
+/// What the code under test tells.
+pub fn of_code(set: &WorkingSet) -> Summary {
+    let purchases: Vec<PurchaseId> = set.purchases.keys().copied().collect();
+    let place = |id: PurchaseId| purchases.iter().position(|known| *known == id).expect("a known purchase");
+    let accounts = set.account_numbers.iter().map(|(id, number)| {
+        let account = &set.accounts[number];
+        (id.to_string(), account_of_code(account, &place))
+    });
+    let parts = set.purchases.values().map(|purchase| {
+        let parts = purchase.parts.iter().map(|(unit, part)| {
+            let taken = |counts: fn(TakenFrom) -> bool| {
+                part.elsewhere.iter().filter(|taking| counts(taking.from)).map(|taking| taking.amount).sum()
+            };
+            let summary = PartSummary {
+                granted: part.granted,
+                target: (part.target.total, part.target.taken),
+                own_taken: part.own_taken(),
+                absorbed: part.absorbed(),
+                recorded_shortfall: part.shortfall,
+                from_other_lots: taken(|from| matches!(from, TakenFrom::Lot(_))),
+                owed: taken(|from| matches!(from, TakenFrom::Debt(_))),
+                settled: taken(|from| matches!(from, TakenFrom::Settlement { .. })),
+                written_off: taken(|from| from == TakenFrom::WriteOff),
+            };
+            (unit.clone(), summary)
+        });
+        parts.collect()
+    });
+    Summary { accounts: accounts.collect(), purchases: parts.collect() }
+}
+
+fn account_of_code(account: &Account, place: &dyn Fn(PurchaseId) -> usize) -> AccountSummary {
+    let known = account.books.iter().filter(|(_, book)| !book.lots.is_empty() || !book.debts.is_empty());
+    let books = known.map(|(unit, book)| {
+        let summary = BookSummary {
+            available: book.available,
+            held: book.held,
+            disputed: book.disputed,
+            debt: book.debt,
+            spendable: book.spendable(),
+            lots: book.lots.values().map(|lot| lot_of_code(lot, place)).collect(),
+            debts: book
+                .debts
+                .values()
+                .map(|debt| match debt.cause {
+                    DebtCause::Overdraft(_) => (None, debt.open),
+                    DebtCause::Clawback(purchase) => (Some(place(purchase)), debt.open),
+                })
+                .collect(),
+        };
+        (unit.clone(), summary)
+    });
+    let status = match account.status {
+        AccountStatus::Open => model::Status::Open,
+        AccountStatus::Frozen => model::Status::Frozen,
+        AccountStatus::Closed => model::Status::Closed,
+    };
+    let holds = account.holds.values().map(|hold| (hold.unit.clone(), hold.amount(), hold.lapses_at));
+    AccountSummary { status, open_holds: holds.collect(), books: books.collect() }
+}
+
+fn lot_of_code(lot: &Lot, place: &dyn Fn(PurchaseId) -> usize) -> LotSummary {
+    LotSummary {
+        purchase: lot.purchase.map(place),
+        expires_at: lot.expires_at,
+        priority: lot.priority,
+        granted: lot.granted,
+        counters: [
+            lot.remaining,
+            lot.held,
+            lot.disputed,
+            lot.spent,
+            lot.expired,
+            lot.clawed,
+            lot.moved,
+            lot.adjusted,
+            lot.settled,
+        ],
+    }
+}
+
+/// What the model tells.
+pub fn of_model(model: &Model) -> Summary {
+    let accounts = model.accounts.iter().enumerate().map(|(index, account)| {
+        let units = model.settings.units.keys();
+        let books = units.filter_map(|unit| Some((unit.clone(), book_of_model(model, index, unit)?)));
+        let holds = model.holds.iter().filter(|hold| hold.open && hold.account == index).map(|hold| {
+            let amount = hold.draws.iter().map(|(_, amount)| amount).sum();
+            (hold.unit.clone(), amount, hold.lapses_at)
+        });
+        let summary =
+            AccountSummary { status: account.status, open_holds: holds.collect(), books: books.collect() };
+        (account.id.to_string(), summary)
+    });
+    let parts = model.purchases.iter().map(|purchase| {
+        purchase.parts.iter().map(|(unit, part)| (unit.clone(), part_of_model(part))).collect()
+    });
+    Summary { accounts: accounts.collect(), purchases: parts.collect() }
+}
+
+fn book_of_model(model: &Model, account: usize, unit: &Unit) -> Option<BookSummary> {
+    let lots = model.lots_of(account, unit).into_iter().map(|lot| {
+        let lot = &model.lots[lot];
+        let places = [
+            Place::Remaining,
+            Place::Held,
+            Place::Disputed,
+            Place::Spent,
+            Place::Expired,
+            Place::Clawed,
+            Place::Moved,
+            Place::Adjusted,
+            Place::Settled,
+        ];
+        LotSummary {
+            purchase: lot.purchase,
+            expires_at: lot.expires_at,
+            priority: lot.priority,
+            granted: lot.granted(),
+            counters: places.map(|place| lot.count(place)),
+        }
+    });
+    let owed = model.debts.iter().filter(|debt| debt.account == account && debt.unit == *unit);
+    let book = BookSummary {
+        available: model.available(account, unit),
+        held: model.sum(account, unit, Place::Held),
+        disputed: model.sum(account, unit, Place::Disputed),
+        debt: model.debt(account, unit),
+        spendable: model.spendable(account, unit),
+        lots: lots.collect(),
+        debts: owed.filter(|debt| debt.open > 0).map(|debt| (debt.clawback_of, debt.open)).collect(),
+    };
+    (!book.lots.is_empty() || !book.debts.is_empty()).then_some(book)
+}
+
+fn part_of_model(part: &model::Part) -> PartSummary {
+    let taken = |counts: fn(model::Source) -> bool| {
+        part.elsewhere.iter().filter(|taking| counts(taking.from)).map(|taking| taking.amount).sum()
+    };
+    PartSummary {
+        granted: part.granted,
+        target: (part.target.total, part.target.taken),
+        own_taken: part.own_taken(),
+        absorbed: part.absorbed(),
+        recorded_shortfall: part.recorded_shortfall(),
+        from_other_lots: taken(|from| matches!(from, model::Source::OtherLot(_))),
+        owed: taken(|from| matches!(from, model::Source::Debt(_))),
+        settled: taken(|from| matches!(from, model::Source::Settlement(_))),
+        written_off: taken(|from| from == model::Source::WriteOff),
+    }
+}
