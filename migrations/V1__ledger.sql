@@ -130,8 +130,10 @@ CREATE TABLE accounts (
     external_id     text        NOT NULL CHECK (length(external_id) BETWEEN 1 AND 128),
     status          text        NOT NULL CHECK (status IN ('open', 'frozen', 'closed')),
     opened_at       timestamptz NOT NULL,
-    -- The position of its last event: updates expect the one they were decided on.
+    -- The position of its last event.
     version         bigint      NOT NULL,
+    -- The version before: whoever writes says which one he decided on, and fails if it is another; 0 for a new account.
+    decided_on      bigint      NOT NULL,
     -- When something of it happens by itself next: an expiry or a lapse.
     next_due_at     timestamptz,
     -- Purchases that must be loaded with it.
@@ -140,7 +142,7 @@ CREATE TABLE accounts (
     state           jsonb       NOT NULL CHECK (jsonb_typeof(state) = 'object'),
     PRIMARY KEY (ledger_id, account_number),
     CONSTRAINT accounts_external_id UNIQUE (ledger_id, external_id),
-    CONSTRAINT accounts_version CHECK (version >= account_number)
+    CONSTRAINT accounts_version CHECK (version >= account_number AND decided_on < version)
 ) WITH (fillfactor = 60);
 CREATE INDEX accounts_due ON accounts (ledger_id, next_due_at) WHERE next_due_at IS NOT NULL;
 ALTER TABLE accounts ENABLE ROW LEVEL SECURITY;
@@ -159,8 +161,10 @@ CREATE TABLE lots (
     -- Whether anything of it is left, held or set aside.
     is_open         boolean  NOT NULL,
     state_version   smallint NOT NULL CHECK (state_version > 0),
-    state           jsonb    NOT NULL CHECK (jsonb_typeof(state) = 'object'),
-    PRIMARY KEY (ledger_id, lot_id)
+    -- Absent for a lot that was closed, is open again, and stands in its account's state.
+    state           jsonb    CHECK (jsonb_typeof(state) = 'object'),
+    PRIMARY KEY (ledger_id, lot_id),
+    CONSTRAINT lots_open_state CHECK (state IS NOT NULL OR NOT is_open)
 );
 CREATE INDEX lots_open ON lots (ledger_id, account_number) WHERE is_open;
 CREATE INDEX lots_purchase ON lots (ledger_id, purchase_id) WHERE purchase_id IS NOT NULL;
@@ -168,7 +172,7 @@ ALTER TABLE lots ENABLE ROW LEVEL SECURITY;
 ALTER TABLE lots FORCE ROW LEVEL SECURITY;
 CREATE POLICY one_ledger ON lots
     USING (ledger_id = NULLIF(current_setting('counterfoil.ledger_id', true), '')::bigint);
-GRANT SELECT, INSERT, UPDATE, DELETE ON lots TO counterfoil_runtime;
+GRANT SELECT, INSERT, UPDATE ON lots TO counterfoil_runtime;
 
 -- What one payment bought.
 CREATE TABLE purchases (
@@ -214,7 +218,7 @@ CREATE TABLE profiles (
     email           text,
     name            text,
     locale          text,
-    metadata        jsonb  NOT NULL CHECK (jsonb_typeof(metadata) = 'object'),
+    metadata        jsonb  NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object'),
     PRIMARY KEY (ledger_id, account_number)
 );
 ALTER TABLE profiles ENABLE ROW LEVEL SECURITY;

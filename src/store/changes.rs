@@ -34,7 +34,7 @@ use super::{
 use crate::domain::{
     Event, Private, WorkingSet,
     account::Lot,
-    ids::{AccountNumber, LedgerId, LotId, Position},
+    ids::{AccountId, AccountNumber, LedgerId, LotId, Position},
 };
 
 /// What a batch led to.
@@ -51,6 +51,8 @@ pub struct Changes<'a> {
     pub private: Vec<&'a Private>,
     /// The state that they led to. Whatever has a version behind `before` has changed.
     pub set: &'a WorkingSet,
+    /// The names of all accounts in `set`, as they are to be.
+    pub names: &'a BTreeMap<AccountNumber, AccountId>,
     /// The versions of accounts before; those that are not in it are new.
     pub versions: &'a HashMap<AccountNumber, Position>,
     /// Lots that have rows of their own, as they are stored.
@@ -92,7 +94,7 @@ pub async fn save(session: &Session, changes: &Changes<'_>, transaction: &str) -
     let recorded_at = after.recorded_at.to_datetime();
     let events = EventColumns::new(changes.ledger, before.position, after.batch_id, &changes.commands)?;
     let private = PrivateColumns::new(changes)?;
-    let accounts = AccountColumns::new(changes, &private)?;
+    let accounts = AccountColumns::new(changes)?;
     let lots = LotColumns::new(changes)?;
     let purchases = PurchaseColumns::new(changes)?;
     let payments = PaymentColumns::new(changes)?;

@@ -5,13 +5,14 @@
 
 use std::{
     collections::HashMap,
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::atomic::{AtomicBool, Ordering},
+    task::Poll,
     time::Duration,
 };
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{MaybeDone, maybe_done, try_join_all};
 use tokio::time::timeout;
 use tokio_postgres::{
     Client, Error, Row,
@@ -114,9 +115,6 @@ pub struct Pipeline<'a> {
     steps: Vec<Step<'a>>,
 }
 
-/// `join_all` sends in the order of its futures only up to this many.
-const MOST_STEPS: usize = 30;
-
 impl<'a> Pipeline<'a> {
     /// Adds SQL without parameters.
     pub fn execute(&mut self, session: &'a Session, sql: &'a str) {
@@ -129,7 +127,6 @@ impl<'a> Pipeline<'a> {
     }
 
     fn push(&mut self, step: impl Future<Output = Result<Vec<Row>, Error>> + Send + 'a) {
-        assert!(self.steps.len() < MOST_STEPS, "a pipeline is a handful of statements");
         self.steps.push(Box::pin(step));
     }
 
@@ -138,7 +135,7 @@ impl<'a> Pipeline<'a> {
     /// # Errors
     /// The first error; not one that only says that the transaction had failed before.
     pub async fn run(self) -> Result<Vec<Vec<Row>>, Error> {
-        first_cause(join_all(self.steps).await)
+        first_cause(in_order(self.steps).await)
     }
 
     /// Sends everything with a COMMIT behind it, and `verify` behind that, which must be good even if others fail.
@@ -171,10 +168,24 @@ impl<'a> Pipeline<'a> {
             session.execute(end).await.map(|()| Vec::new())
         }));
         steps.push(Box::pin(async move { session.rows(verify, &values).await }));
-        let mut answers = join_all(steps).await;
+        let mut answers = in_order(steps).await;
         let verified = answers.pop().unwrap_or_else(|| Ok(Vec::new()));
         (first_cause(answers).map(|_| ()), verified)
     }
+}
+
+/// Waits for all steps. The first time they are polled in their order, which is the order in which they are sent.
+async fn in_order(steps: Vec<Step<'_>>) -> Vec<Result<Vec<Row>, Error>> {
+    let mut steps: Vec<Pin<Box<MaybeDone<Step<'_>>>>> =
+        steps.into_iter().map(|step| Box::pin(maybe_done(step))).collect();
+    poll_fn(|context| {
+        // Every step is polled, also behind one that waits.
+        let waiting =
+            steps.iter_mut().filter_map(|step| step.as_mut().poll(context).is_pending().then_some(()));
+        if waiting.count() > 0 { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    steps.iter_mut().filter_map(|step| step.as_mut().take_output()).collect()
 }
 
 fn first_cause(answers: Vec<Result<Vec<Row>, Error>>) -> Result<Vec<Vec<Row>>, Error> {

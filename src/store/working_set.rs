@@ -178,51 +178,107 @@ impl<'a> Parameters<'a> {
 const STATE_PARAMETERS: &[Type] =
     &[Type::INT8, Type::TEXT_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY, Type::UUID_ARRAY];
 
-/// The purchases that payments and purchases name: their own, and all others of the same payments.
-macro_rules! named_purchases {
+// Each look-up stands in a LATERAL subquery of its own that `OFFSET 0` keeps as it is: the planner can then do nothing but
+// look each value up by index. Left to itself it scans the ledger where it believes that the ledger is small, and goes on
+// believing so in a prepared plan. What is found twice is read twice and kept once.
+
+macro_rules! account_columns {
     () => {
-        "SELECT p.purchase_id, p.account_number FROM purchases p WHERE p.ledger_id = $1 AND p.payment = ANY($5)
-         UNION
-         SELECT p.purchase_id, p.account_number FROM purchases p WHERE p.ledger_id = $1 AND p.purchase_id = ANY($6)
-         UNION
-         SELECT q.purchase_id, q.account_number
-           FROM purchases p JOIN purchases q ON q.ledger_id = p.ledger_id AND q.payment = p.payment
-          WHERE p.ledger_id = $1 AND q.ledger_id = $1 AND p.purchase_id = ANY($6)"
+        "a.account_number, a.external_id, a.watched, a.state_version, a.state"
     };
 }
 
-/// The accounts that are named in any way, with their watched purchases.
-macro_rules! named_accounts {
+macro_rules! purchase_columns {
     () => {
+        "p.purchase_id, p.account_number, p.payment, p.other_lots, p.state_version, p.state"
+    };
+}
+
+macro_rules! accounts_where {
+    ($condition:literal) => {
         concat!(
-            "SELECT a.account_number, a.watched FROM accounts a WHERE a.ledger_id = $1 AND a.external_id = ANY($2)
-             UNION
-             SELECT a.account_number, a.watched FROM accounts a WHERE a.ledger_id = $1 AND a.account_number = ANY($3)
-             UNION
-             SELECT a.account_number, a.watched
-               FROM events e JOIN accounts a ON a.ledger_id = e.ledger_id AND a.account_number = e.account_number
-              WHERE a.ledger_id = $1 AND e.ledger_id = $1 AND e.position = ANY($4)
-             UNION
-             SELECT a.account_number, a.watched
-               FROM (",
-            named_purchases!(),
-            ") n JOIN accounts a ON a.account_number = n.account_number
-              WHERE a.ledger_id = $1"
+            "LATERAL (SELECT ",
+            account_columns!(),
+            " FROM accounts a WHERE a.ledger_id = $1 AND ",
+            $condition,
+            " OFFSET 0) a"
         )
     };
 }
 
-/// All purchases that belong to what is named.
+macro_rules! purchases_where {
+    ($condition:literal) => {
+        concat!(
+            "LATERAL (SELECT ",
+            purchase_columns!(),
+            " FROM purchases p WHERE p.ledger_id = $1 AND ",
+            $condition,
+            " OFFSET 0) p"
+        )
+    };
+}
+
+/// The purchases that payments and purchases name: their own, and all others of the same payments.
+macro_rules! named_purchases {
+    () => {
+        concat!(
+            "SELECT ",
+            purchase_columns!(),
+            " FROM unnest($5::text[]) w (payment), ",
+            purchases_where!("p.payment = w.payment"),
+            " UNION ALL SELECT ",
+            purchase_columns!(),
+            " FROM unnest($6::uuid[]) w (purchase_id), ",
+            purchases_where!("p.purchase_id = w.purchase_id"),
+            " UNION ALL SELECT ",
+            purchase_columns!(),
+            " FROM unnest($6::uuid[]) w (purchase_id),
+                   LATERAL (SELECT o.payment FROM purchases o
+                             WHERE o.ledger_id = $1 AND o.purchase_id = w.purchase_id OFFSET 0) o, ",
+            purchases_where!("p.payment = o.payment"),
+        )
+    };
+}
+
+/// The accounts that are named in any way.
+macro_rules! named_accounts {
+    () => {
+        concat!(
+            "SELECT ",
+            account_columns!(),
+            " FROM unnest($2::text[]) w (name), ",
+            accounts_where!("a.external_id = w.name"),
+            " UNION ALL SELECT ",
+            account_columns!(),
+            " FROM unnest($3::int8[]) w (account_number), ",
+            accounts_where!("a.account_number = w.account_number"),
+            " UNION ALL SELECT ",
+            account_columns!(),
+            " FROM unnest($4::int8[]) w (position),
+                   LATERAL (SELECT e.account_number FROM events e
+                             WHERE e.ledger_id = $1 AND e.position = w.position OFFSET 0) e, ",
+            accounts_where!("a.account_number = e.account_number"),
+            " UNION ALL SELECT ",
+            account_columns!(),
+            " FROM (",
+            named_purchases!(),
+            ") n, ",
+            accounts_where!("a.account_number = n.account_number"),
+        )
+    };
+}
+
+/// All purchases that belong to what is named: those that its accounts watch as well.
 macro_rules! wanted_purchases {
     () => {
         concat!(
-            "SELECT n.purchase_id FROM (",
             named_purchases!(),
-            ") n
-             UNION
-             SELECT unnest(w.watched) FROM (",
+            " UNION ALL SELECT ",
+            purchase_columns!(),
+            " FROM (",
             named_accounts!(),
-            ") w"
+            ") n, unnest(n.watched) w (purchase_id), ",
+            purchases_where!("p.purchase_id = w.purchase_id"),
         )
     };
 }
@@ -230,11 +286,9 @@ macro_rules! wanted_purchases {
 static LOAD_ACCOUNTS: Statement = Statement {
     name: "load_accounts",
     sql: concat!(
-        "SELECT a.account_number, a.external_id, a.state_version, a.state::text AS state
-           FROM (",
+        "SELECT a.external_id, a.state_version, a.state::text AS state FROM (",
         named_accounts!(),
-        ") w JOIN accounts a ON a.account_number = w.account_number
-          WHERE a.ledger_id = $1"
+        ") a"
     ),
     parameters: STATE_PARAMETERS,
 };
@@ -250,27 +304,33 @@ fn read_account(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
     Ok(())
 }
 
+macro_rules! lots_where {
+    ($condition:literal) => {
+        concat!(
+            "LATERAL (SELECT l.account_number, l.unit, l.state_version, l.state::text AS state FROM lots l
+                       WHERE l.ledger_id = $1 AND l.state IS NOT NULL AND ",
+            $condition,
+            " OFFSET 0) l"
+        )
+    };
+}
+
+/// The open lots of accounts; all lots of purchases, and those that they took something from.
 static LOAD_LOTS: Statement = Statement {
     name: "load_lots",
     sql: concat!(
-        "SELECT l.account_number, l.unit, l.state_version, l.state::text AS state
-           FROM (",
+        "SELECT l.* FROM (",
         named_accounts!(),
-        ") w JOIN lots l ON l.account_number = w.account_number
-          WHERE l.ledger_id = $1 AND l.is_open
-          UNION ALL
-         SELECT l.account_number, l.unit, l.state_version, l.state::text AS state
-           FROM (",
+        ") a, ",
+        lots_where!("l.account_number = a.account_number AND l.is_open"),
+        " UNION ALL SELECT l.* FROM (",
         wanted_purchases!(),
-        ") w JOIN lots l ON l.purchase_id = w.purchase_id
-          WHERE l.ledger_id = $1
-          UNION ALL
-         SELECT l.account_number, l.unit, l.state_version, l.state::text AS state
-           FROM (",
+        ") p, ",
+        lots_where!("l.purchase_id = p.purchase_id"),
+        " UNION ALL SELECT l.* FROM (",
         wanted_purchases!(),
-        ") w JOIN purchases p ON p.purchase_id = w.purchase_id
-             JOIN lots l ON l.ledger_id = p.ledger_id AND l.lot_id = ANY(p.other_lots)
-          WHERE p.ledger_id = $1 AND l.ledger_id = $1"
+        ") p, unnest(p.other_lots) w (lot_id), ",
+        lots_where!("l.lot_id = w.lot_id"),
     ),
     parameters: STATE_PARAMETERS,
 };
@@ -288,13 +348,7 @@ fn read_lot(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
 
 static LOAD_PURCHASES: Statement = Statement {
     name: "load_purchases",
-    sql: concat!(
-        "SELECT p.state_version, p.state::text AS state
-           FROM (",
-        wanted_purchases!(),
-        ") w JOIN purchases p ON p.purchase_id = w.purchase_id
-          WHERE p.ledger_id = $1"
-    ),
+    sql: concat!("SELECT p.state_version, p.state::text AS state FROM (", wanted_purchases!(), ") p"),
     parameters: STATE_PARAMETERS,
 };
 
@@ -305,18 +359,25 @@ fn read_purchase(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
     Ok(())
 }
 
+macro_rules! payments_where {
+    ($condition:literal) => {
+        concat!(
+            "LATERAL (SELECT m.state_version, m.state::text AS state FROM payments m WHERE m.ledger_id = $1 AND ",
+            $condition,
+            " OFFSET 0) m"
+        )
+    };
+}
+
 static LOAD_PAYMENTS: Statement = Statement {
     name: "load_payments",
     sql: concat!(
-        "SELECT m.state_version, m.state::text AS state
-           FROM payments m WHERE m.ledger_id = $1 AND m.payment = ANY($5)
-          UNION ALL
-         SELECT m.state_version, m.state::text AS state
-           FROM (",
+        "SELECT m.* FROM unnest($5::text[]) w (payment), ",
+        payments_where!("m.payment = w.payment"),
+        " UNION ALL SELECT m.* FROM (",
         wanted_purchases!(),
-        ") w JOIN purchases p ON p.purchase_id = w.purchase_id
-             JOIN payments m ON m.ledger_id = p.ledger_id AND m.payment = p.payment
-          WHERE p.ledger_id = $1 AND m.ledger_id = $1"
+        ") p, ",
+        payments_where!("m.payment = p.payment"),
     ),
     parameters: STATE_PARAMETERS,
 };
@@ -330,8 +391,11 @@ fn read_payment(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
 
 static LOAD_ACCOUNTS_OF_EVENTS: Statement = Statement {
     name: "load_accounts_of_events",
-    sql: "SELECT position, account_number FROM events
-           WHERE ledger_id = $1 AND position = ANY($2) AND type = 'credits.held'",
+    sql: "SELECT e.position, e.account_number
+            FROM unnest($2::int8[]) w (position),
+                 LATERAL (SELECT e.position, e.account_number, e.type FROM events e
+                           WHERE e.ledger_id = $1 AND e.position = w.position OFFSET 0) e
+           WHERE e.type = 'credits.held'",
     parameters: &[Type::INT8, Type::INT8_ARRAY],
 };
 
@@ -359,11 +423,12 @@ static LOAD_COMMANDS: Statement = Statement {
         "SELECT k.key_namespace AS command_namespace, k.key AS command_key,
                 k.fingerprint AS command_fingerprint, ",
         event_columns!(),
-        " FROM unnest($2::bytea[]) AS wanted (key_hash)
-          JOIN events k ON k.key_hash = wanted.key_hash
-          JOIN events e ON e.ledger_id = k.ledger_id
-                       AND e.position BETWEEN k.position AND k.position + k.command_size - 1
-         WHERE k.ledger_id = $1 AND e.ledger_id = $1 AND k.key_hash IS NOT NULL
+        " FROM unnest($2::bytea[]) w (key_hash),
+               LATERAL (SELECT k.position, k.command_size, k.key_namespace, k.key, k.fingerprint FROM events k
+                         WHERE k.ledger_id = $1 AND k.key_hash = w.key_hash OFFSET 0) k,
+               LATERAL (SELECT * FROM events e
+                         WHERE e.ledger_id = $1 AND e.position >= k.position
+                           AND e.position < k.position + k.command_size OFFSET 0) e
          ORDER BY e.position"
     ),
     parameters: &[Type::INT8, Type::BYTEA_ARRAY],

@@ -79,6 +79,9 @@ impl LedgerWriter {
             return Ok(Attempt::Settled(locked.head, verdicts));
         }
 
+        for written in &decisions.written {
+            rename(&mut names, &written.private);
+        }
         let after = head_after(&locked.head, &decisions, now, lost.is_some());
         let changes = Changes {
             ledger: self.ledger,
@@ -87,6 +90,7 @@ impl LedgerWriter {
             commands: decisions.written.iter().map(Written::command_events).collect(),
             private: decisions.written.iter().flat_map(|written| &written.private).collect(),
             set: &decisions.set,
+            names: &names,
             versions: &versions,
             lot_rows: &lot_rows,
         };
@@ -97,9 +101,6 @@ impl LedgerWriter {
             Ok(Ok(Saved::Unknown(_))) | Err(_) => return Ok(Attempt::Unknown(after, verdicts)),
         }
         metrics::histogram!(series::WRITER_COMMIT).record(begun.elapsed());
-        for written in &decisions.written {
-            rename(&mut names, &written.private);
-        }
         count_events(decisions.written.iter().flat_map(|written| &*written.events));
         self.remember(decisions.set, names);
         self.moved_to(after);

@@ -21,4 +21,5 @@ mod writer_connections;
 mod writer_failures;
 mod writer_history;
 mod writer_outcomes;
+mod writer_storage;
 mod writer_support;

@@ -1,4 +1,4 @@
-//! Everything that can be erased: notes, profiles, names.
+//! Notes and profiles: what can be erased, besides names.
 //!
 //! An erasure reaches what the same batch wrote before it, and nothing that comes after it.
 
@@ -11,19 +11,26 @@ use crate::{
     domain::{
         Private,
         command::{Note, ProfileChange},
-        ids::{AccountId, AccountNumber, Position},
+        ids::{AccountNumber, Position},
     },
     store::session::{Pipeline, Session, Statement, Value},
 };
 
-pub(super) static STATEMENTS: &[&Statement] =
-    &[&DELETE_NOTES, &INSERT_NOTES, &INSERT_PROFILES, &UPDATE_PROFILES];
+pub(super) static STATEMENTS: &[&Statement] = &[
+    &DELETE_NOTES,
+    &INSERT_NOTES,
+    &INSERT_PROFILES,
+    &WRITE_EMAIL,
+    &WRITE_NAME,
+    &WRITE_LOCALE,
+    &WRITE_METADATA,
+];
 
 /// Before any insert: what the batch adds after an erasure stays.
 static DELETE_NOTES: Statement = Statement {
     name: "delete_notes",
-    sql: "DELETE FROM event_notes WHERE ledger_id = $1 AND account_number = ANY($2)",
-    parameters: &[Type::INT8, Type::INT8_ARRAY],
+    sql: "DELETE FROM event_notes WHERE ledger_id = $1 AND account_number = $2",
+    parameters: &[Type::INT8, Type::INT8],
 };
 
 static INSERT_NOTES: Statement = Statement {
@@ -54,39 +61,59 @@ static INSERT_PROFILES: Statement = Statement {
     ],
 };
 
-static UPDATE_PROFILES: Statement = Statement {
-    name: "update_profiles",
-    sql: "UPDATE profiles p
-             SET email = CASE WHEN u.sets_email THEN u.email ELSE p.email END,
-                 name = CASE WHEN u.sets_name THEN u.name ELSE p.name END,
-                 locale = CASE WHEN u.sets_locale THEN u.locale ELSE p.locale END,
-                 metadata = COALESCE(u.metadata::jsonb, p.metadata)
-            FROM unnest($2::int8[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bool[], $8::bool[], $9::bool[])
-                 AS u (account_number, email, name, locale, metadata, sets_email, sets_name, sets_locale)
-           WHERE p.ledger_id = $1 AND p.account_number = u.account_number",
-    parameters: &[
-        Type::INT8,
-        Type::INT8_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::TEXT_ARRAY,
-        Type::BOOL_ARRAY,
-        Type::BOOL_ARRAY,
-        Type::BOOL_ARRAY,
-    ],
+/// A profile is there since its account is: a conflict is looked up in the primary key, where an UPDATE that joins might
+/// scan the ledger.
+static WRITE_EMAIL: Statement = Statement {
+    name: "write_email",
+    sql: "INSERT INTO profiles (ledger_id, account_number, email)
+          SELECT h.ledger_id, u.account_number, u.value
+            FROM ledger_heads h, unnest($2::int8[], $3::text[]) AS u (account_number, value)
+           WHERE h.ledger_id = $1
+          ON CONFLICT (ledger_id, account_number) DO UPDATE SET email = excluded.email",
+    parameters: &[Type::INT8, Type::INT8_ARRAY, Type::TEXT_ARRAY],
+};
+
+static WRITE_NAME: Statement = Statement {
+    name: "write_name",
+    sql: "INSERT INTO profiles (ledger_id, account_number, name)
+          SELECT h.ledger_id, u.account_number, u.value
+            FROM ledger_heads h, unnest($2::int8[], $3::text[]) AS u (account_number, value)
+           WHERE h.ledger_id = $1
+          ON CONFLICT (ledger_id, account_number) DO UPDATE SET name = excluded.name",
+    parameters: &[Type::INT8, Type::INT8_ARRAY, Type::TEXT_ARRAY],
+};
+
+static WRITE_LOCALE: Statement = Statement {
+    name: "write_locale",
+    sql: "INSERT INTO profiles (ledger_id, account_number, locale)
+          SELECT h.ledger_id, u.account_number, u.value
+            FROM ledger_heads h, unnest($2::int8[], $3::text[]) AS u (account_number, value)
+           WHERE h.ledger_id = $1
+          ON CONFLICT (ledger_id, account_number) DO UPDATE SET locale = excluded.locale",
+    parameters: &[Type::INT8, Type::INT8_ARRAY, Type::TEXT_ARRAY],
+};
+
+static WRITE_METADATA: Statement = Statement {
+    name: "write_metadata",
+    sql: "INSERT INTO profiles (ledger_id, account_number, metadata)
+          SELECT h.ledger_id, u.account_number, u.value::jsonb
+            FROM ledger_heads h, unnest($2::int8[], $3::text[]) AS u (account_number, value)
+           WHERE h.ledger_id = $1
+          ON CONFLICT (ledger_id, account_number) DO UPDATE SET metadata = excluded.metadata",
+    parameters: &[Type::INT8, Type::INT8_ARRAY, Type::TEXT_ARRAY],
 };
 
 /// What the batch writes of it.
 #[derive(Default)]
-pub(super) struct PrivateColumns<'a> {
+pub(super) struct PrivateColumns {
     ledger: i64,
-    /// Names that accounts get: new ones, and those whose own was erased.
-    names: BTreeMap<AccountNumber, &'a AccountId>,
     erased: Vec<i64>,
     notes: NoteColumns,
     new_profiles: ProfileColumns,
-    changed_profiles: ProfileColumns,
+    emails: FieldColumns,
+    names: FieldColumns,
+    locales: FieldColumns,
+    metadata: FieldColumns,
 }
 
 struct NewNote<'a> {
@@ -95,8 +122,8 @@ struct NewNote<'a> {
     content: &'a Note,
 }
 
-impl<'a> PrivateColumns<'a> {
-    pub(super) fn new(changes: &Changes<'a>) -> serde_json::Result<Self> {
+impl PrivateColumns {
+    pub(super) fn new(changes: &Changes<'_>) -> serde_json::Result<Self> {
         let mut columns = Self { ledger: changes.ledger.0, ..Self::default() };
         let mut notes: BTreeMap<Position, NewNote<'_>> = BTreeMap::new();
         let mut profiles: BTreeMap<AccountNumber, ProfileChange> = BTreeMap::new();
@@ -105,15 +132,10 @@ impl<'a> PrivateColumns<'a> {
                 Private::Note { position, account, salt, content } => {
                     notes.insert(*position, NewNote { account: *account, salt, content });
                 }
-                Private::Opened { account, account_id, profile } => {
-                    columns.names.insert(*account, account_id);
+                Private::Opened { account, profile, .. } | Private::Profile { account, profile } => {
                     merge(profiles.entry(*account).or_default(), profile);
                 }
-                Private::Profile { account, profile } => {
-                    merge(profiles.entry(*account).or_default(), profile)
-                }
-                Private::Erased { account, replacement, .. } => {
-                    columns.names.insert(*account, replacement);
+                Private::Erased { account, .. } => {
                     columns.erased.push(account.0);
                     notes.retain(|_, note| note.account != Some(*account));
                     profiles.insert(*account, nothing_known());
@@ -124,24 +146,29 @@ impl<'a> PrivateColumns<'a> {
         for (position, note) in &notes {
             columns.notes.add(*position, note)?;
         }
-        for (account, profile) in &profiles {
-            if changes.versions.contains_key(account) {
-                columns.changed_profiles.add(*account, profile)?;
+        for (account, profile) in profiles {
+            if changes.versions.contains_key(&account) {
+                columns.change_profile(account, profile)?;
             } else {
-                columns.new_profiles.add(*account, profile)?;
+                columns.new_profiles.add(account, profile)?;
             }
         }
         Ok(columns)
     }
 
-    /// Names that accounts get: new ones, and those whose own was erased.
-    pub(super) fn names(&self) -> &BTreeMap<AccountNumber, &'a AccountId> {
-        &self.names
+    fn change_profile(&mut self, account: AccountNumber, profile: ProfileChange) -> serde_json::Result<()> {
+        let ProfileChange { email, name, locale, metadata } = profile;
+        let metadata = metadata.map(|metadata| serde_json::to_string(&metadata)).transpose()?;
+        self.emails.add(account, email);
+        self.names.add(account, name);
+        self.locales.add(account, locale);
+        self.metadata.add(account, metadata.map(Some));
+        Ok(())
     }
 
     pub(super) fn push<'p>(&'p self, session: &'p Session, pipeline: &mut Pipeline<'p>) {
-        if !self.erased.is_empty() {
-            pipeline.rows(session, &DELETE_NOTES, vec![&self.ledger, &self.erased]);
+        for account in &self.erased {
+            pipeline.rows(session, &DELETE_NOTES, vec![&self.ledger, account]);
         }
         let notes = &self.notes;
         if !notes.positions.is_empty() {
@@ -155,23 +182,15 @@ impl<'a> PrivateColumns<'a> {
                 vec![&self.ledger, &new.accounts, &new.emails, &new.names, &new.locales, &new.metadata];
             pipeline.rows(session, &INSERT_PROFILES, values);
         }
-        let changed = &self.changed_profiles;
-        if !changed.accounts.is_empty() {
-            pipeline.rows(
-                session,
-                &UPDATE_PROFILES,
-                vec![
-                    &self.ledger,
-                    &changed.accounts,
-                    &changed.emails,
-                    &changed.names,
-                    &changed.locales,
-                    &changed.metadata,
-                    &changed.sets_email,
-                    &changed.sets_name,
-                    &changed.sets_locale,
-                ],
-            );
+        for (statement, field) in [
+            (&WRITE_EMAIL, &self.emails),
+            (&WRITE_NAME, &self.names),
+            (&WRITE_LOCALE, &self.locales),
+            (&WRITE_METADATA, &self.metadata),
+        ] {
+            if !field.accounts.is_empty() {
+                pipeline.rows(session, statement, vec![&self.ledger, &field.accounts, &field.values]);
+            }
         }
     }
 }
@@ -194,30 +213,41 @@ impl NoteColumns {
     }
 }
 
+/// Profiles of new accounts.
 #[derive(Default)]
 struct ProfileColumns {
     accounts: Vec<i64>,
     emails: Vec<Option<String>>,
     names: Vec<Option<String>>,
     locales: Vec<Option<String>>,
-    /// All of it; absent if it stays as it is.
     metadata: Vec<Option<String>>,
-    sets_email: Vec<bool>,
-    sets_name: Vec<bool>,
-    sets_locale: Vec<bool>,
 }
 
 impl ProfileColumns {
-    fn add(&mut self, account: AccountNumber, profile: &ProfileChange) -> serde_json::Result<()> {
+    fn add(&mut self, account: AccountNumber, profile: ProfileChange) -> serde_json::Result<()> {
         self.accounts.push(account.0);
-        self.emails.push(profile.email.clone().flatten());
-        self.names.push(profile.name.clone().flatten());
-        self.locales.push(profile.locale.clone().flatten());
+        self.emails.push(profile.email.flatten());
+        self.names.push(profile.name.flatten());
+        self.locales.push(profile.locale.flatten());
         self.metadata.push(profile.metadata.as_ref().map(serde_json::to_string).transpose()?);
-        self.sets_email.push(profile.email.is_some());
-        self.sets_name.push(profile.name.is_some());
-        self.sets_locale.push(profile.locale.is_some());
         Ok(())
+    }
+}
+
+/// New values of one field of known profiles.
+#[derive(Default)]
+struct FieldColumns {
+    accounts: Vec<i64>,
+    values: Vec<Option<String>>,
+}
+
+impl FieldColumns {
+    /// Adds a value, or its removal; without either the field stays as it is.
+    fn add(&mut self, account: AccountNumber, value: Option<Option<String>>) {
+        if let Some(value) = value {
+            self.accounts.push(account.0);
+            self.values.push(value);
+        }
     }
 }
 
