@@ -163,6 +163,28 @@ text_name!(
     "1 to 128 characters of A-Z a-z 0-9 . _ -"
 );
 
+impl RequestId {
+    /// An id of our own, for a request that came with none.
+    pub fn from_bits(bits: u128) -> Self {
+        Self(format!("req_{bits:032x}").into())
+    }
+}
+
+/// What an erased account is called from then on, followed by its number; nobody else may be called so.
+const ERASED_PREFIX: &str = "erased:";
+
+impl AccountId {
+    /// What the account is called once its holder has been erased.
+    pub fn erased(account: AccountNumber) -> Self {
+        Self(format!("{ERASED_PREFIX}{account}").into())
+    }
+
+    /// Whether only an erased account may be called so.
+    pub fn is_erased(&self) -> bool {
+        self.as_str().starts_with(ERASED_PREFIX)
+    }
+}
+
 /// Which payment a fact is about: Stripe's payment intent, or a payment that reached us outside of Stripe.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PaymentReference {
@@ -467,6 +489,21 @@ mod tests {
         assert!(LedgerSlug::parse("demo").is_ok());
         assert!(LedgerSlug::parse("de_mo").is_err());
         assert_eq!(Unit::parse("9").map_err(|error| error.to_string()), Err(Unit::EXPECTED.to_owned()));
+    }
+
+    #[test]
+    fn the_name_of_an_erased_account_is_known_for_what_it_is() {
+        let erased = AccountId::erased(AccountNumber(17));
+        assert_eq!(erased.as_str(), "erased:17");
+        assert_eq!(AccountId::parse("erased:17"), Ok(erased.clone()));
+        assert!(erased.is_erased());
+        assert!(!AccountId::parse("unerased:17").expect("valid").is_erased());
+    }
+
+    #[test]
+    fn a_request_id_of_our_own_is_a_valid_one() {
+        let made = RequestId::from_bits(u128::MAX);
+        assert_eq!(RequestId::parse(made.as_str()), Ok(made));
     }
 
     #[test]

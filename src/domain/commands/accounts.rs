@@ -17,15 +17,12 @@ use crate::domain::{
     working_set::Private,
 };
 
-/// What an erased account is called from then on, followed by its number; nobody else may be called so.
-const ERASED_PREFIX: &str = "erased:";
-
 /// Opens an account. One that is there stays as it is: the client's name is the key.
 pub(super) fn open(draft: &mut Draft<'_>, command: &OpenAccount) -> Result<(), Rejection> {
     if draft.find_account(&command.account).is_ok() {
         return Ok(());
     }
-    if command.account.as_str().starts_with(ERASED_PREFIX) {
+    if command.account.is_erased() {
         let problem = "names that begin with `erased:` are kept for erased accounts";
         return Err(Rejection::InvalidConfiguration { field: "account_id", problem });
     }
@@ -64,13 +61,11 @@ fn changed_fields(profile: &ProfileChange) -> Vec<ProfileField> {
 /// Erases a person. Possible on closed accounts too; the account goes on under a name that says nothing.
 pub(super) fn erase(draft: &mut Draft<'_>, command: &EraseProfile) -> Result<(), Rejection> {
     let account = draft.find_account(&command.account)?;
-    if command.account.as_str().starts_with(ERASED_PREFIX) {
+    if command.account.is_erased() {
         return Ok(());
     }
     draft.touch(account)?;
-    let replacement = AccountId::parse(&format!("{ERASED_PREFIX}{account}")).map_err(|_| {
-        Rejection::InvalidConfiguration { field: "account_id", problem: "cannot be replaced" }
-    })?;
+    let replacement = AccountId::erased(account);
     // Point of no return.
     draft.emit(Some(account), None, AccountChanged { fields: vec![ProfileField::Erased] });
     draft.keep(Private::Erased { account, account_id: command.account.clone(), replacement });

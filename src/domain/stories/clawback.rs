@@ -1,5 +1,3 @@
-//! Stories of clawback: what refunds take back, from where, and what is given back.
-
 use super::*;
 use crate::domain::{
     clawback::target,

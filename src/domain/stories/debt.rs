@@ -1,5 +1,3 @@
-//! Stories of debt: how it comes about, and what pays it off.
-
 use super::*;
 use crate::domain::{account::DebtCause, event::Settlement};
 

@@ -1,5 +1,3 @@
-//! Stories of disputes: set aside, won, lost.
-
 use super::*;
 use crate::domain::account::AccountStatus;
 

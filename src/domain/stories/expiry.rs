@@ -1,5 +1,3 @@
-//! Stories of expiry: what runs out, when, and what lives on.
-
 use super::*;
 
 #[test]

@@ -1,5 +1,3 @@
-//! Stories of holds: placed, captured, released, lapsed.
-
 use super::*;
 
 #[test]
