@@ -14,6 +14,7 @@ pub mod migrate;
 pub mod pool;
 pub mod projections;
 pub mod provision;
+pub mod reads;
 pub mod roles;
 pub mod rows;
 pub mod scope;
