@@ -1,3 +1,133 @@
-//! (module documentation)
+//! The use cases: authorise, submit a command, read, wait. What answers requests stands on these and on nothing else, so
+//! that every way in asks the same questions.
+//!
+//! Invariants:
+//! - whoever has a [`Caller`] has been authorised for its ledger, and every function here takes one: there is no way to
+//!   name another ledger;
+//! - a cause of failure that is the service's own is logged here, once, and goes no further.
 
+mod authorise;
+mod error;
+mod history;
+mod inbox;
+mod key_text;
+mod position;
+mod views;
 pub mod webhooks;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+pub use authorise::Caller;
+pub use error::{NotFound, ServiceError};
+pub use inbox::{InboxPage, InboxQuery};
+pub use key_text::{KeySecret, KeyText};
+pub use position::PositionToken;
+pub use views::{
+    AccountPage, AccountView, BalanceView, BookView, EventPage, KeyPage, LotPage, LotView, NextExpiry,
+    SpendingPlace,
+};
+
+pub use crate::{
+    store::{
+        inbox::{InboxCursor, InboxEntry, InboxStatus},
+        projections::read::{HistoryEntry, HistoryPage},
+        reads::{
+            accounts::{AccountFilter, AccountRow, Profile},
+            events::StoredEvent,
+            keys::KeyRow,
+        },
+    },
+    writer::{Accepted, SubmitError},
+};
+
+use authorise::KeyCache;
+
+use crate::{
+    domain::{
+        Command, Rejection,
+        ids::{Actor, Key, RequestId},
+    },
+    store::{pool::Database, reads},
+    writer::{Outcome, Submission, Writers},
+};
+
+/// A command as a client asked for it.
+pub struct Request {
+    /// What is to happen.
+    pub command: Command,
+    /// What makes it happen once.
+    pub key: Option<Key>,
+    /// SHA-256 of the request that the key came with.
+    pub fingerprint: [u8; 32],
+    /// The id of the request.
+    pub request_id: RequestId,
+}
+
+/// The use cases, on one database.
+pub struct Service {
+    database: Database,
+    writers: Arc<Writers>,
+    keys: KeyCache,
+    is_going_down: AtomicBool,
+}
+
+impl Service {
+    /// The use cases on a database and the writers of its ledgers.
+    pub fn new(database: Database, writers: Arc<Writers>) -> Arc<Self> {
+        Arc::new(Self { database, writers, keys: KeyCache::default(), is_going_down: AtomicBool::new(false) })
+    }
+
+    /// Has a command carried out.
+    ///
+    /// # Errors
+    /// [`ServiceError::Rejected`] if it breaks a rule, [`ServiceError::Failed`] if it has no outcome.
+    pub async fn submit(&self, caller: &Caller, request: Request) -> Result<Accepted, ServiceError> {
+        let revoked = match &request.command {
+            Command::RevokeKey(command) => Some(command.key),
+            _ => None,
+        };
+        let fingerprint = request.key.as_ref().map(|_| request.fingerprint);
+        let submission = Submission {
+            command: request.command,
+            key: request.key,
+            fingerprint,
+            actor: Actor::ApiKey(caller.key),
+            request_id: Some(request.request_id),
+        };
+        match self.writers.submit(caller.ledger, submission).await? {
+            Outcome::Accepted(accepted) => {
+                revoked.into_iter().for_each(|key| self.keys.forget(key));
+                Ok(accepted)
+            }
+            Outcome::Rejected(rejection) => Err(rejected(caller, rejection)),
+        }
+    }
+
+    /// Whether requests can be served: the database answers, and the process is not going down.
+    ///
+    /// # Errors
+    /// [`ServiceError::Failed`] if they cannot.
+    pub async fn check_readiness(&self) -> Result<(), ServiceError> {
+        if self.is_going_down.load(Ordering::Relaxed) {
+            return Err(SubmitError::ShuttingDown.into());
+        }
+        Ok(reads::ping(&self.database).await?)
+    }
+
+    /// Says from now on that requests cannot be served, so that none are sent here any more. Those that come are served.
+    pub fn begin_to_go_down(&self) {
+        self.is_going_down.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A client that is short of credits is told where to buy some.
+fn rejected(caller: &Caller, rejection: Rejection) -> ServiceError {
+    let buy_url = match rejection {
+        Rejection::InsufficientCredits { .. } => caller.buy_url.clone(),
+        _ => None,
+    };
+    ServiceError::Rejected { rejection, buy_url }
+}

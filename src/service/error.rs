@@ -1,0 +1,76 @@
+//! Why a use case did not succeed.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::{Rejection, settings::Scope},
+    store::reads::ReadError,
+    writer::SubmitError,
+};
+
+/// Why a use case did not succeed. Whatever is the service's own fault has been logged.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// No key, or none that works.
+    #[error("there is no API key that works")]
+    Unauthenticated,
+    /// The key lacks a scope.
+    #[error("the API key lacks the scope {}", .scope.as_str())]
+    Forbidden {
+        /// The scope.
+        scope: Scope,
+    },
+    /// A rule would be broken.
+    #[error("{rejection}")]
+    Rejected {
+        /// The rule.
+        rejection: Rejection,
+        /// Where credits can be bought, if they are what is missing.
+        buy_url: Option<Arc<str>>,
+    },
+    /// It could not be done, or only perhaps.
+    #[error(transparent)]
+    Failed(#[from] SubmitError),
+    /// There is no such thing.
+    #[error("there is no such thing")]
+    NotFound(NotFound),
+    /// The body of the webhook is no longer kept.
+    #[error("the body is no longer kept")]
+    BodyGone,
+    /// The position is of a history that was lost.
+    #[error("the position is of a history that was lost")]
+    HistoryLost,
+    /// The position was not reached in time.
+    #[error("the position was not reached in time")]
+    PositionNotReached,
+}
+
+/// What there is none of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotFound {
+    /// An account.
+    Account,
+    /// A feature.
+    Feature,
+    /// A price.
+    Price,
+    /// An event in the inbox.
+    InboxEvent,
+}
+
+impl From<ReadError> for ServiceError {
+    fn from(error: ReadError) -> Self {
+        Self::Failed(match &error {
+            ReadError::Unavailable(cause) => {
+                tracing::warn!(%cause, "the database is not available to a read");
+                SubmitError::Unavailable
+            }
+            ReadError::UnknownLedger => SubmitError::UnknownLedger,
+            ReadError::Row(row) if row.is_newer() => SubmitError::NewerVersion,
+            ReadError::Row(row) => {
+                tracing::error!(error = %row, "a read failed");
+                SubmitError::Internal
+            }
+        })
+    }
+}
