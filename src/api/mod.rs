@@ -1,3 +1,111 @@
-//! (module documentation)
+//! HTTP: one file for each resource, translated to use cases of `service` and back.
+//!
+//! The types here are those of the wire. They are declared once: the specification, the generated clients and the
+//! parsing come from the same declarations. What a request says is parsed into types of the domain before a handler sees
+//! it, and what is wrong with it is told by the name of the field.
+//!
+//! Invariants:
+//! - every answer that is not a success has the one shape of [`error`], panics and unknown paths included;
+//! - every path below `/v1` asks for a scope, by the type of the handler's first argument ([`auth`]);
+//! - what a write answers comes from the command's own events ([`answers`]).
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `envelope`, `site_map`, `metrics` | what stands around every request |
+//! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
+//! | `answers`, `error` | how they are answered |
+//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `catalogue`, `events`, `inbox`, `api_keys` | the resources |
+//! | `probes`, `openapi`, `tags` | what machines and readers of the specification ask |
 
+pub mod accounts;
+pub mod answers;
+pub mod api_keys;
+pub mod auth;
+pub mod balances;
+pub mod catalogue;
+pub mod events;
+pub mod grants;
+pub mod history;
+pub mod idempotency;
+pub mod inbox;
 pub mod metrics;
+pub mod openapi;
+pub mod params;
+pub mod payload;
+pub mod purchases;
+pub mod site_map;
+pub mod spends;
+pub mod tags;
+pub mod wire;
+
+mod envelope;
+mod error;
+mod json;
+mod notes;
+mod probes;
+
+use std::sync::Arc;
+
+use poem::{Endpoint, EndpointExt, Response, Route, endpoint::make_sync, get};
+use poem_openapi::OpenApiService;
+use serde_json::Value;
+
+use envelope::Envelope;
+use metrics::RequestMetrics;
+use site_map::SiteMap;
+
+use crate::{service::Service, telemetry::metrics::Metrics};
+
+type Resources = (
+    accounts::Accounts,
+    balances::Balances,
+    history::History,
+    spends::Spends,
+    grants::Grants,
+    purchases::Purchases,
+    catalogue::Catalogue,
+    events::EventStream,
+    inbox::Inbox,
+    api_keys::ApiKeys,
+);
+
+fn resources() -> Resources {
+    (
+        accounts::Accounts,
+        balances::Balances,
+        history::History,
+        spends::Spends,
+        grants::Grants,
+        purchases::Purchases,
+        catalogue::Catalogue,
+        events::EventStream,
+        inbox::Inbox,
+        api_keys::ApiKeys,
+    )
+}
+
+/// The specification of the interface, as a JSON value.
+pub fn specification() -> Value {
+    openapi::specification(resources())
+}
+
+/// Everything that is served over HTTP.
+pub fn endpoint(service: Arc<Service>, metrics: Arc<Metrics>) -> impl Endpoint<Output = Response> {
+    let specification = specification();
+    let yaml = openapi::to_yaml(&specification);
+    let interface = OpenApiService::new(resources(), "Counterfoil", env!("CARGO_PKG_VERSION"));
+    Route::new()
+        .nest_no_strip("/v1", interface)
+        .at("/docs", get(openapi::reference(&specification)))
+        .at("/openapi.yaml", get(make_sync(move |_| text("application/yaml", yaml.clone()))))
+        .at("/healthz", get(probes::health()))
+        .at("/readyz", get(probes::readiness(Arc::clone(&service))))
+        .at("/metrics", get(probes::metrics(metrics)))
+        .data(service)
+        .with(Envelope::new(SiteMap::of::<Resources>()))
+        .with(RequestMetrics)
+}
+
+fn text(content_type: &'static str, text: String) -> Response {
+    Response::builder().content_type(content_type).body(text)
+}

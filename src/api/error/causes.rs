@@ -1,0 +1,145 @@
+//! From what the use cases say to what the client is told: an exhaustive match for each.
+
+use super::{ApiError, Code, Detail};
+use crate::{
+    domain::Rejection,
+    service::{NotFound, ServiceError, SubmitError},
+};
+
+impl From<ServiceError> for ApiError {
+    fn from(failure: ServiceError) -> Self {
+        match failure {
+            ServiceError::Unauthenticated => {
+                Self::new(Code::Unauthenticated, "send an API key that works: `Authorization: Bearer cfk_…`")
+            }
+            ServiceError::Forbidden { scope } => {
+                let message = format!("the API key lacks the scope `{}`", scope.as_str());
+                let mut error = Self::new(Code::Forbidden, message);
+                error.detail.scope = Some(scope.as_str().to_owned());
+                error
+            }
+            ServiceError::Rejected { rejection, buy_url } => {
+                let mut error = Self::from(rejection);
+                error.detail.buy_url = buy_url.map(|url| url.to_string());
+                error
+            }
+            ServiceError::Failed(error) => error.into(),
+            ServiceError::NotFound(what) => what.into(),
+            ServiceError::BodyGone => Self::new(Code::BodyGone, "the body of the event is no longer kept"),
+            ServiceError::HistoryLost => Self::new(
+                Code::HistoryLost,
+                "the position token is of a history that was lost: read again without it",
+            )
+            .with_field("min_position"),
+            ServiceError::PositionNotReached => {
+                Self::new(Code::PositionNotReached, "the position has not been reached in time: try again")
+                    .with_field("min_position")
+            }
+        }
+    }
+}
+
+impl From<NotFound> for ApiError {
+    fn from(what: NotFound) -> Self {
+        match what {
+            NotFound::Account => Self::new(Code::AccountNotFound, "there is no such account"),
+            NotFound::Feature => Self::new(Code::FeatureNotFound, "there is no such feature"),
+            NotFound::Price => Self::new(Code::PriceNotFound, "there is no such price"),
+            NotFound::InboxEvent => {
+                Self::new(Code::InboxEventNotFound, "there is no such event in the inbox")
+            }
+        }
+    }
+}
+
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::UnknownLedger => ServiceError::Unauthenticated.into(),
+            SubmitError::Overloaded => {
+                Self::new(Code::Overloaded, "too many requests are waiting; nothing was written: try again")
+            }
+            SubmitError::Unavailable => {
+                Self::new(Code::Unavailable, "the database is away; nothing was written: try again")
+            }
+            SubmitError::OutcomeUnknown => Self::new(
+                Code::OutcomeUnknown,
+                "it is not known whether this was carried out: repeat it with the same Idempotency-Key",
+            ),
+            SubmitError::ClockSkew => {
+                Self::new(Code::ClockSkew, "the service's clocks disagree; nothing was written")
+            }
+            SubmitError::NewerVersion => Self::new(
+                Code::NewerVersion,
+                "a newer version of the service writes to this ledger; nothing was written: try again",
+            ),
+            SubmitError::ShuttingDown => {
+                Self::new(Code::ShuttingDown, "this process is going down; nothing was written: try again")
+            }
+            SubmitError::Internal => Self::internal(),
+        }
+    }
+}
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let message = rejection.to_string();
+        let plain = |code| Self::new(code, message.clone());
+        match rejection {
+            Rejection::AccountNotFound => plain(Code::AccountNotFound),
+            Rejection::AccountFrozen => plain(Code::AccountFrozen),
+            Rejection::AccountClosed => plain(Code::AccountClosed),
+            Rejection::UnknownUnit { unit } => {
+                let mut error = plain(Code::UnknownUnit).with_field("unit");
+                error.detail.unit = Some(unit.to_string());
+                error
+            }
+            Rejection::UnknownFeature { .. } => plain(Code::UnknownFeature).with_field("feature"),
+            Rejection::FeatureInactive { .. } => plain(Code::FeatureInactive).with_field("feature"),
+            Rejection::UnknownPrice { .. } => plain(Code::UnknownPrice).with_field("price_id"),
+            Rejection::InsufficientCredits { unit, available, spendable, required } => {
+                let mut error = plain(Code::InsufficientCredits);
+                *error.detail = Detail {
+                    unit: Some(unit.to_string()),
+                    available: Some(available),
+                    spendable: Some(spendable),
+                    required: Some(required),
+                    ..Detail::default()
+                };
+                error
+            }
+            Rejection::AmountTooLarge { unit } => {
+                let mut error = plain(Code::AmountTooLarge).with_field("amount");
+                error.detail.unit = Some(unit.to_string());
+                error
+            }
+            Rejection::TooManyLots { unit } => {
+                let mut error = plain(Code::TooManyLots);
+                error.detail.unit = Some(unit.to_string());
+                error
+            }
+            Rejection::ExpiryNotInFuture => plain(Code::ExpiryNotInFuture).with_field("expires_at"),
+            Rejection::LapseOutOfRange => plain(Code::LapseOutOfRange).with_field("lapses_after"),
+            Rejection::HoldNotFound => plain(Code::HoldNotFound),
+            Rejection::HoldAlreadyResolved { .. } => plain(Code::HoldAlreadyResolved),
+            Rejection::CaptureExceedsHold { captured, held } => {
+                let mut error = plain(Code::CaptureExceedsHold).with_field("amount");
+                (error.detail.required, error.detail.spendable) = (Some(captured), Some(held));
+                error
+            }
+            Rejection::PurchaseNotFound => plain(Code::PurchaseNotFound),
+            Rejection::PurchasePaidThroughStripe { .. } => plain(Code::PurchasePaidThroughStripe),
+            Rejection::RefundExceedsPayment { requested, refundable } => {
+                let mut error = plain(Code::RefundExceedsPayment).with_field("amount");
+                (error.detail.required, error.detail.refundable) = (Some(requested), Some(refundable));
+                error
+            }
+            Rejection::PaymentContradicts { .. } => plain(Code::PaymentContradicts),
+            Rejection::InvalidConfiguration { field, problem } => Self::invalid(field, problem),
+            Rejection::KeyNotFound { .. } => plain(Code::ApiKeyNotFound),
+            Rejection::IdempotencyKeyReused => {
+                plain(Code::IdempotencyKeyReused).with_field("Idempotency-Key")
+            }
+        }
+    }
+}

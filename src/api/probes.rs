@@ -1,0 +1,34 @@
+//! What machines ask: is the process alive, can it serve, what has it measured.
+
+use std::sync::Arc;
+
+use poem::{Endpoint, Response, endpoint::make, endpoint::make_sync};
+
+use super::error;
+use crate::{service::Service, telemetry::metrics::Metrics};
+
+/// The media type of Prometheus' text format.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// `/healthz`: the process answers. Nothing else is looked at, because restarting it helps against nothing else.
+pub fn health() -> impl Endpoint {
+    make_sync(|_| "ok\n")
+}
+
+/// `/readyz`: requests can be served: the database answers and the process is not going down.
+pub fn readiness(service: Arc<Service>) -> impl Endpoint {
+    make(move |_| {
+        let service = Arc::clone(&service);
+        async move {
+            match service.check_readiness().await {
+                Ok(()) => Response::builder().body("ready\n"),
+                Err(_) => Response::builder().status(error::NOT_READY).body("not ready\n"),
+            }
+        }
+    })
+}
+
+/// `/metrics`: everything measured so far.
+pub fn metrics(metrics: Arc<Metrics>) -> impl Endpoint {
+    make_sync(move |_| Response::builder().content_type(METRICS_TYPE).body(metrics.render()))
+}

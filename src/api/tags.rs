@@ -1,0 +1,27 @@
+//! The chapters of the specification.
+
+use poem_openapi::Tags;
+
+/// A chapter.
+#[derive(Tags)]
+pub enum Tag {
+    /// Holders of credits, addressed by your own ids.
+    Accounts,
+    /// What an account has now, and why.
+    Balances,
+    /// Using credits.
+    Spends,
+    /// Credits that nobody paid for, and corrections.
+    Grants,
+    /// Credits that were paid outside of Stripe. What Stripe is paid for arrives by webhook.
+    Purchases,
+    /// What things cost and what prices grant.
+    Catalogue,
+    /// Everything that ever happened in the ledger.
+    Events,
+    /// Stripe's webhooks as they arrived.
+    Inbox,
+    /// Who may call.
+    #[oai(rename = "API keys")]
+    ApiKeys,
+}
