@@ -5,6 +5,7 @@
 
 mod bench;
 mod migrate;
+mod openapi;
 mod progress;
 mod rebuild;
 mod stripe;
@@ -29,6 +30,7 @@ struct CommandLine {
 enum Command {
     Bench(bench::Arguments),
     Migrate(migrate::Arguments),
+    Openapi(openapi::Arguments),
     Stripe(stripe::Arguments),
     Rebuild(rebuild::Arguments),
     Verify(verify::Arguments),
@@ -56,6 +58,7 @@ fn run_to_completion(command: Command) -> anyhow::Result<()> {
         match command {
             Command::Bench(arguments) => bench::run(arguments).await,
             Command::Migrate(arguments) => migrate::run(arguments).await,
+            Command::Openapi(arguments) => openapi::run(&arguments),
             Command::Stripe(arguments) => stripe::run(arguments).await,
             Command::Rebuild(arguments) => rebuild::run(arguments).await,
             Command::Verify(arguments) => verify::run(arguments).await,

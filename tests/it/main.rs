@@ -15,7 +15,6 @@ mod stripe_inbox_store;
 mod stripe_scenarios;
 mod stripe_support;
 mod support;
-mod telemetry_dashboards;
 mod tidy;
 mod verify;
 mod writer_connections;
