@@ -41,6 +41,58 @@ pub const PROJECTOR_HALTED: &str = "counterfoil_projector_halted_ledgers";
 /// Gauge: always 1; its label `version` says what runs.
 pub const BUILD_INFO: &str = "counterfoil_build_info";
 
+/// What a series measures, and how.
+pub struct Series {
+    /// Its name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// The unit of its values.
+    pub unit: Unit,
+    /// One line for people.
+    pub help: &'static str,
+}
+
+/// How the values of a series behave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts values by size.
+    Histogram,
+}
+
+/// Every series that there is.
+pub const SERIES: &[Series] = &[
+    counter(HTTP_REQUESTS, "Requests answered."),
+    histogram(HTTP_REQUEST_DURATION, Unit::Seconds, "Time from a request to the start of its answer."),
+    histogram(WRITER_BATCH_COMMANDS, Unit::Count, "Commands decided in one batch."),
+    histogram(WRITER_COMMIT, Unit::Seconds, "Time that one batch took in the database."),
+    gauge(WRITER_QUEUE_DEPTH, Unit::Count, "Commands that wait for a batch."),
+    counter(EVENTS, "Events committed."),
+    counter(WEBHOOKS_REFUSED, "Webhooks whose signature was bad, old or missing."),
+    gauge(INBOX_EVENTS, Unit::Count, "Stored webhooks."),
+    counter(PROJECTOR_EVENTS, "Events folded into a projection."),
+    gauge(PROJECTOR_LAG_EVENTS, Unit::Count, "Events that the ledger furthest behind has yet to fold."),
+    gauge(PROJECTOR_LAG_SECONDS, Unit::Seconds, "Age of the oldest event that is yet to be folded."),
+    gauge(PROJECTOR_HALTED, Unit::Count, "Ledgers that an unreadable event has stopped."),
+    gauge(BUILD_INFO, Unit::Count, "What runs; always 1."),
+];
+
+const fn counter(name: &'static str, help: &'static str) -> Series {
+    Series { name, kind: Kind::Counter, unit: Unit::Count, help }
+}
+
+const fn gauge(name: &'static str, unit: Unit, help: &'static str) -> Series {
+    Series { name, kind: Kind::Gauge, unit, help }
+}
+
+const fn histogram(name: &'static str, unit: Unit, help: &'static str) -> Series {
+    Series { name, kind: Kind::Histogram, unit, help }
+}
+
 /// Seconds: from a cached read to a request that gave up.
 const DURATION_BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -105,31 +157,13 @@ fn recorder() -> Result<PrometheusRecorder, BuildError> {
 
 /// Describes every series, and begins those without labels at nothing, so that a rate has a start to count from.
 fn declare() {
-    describe_counter!(HTTP_REQUESTS, Unit::Count, "Requests answered.");
-    describe_histogram!(
-        HTTP_REQUEST_DURATION,
-        Unit::Seconds,
-        "Time from a request to the start of its answer."
-    );
-    describe_histogram!(WRITER_BATCH_COMMANDS, Unit::Count, "Commands decided in one batch.");
-    describe_histogram!(WRITER_COMMIT, Unit::Seconds, "Time that one batch took in the database.");
-    describe_gauge!(WRITER_QUEUE_DEPTH, Unit::Count, "Commands that wait for a batch.");
-    describe_counter!(EVENTS, Unit::Count, "Events committed.");
-    describe_counter!(WEBHOOKS_REFUSED, Unit::Count, "Webhooks whose signature was bad, old or missing.");
-    describe_gauge!(INBOX_EVENTS, Unit::Count, "Stored webhooks.");
-    describe_counter!(PROJECTOR_EVENTS, Unit::Count, "Events folded into a projection.");
-    describe_gauge!(
-        PROJECTOR_LAG_EVENTS,
-        Unit::Count,
-        "Events that the ledger furthest behind has yet to fold."
-    );
-    describe_gauge!(
-        PROJECTOR_LAG_SECONDS,
-        Unit::Seconds,
-        "Age of the oldest event that is yet to be folded."
-    );
-    describe_gauge!(PROJECTOR_HALTED, Unit::Count, "Ledgers that an unreadable event has stopped.");
-    describe_gauge!(BUILD_INFO, Unit::Count, "What runs; always 1.");
+    for Series { name, kind, unit, help } in SERIES {
+        match kind {
+            Kind::Counter => describe_counter!(*name, *unit, *help),
+            Kind::Gauge => describe_gauge!(*name, *unit, *help),
+            Kind::Histogram => describe_histogram!(*name, *unit, *help),
+        }
+    }
     gauge!(WRITER_QUEUE_DEPTH).set(0.0);
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     let (_, _) = (histogram!(WRITER_BATCH_COMMANDS), histogram!(WRITER_COMMIT));

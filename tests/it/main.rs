@@ -15,6 +15,7 @@ mod stripe_inbox_store;
 mod stripe_scenarios;
 mod stripe_support;
 mod support;
+mod telemetry_dashboards;
 mod tidy;
 mod verify;
 mod writer_connections;

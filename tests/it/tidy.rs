@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use counterfoil::telemetry::metrics::SERIES;
 use source::{Source, files_under, repository};
 
 /// A top-level module, and which others it may name.
@@ -257,6 +258,22 @@ fn one_file_knows_http_status_codes() {
                     .is_some_and(|code| matches!(code.text.as_bytes(), [b'4' | b'5', _, _]));
             if is_failure || token.text == "StatusCode" {
                 violations.push(format!("{}: status codes belong into src/api/error.rs", token.place));
+            }
+        }
+    }
+    none(violations);
+}
+
+#[test]
+fn names_of_series_stand_in_one_place() {
+    let mut violations = Vec::new();
+    for source in Source::all_under("src") {
+        if source.file == Path::new("src/telemetry/metrics.rs") {
+            continue;
+        }
+        for token in source.tokens().iter().filter(|token| token.is_string) {
+            if SERIES.iter().any(|series| token.text.contains(series.name)) {
+                violations.push(format!("{}: name the constant of src/telemetry/metrics.rs", token.place));
             }
         }
     }

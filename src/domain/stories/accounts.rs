@@ -1,3 +1,5 @@
+//! Stories of accounts: opened, changed, frozen, closed, erased.
+
 use super::*;
 use crate::domain::{
     account::AccountStatus, canonical::note_hash, event::ProfileField, working_set::Private,

@@ -1,3 +1,5 @@
+//! Stories of clawback: what refunds take back, from where, and what is given back.
+
 use super::*;
 use crate::domain::{
     clawback::target,

@@ -1,3 +1,5 @@
+//! Stories of configuration: units, features, prices, settings and keys.
+
 use super::*;
 use crate::domain::{amount::MAX_AMOUNT, settings::Scope, working_set::Private};
 

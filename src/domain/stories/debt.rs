@@ -1,3 +1,5 @@
+//! Stories of debt: how it comes about, and what pays it off.
+
 use super::*;
 use crate::domain::{account::DebtCause, event::Settlement};
 

@@ -1,3 +1,5 @@
+//! Stories of disputes: set aside, won, lost.
+
 use super::*;
 use crate::domain::account::AccountStatus;
 

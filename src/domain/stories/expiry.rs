@@ -1,3 +1,5 @@
+//! Stories of expiry: what runs out, when, and what lives on.
+
 use super::*;
 
 #[test]

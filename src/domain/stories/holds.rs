@@ -1,3 +1,5 @@
+//! Stories of holds: placed, captured, released, lapsed.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Stories of purchases: what payments buy, and facts that come before them.
+
 use super::*;
 use crate::domain::event::{CreditsPurchased, GrantSource};
 

@@ -1,3 +1,5 @@
+//! Stories of spending: order, limits, and nothing by halves.
+
 use super::*;
 use crate::domain::{account::MAX_OPEN_LOTS, amount::MAX_AMOUNT};
 
