@@ -5,6 +5,7 @@
 mod connections;
 mod projector;
 mod projector_history;
+mod projector_plans;
 mod projector_support;
 mod roles;
 mod sandbox;
