@@ -41,6 +41,19 @@ pub enum LookError {
 }
 
 impl Following {
+    fn new(builds: &[Arc<Build>], found: Vec<Progress>) -> Self {
+        let mut tasks: BTreeMap<LedgerId, Vec<_>> = BTreeMap::new();
+        for progress in found {
+            let build = builds
+                .iter()
+                .find(|build| build.projection == progress.projection && build.build == progress.build);
+            if let Some(build) = build {
+                tasks.entry(progress.ledger).or_default().push((Arc::clone(build), progress));
+            }
+        }
+        Self { tasks }
+    }
+
     /// What is to be folded when these ledgers have new events.
     pub fn tasks_of(&self, ledgers: &BTreeSet<LedgerId>) -> Vec<Task> {
         let followed = ledgers.iter().filter_map(|ledger| Some((ledger, self.tasks.get(ledger)?)));
@@ -79,15 +92,12 @@ pub async fn look_around(database: &Database) -> Result<Following, LookError> {
     let ledgers: Vec<LedgerId> =
         list_ledgers(&client).await?.into_iter().map(|ledger| ledger.ledger).collect();
     let mut found = progress(&client, &ledgers).await?;
+    let newest_followed = newest_followed(&found);
     let mut has_new_followers = false;
     for ledger in &ledgers {
         for build in newest_for_all(&builds) {
-            let is_followed = found.iter().any(|progress| {
-                progress.ledger == *ledger
-                    && progress.projection == build.projection
-                    && progress.build >= build.build
-            });
-            if !is_followed {
+            let followed = newest_followed.get(&(*ledger, build.projection.as_str()));
+            if followed.is_none_or(|followed| *followed < build.build) {
                 let transaction = client.transaction().await?;
                 transaction.batch_execute(&scope::settings(*ledger)).await?;
                 fold::follow(&transaction, *ledger, build).await?;
@@ -103,19 +113,13 @@ pub async fn look_around(database: &Database) -> Result<Following, LookError> {
     Ok(Following::new(&builds, found))
 }
 
-impl Following {
-    fn new(builds: &[Arc<Build>], found: Vec<Progress>) -> Self {
-        let mut tasks: BTreeMap<LedgerId, Vec<_>> = BTreeMap::new();
-        for progress in found {
-            let build = builds
-                .iter()
-                .find(|build| build.projection == progress.projection && build.build == progress.build);
-            if let Some(build) = build {
-                tasks.entry(progress.ledger).or_default().push((Arc::clone(build), progress));
-            }
-        }
-        Self { tasks }
+fn newest_followed(found: &[Progress]) -> BTreeMap<(LedgerId, &str), i32> {
+    let mut newest = BTreeMap::new();
+    for progress in found {
+        let build: &mut i32 = newest.entry((progress.ledger, progress.projection.as_str())).or_default();
+        *build = progress.build.max(*build);
     }
+    newest
 }
 
 /// The builds that a ledger follows unasked: of each projection the newest one meant for all.

@@ -28,6 +28,7 @@ pub use rebuild::{RebuildError, rebuild};
 
 use crate::{
     store::{
+        errors::describe_causes,
         pool::Database,
         projections::{Build, LedgerId, Position},
     },
@@ -82,34 +83,35 @@ impl Projector {
             tokio::select! {
                 () = &mut stop => return,
                 () = tokio::time::sleep_until(until) => {}
-                ledgers = commits.next(), if due.is_empty() => due.extend(self.following.tasks_of(&ledgers)),
+                ledgers = commits.next() => due.extend(self.following.tasks_of(&ledgers)),
             }
+            let mut failure = None;
             if Instant::now() >= look_at {
                 let started = Instant::now();
-                due.extend(self.look().await);
-                look_at = Instant::now() + LOOK_INTERVAL.max(started.elapsed() * LOOK_SHARE);
+                match look_around(&self.database).await {
+                    Ok(following) => due.extend(self.follow(following)),
+                    Err(error) => failure = Some(describe_causes(&error)),
+                }
+                look_at = Instant::now() + LOOK_INTERVAL.max(started.elapsed() * LOOK_SHARE).max(self.pause);
             }
-            due = self.fold_one_page_each(due).await;
+            due = self.fold_one_page_each(due, &mut failure).await;
+            self.pause_after(failure);
         }
     }
 
-    /// Finds out what there is to follow and who is behind.
-    async fn look(&mut self) -> Vec<Task> {
-        match look_around(&self.database).await {
-            Ok(following) => {
-                self.following = following;
-                self.sizes.retain(|(ledger, build), _| self.following.contains(*ledger, build));
-                self.following.behind()
-            }
-            Err(error) => {
-                self.report_failure(&error);
-                Vec::new()
-            }
-        }
+    /// Returns who is behind.
+    fn follow(&mut self, following: Following) -> Vec<Task> {
+        self.following = following;
+        self.sizes.retain(|(ledger, build), _| self.following.contains(*ledger, build));
+        self.following.behind()
     }
 
     /// Returns the tasks that have more to fold.
-    async fn fold_one_page_each(&mut self, due: BTreeSet<Task>) -> BTreeSet<Task> {
+    async fn fold_one_page_each(
+        &mut self,
+        due: BTreeSet<Task>,
+        failure: &mut Option<String>,
+    ) -> BTreeSet<Task> {
         let attempts = due.into_iter().map(|task| {
             let mut size = self.sizes.get(&task).copied().unwrap_or(PageSize::new(FIRST_PAGE, LARGEST_PAGE));
             let database = &self.database;
@@ -120,39 +122,39 @@ impl Projector {
         });
         let outcomes: Vec<_> = stream::iter(attempts).buffer_unordered(WORKERS).collect().await;
         let mut unfinished = BTreeSet::new();
-        let mut has_failed = false;
         for (task, size, outcome) in outcomes {
-            match outcome {
+            let has_more = match outcome {
                 Ok(Step::Folded { events, is_level }) => {
                     count(&task.1, events);
-                    if !is_level {
-                        unfinished.insert(task.clone());
-                    }
+                    !is_level
                 }
-                Ok(Step::Smaller) => drop(unfinished.insert(task.clone())),
-                Ok(Step::Level | Step::Passed | Step::Halted) => {}
+                Ok(Step::Smaller) => true,
+                Ok(Step::Level | Step::Passed | Step::Halted) => false,
                 Err(error) => {
-                    has_failed = true;
-                    self.report_failure(&error);
-                    unfinished.insert(task.clone());
+                    *failure = Some(describe_causes(&error));
+                    true
                 }
+            };
+            self.sizes.insert(task.clone(), size);
+            if has_more {
+                unfinished.insert(task);
             }
-            self.sizes.insert(task, size);
-        }
-        if has_failed {
-            self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        } else {
-            self.pause = Duration::ZERO;
         }
         unfinished
     }
 
     /// The first failure of a row is worth a warning; the lag metric tells the rest.
-    fn report_failure(&self, error: &(dyn std::error::Error + 'static)) {
-        if self.pause.is_zero() {
-            tracing::warn!(error, "projections cannot be updated; will be tried again");
-        } else {
-            tracing::debug!(error, "projections still cannot be updated");
+    fn pause_after(&mut self, failure: Option<String>) {
+        match failure {
+            None => self.pause = Duration::ZERO,
+            Some(error) if self.pause.is_zero() => {
+                tracing::warn!(error, "projections cannot be updated; will be tried again");
+                self.pause = FIRST_PAUSE;
+            }
+            Some(error) => {
+                tracing::debug!(error, "projections still cannot be updated");
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            }
         }
     }
 }

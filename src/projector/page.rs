@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::PoolError;
 
 use crate::store::{
+    errors::describe,
     pool::Database,
     projections::{
         Build, LedgerId,
@@ -112,8 +113,9 @@ pub async fn step(
                 halt(&mut client, ledger, build, after, &category, &reason).await.map_err(StepError::Halt)?;
             if is_new {
                 let position = after + 1;
+                let error = describe(&source);
                 tracing::error!(
-                    projection = build.projection, build = build.build, %ledger, position, category, reason,
+                    projection = build.projection, build = build.build, %ledger, position, error,
                     "an event cannot be folded: the projection has stopped for this ledger"
                 );
             }

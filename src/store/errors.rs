@@ -74,3 +74,19 @@ pub fn describe(error: &Error) -> String {
     }
     text
 }
+
+/// What may be logged of an error and of what caused it, outermost first: as [`describe`] where the database speaks.
+pub fn describe_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts = Vec::new();
+    for cause in causes {
+        match cause.downcast_ref::<Error>() {
+            Some(refusal) => {
+                texts.push(describe(refusal));
+                break;
+            }
+            None => texts.push(cause.to_string()),
+        }
+    }
+    texts.join(": ")
+}
