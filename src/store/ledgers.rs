@@ -17,7 +17,8 @@ use crate::domain::{
     time::Timestamp,
 };
 
-type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+/// The value of a parameter, and its type.
+pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A ledger as the directory has it. Its settings are state: see `working_set`.
 #[derive(Clone, PartialEq, Eq, Debug)]

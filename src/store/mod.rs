@@ -5,6 +5,7 @@
 pub mod changes;
 pub mod configuration;
 pub mod database_url;
+pub mod due;
 pub mod errors;
 pub mod events;
 pub mod heads;

@@ -12,7 +12,7 @@ use super::interface::{Accepted, Outcome, Submission, SubmitError};
 use crate::{
     domain::{
         Command, Context, Decision, Event, Private, Rejection, WorkingSet,
-        ids::{Key, Namespace, Position, Seed},
+        ids::{Key, Namespace, Position, RequestId, Seed},
         time::Timestamp,
     },
     store::{events::CommandEvents, heads::Head, working_set::StoredCommand},
@@ -26,7 +26,8 @@ pub(super) struct Poisoned;
 
 /// What is to be written for one command.
 pub(super) struct Written {
-    pub(super) submission: Submission,
+    request_id: Option<RequestId>,
+    fingerprint: Option<[u8; 32]>,
     pub(super) events: Arc<[Event]>,
     pub(super) private: Vec<Private>,
 }
@@ -36,8 +37,8 @@ impl Written {
     pub(super) fn command_events(&self) -> CommandEvents<'_> {
         CommandEvents {
             events: &self.events,
-            request_id: self.submission.request_id.as_ref(),
-            fingerprint: self.submission.fingerprint.as_ref(),
+            request_id: self.request_id.as_ref(),
+            fingerprint: self.fingerprint.as_ref(),
         }
     }
 }
@@ -141,7 +142,8 @@ impl Decisions {
             self.position = Position(self.position.0 + events.len() as i64);
             self.remember(submission, &events);
             self.written.push(Written {
-                submission: submission.clone(),
+                request_id: submission.request_id.clone(),
+                fingerprint: submission.fingerprint,
                 events: Arc::clone(&events),
                 private: decision.private,
             });

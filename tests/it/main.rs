@@ -16,6 +16,7 @@ mod stripe_inbox_store;
 mod stripe_scenarios;
 mod stripe_support;
 mod support;
+mod sweeper;
 mod telemetry_dashboards;
 mod tidy;
 mod verify;
