@@ -24,5 +24,6 @@ mod writer_connections;
 mod writer_failures;
 mod writer_history;
 mod writer_outcomes;
+mod writer_processes;
 mod writer_storage;
 mod writer_support;

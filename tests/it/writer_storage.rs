@@ -6,9 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use counterfoil::{
     domain::{
         Command, EventBody, Needs, Rejection, WorkingSet,
-        command::{EraseProfile, GrantCredits, Note, OpenAccount, ProfileChange},
+        amount::{Currency, PaidMoney},
+        command::{
+            Bought, EraseProfile, GrantCredits, Note, OpenAccount, PaidThrough, ProfileChange,
+            RecordPaymentFact, RecordPurchase,
+        },
         evolve,
-        ids::AccountNumber,
+        ids::{AccountNumber, PaymentReference, StripeId},
+        payment::{DisputeStatus, PaymentFact, RefundStatus},
         time::Span,
     },
     store::{
@@ -18,13 +23,15 @@ use counterfoil::{
         session::{Session, statements},
         working_set::{Wanted, load},
     },
-    writer::{WriterSettings, system_clock},
+    writer::{Outcome, WriterSettings, system_clock},
 };
 use tokio_postgres::{Client, error::SqlState, types::Type};
 
 use crate::{
     support::database::TestDatabase,
-    writer_support::{Book, accepted, account, create, grant, keyed, open, plain, rejected, spend, writers},
+    writer_support::{
+        Book, accepted, account, amount, create, grant, keyed, open, plain, rejected, spend, unit, writers,
+    },
 };
 
 #[tokio::test]
@@ -227,7 +234,7 @@ async fn assert_stored_state_is_replayed_state(book: &Book) {
 }
 
 async fn closed_lot_rows(superuser: &Client, book: &Book) -> BTreeMap<String, serde_json::Value> {
-    let statement = "SELECT state FROM lots WHERE ledger_id = $1 AND NOT is_open";
+    let statement = "SELECT state FROM lots WHERE ledger_id = $1 AND NOT is_open AND state IS NOT NULL";
     let rows = superuser.query(statement, &[&book.ledger.0]).await.expect("lots");
     let lot = |row: &tokio_postgres::Row| {
         let state: serde_json::Value = row.get(0);
@@ -330,4 +337,94 @@ async fn erasing_a_person_leaves_no_word_and_frees_the_name_even_within_one_batc
     accepted(fresh.submit(book.ledger, plain(spend(&erased, 11))).await);
     accepted(book.submit(plain(spend("alice", 7))).await);
     assert_stored_state_is_replayed_state(&book).await;
+}
+
+/// A purchase of 100 credits, paid through Stripe.
+fn purchase(name: &str, session: &str) -> Command {
+    Command::RecordPurchase(RecordPurchase {
+        account: account(name),
+        paid_through: PaidThrough::CheckoutSession {
+            session: stripe_id("cs", session),
+            payment_intent: Some(stripe_id("pi", session)),
+        },
+        bought: Bought { price: None, totals: [(unit(), amount(100))].into() },
+        money: PaidMoney::new(1_000, 0, currency()).expect("money"),
+        note: Note::new(),
+    })
+}
+
+fn stripe_id(prefix: &str, name: &str) -> StripeId {
+    StripeId::parse(&format!("{prefix}_{name}")).expect("an id")
+}
+
+fn currency() -> Currency {
+    Currency::parse("eur").expect("a currency")
+}
+
+fn refund(session: &str, name: &str, status: RefundStatus, money: i64) -> Command {
+    let fact =
+        PaymentFact::Refund { refund: stripe_id("re", name), status, amount: money, currency: currency() };
+    Command::RecordPaymentFact(RecordPaymentFact {
+        payment: PaymentReference::Stripe(stripe_id("pi", session)),
+        fact,
+    })
+}
+
+fn dispute(session: &str, status: DisputeStatus) -> Command {
+    let fact = PaymentFact::Dispute {
+        dispute: stripe_id("dp", session),
+        status,
+        amount: 1_000,
+        currency: currency(),
+    };
+    Command::RecordPaymentFact(RecordPaymentFact {
+        payment: PaymentReference::Stripe(stripe_id("pi", session)),
+        fact,
+    })
+}
+
+#[tokio::test]
+async fn money_that_goes_back_finds_closed_lots_debts_and_payments_whoever_writes() {
+    let book = Book::open().await;
+    book.account_with("alice", 0).await;
+    book.account_with("bob", 10).await;
+    let story = [
+        // Reported before the purchase is known.
+        refund("one", "early", RefundStatus::Succeeded, 100),
+        purchase("alice", "one"),
+        purchase("alice", "two"),
+        spend("alice", 150),
+        // Its own lot is closed by now: the rest comes from the other lot, then as debt.
+        refund("one", "later", RefundStatus::Succeeded, 500),
+        dispute("two", DisputeStatus::Open),
+        grant("alice", 30),
+        refund("one", "last", RefundStatus::Succeeded, 400),
+        purchase("bob", "three"),
+        spend("bob", 20),
+        grant("alice", 200),
+        dispute("two", DisputeStatus::Won),
+        // Money that comes back after all undoes what was taken.
+        refund("one", "later", RefundStatus::Failed, 500),
+        spend("alice", 60),
+        dispute("three", DisputeStatus::Lost),
+        grant("bob", 15),
+    ];
+    // Each step by another process, so that nothing can come from a cache; then some by one that has been idle since.
+    for (number, command) in story.into_iter().enumerate() {
+        let submission = plain(command.clone());
+        let outcome = if number % 4 == 3 {
+            book.submit(submission).await
+        } else {
+            let fresh = writers(book.database.runtime_url(), WriterSettings::default());
+            fresh.submit(book.ledger, submission).await
+        };
+        assert!(matches!(outcome, Ok(Outcome::Accepted(_))), "step {number}: {outcome:?}");
+        assert_stored_state_is_replayed_state(&book).await;
+    }
+    let types = "SELECT array_agg(DISTINCT type::text) FROM events";
+    let types: Vec<String> =
+        book.database.superuser().await.query_one(types, &[]).await.expect("types").get(0);
+    for expected in ["payment.noted", "purchase.clawed", "purchase.restored", "debt.settled"] {
+        assert!(types.iter().any(|name| name == expected), "{expected} did not happen");
+    }
 }
