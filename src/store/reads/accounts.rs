@@ -131,9 +131,16 @@ static READ_LOTS: Statement = Statement {
           SELECT l.unit, l.state_version, l.state::text AS state
             FROM accounts a
             JOIN purchases w ON w.ledger_id = a.ledger_id AND w.purchase_id = ANY(a.watched)
-            JOIN lots l ON l.ledger_id = w.ledger_id AND l.lot_id = ANY(w.touched_lots)
+            JOIN lots l ON l.ledger_id = w.ledger_id AND l.purchase_id = w.purchase_id
            WHERE a.ledger_id = $1 AND w.ledger_id = $1 AND l.ledger_id = $1 AND a.external_id = $2
-             AND l.account_number = a.account_number AND NOT l.is_open",
+             AND l.account_number = a.account_number AND NOT l.is_open AND l.state IS NOT NULL
+           UNION ALL
+          SELECT l.unit, l.state_version, l.state::text AS state
+            FROM accounts a
+            JOIN purchases w ON w.ledger_id = a.ledger_id AND w.purchase_id = ANY(a.watched)
+            JOIN lots l ON l.ledger_id = w.ledger_id AND l.lot_id = ANY(w.other_lots)
+           WHERE a.ledger_id = $1 AND w.ledger_id = $1 AND l.ledger_id = $1 AND a.external_id = $2
+             AND l.account_number = a.account_number AND NOT l.is_open AND l.state IS NOT NULL",
     parameters: &[Type::INT8, Type::TEXT],
 };
 
