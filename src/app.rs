@@ -1,1 +1,190 @@
 //! The service as one process: its parts put together, started, and ended in order.
+//!
+//! ```text
+//! HTTP ──▶ service ──▶ writers ──▶ PostgreSQL ◀── projector, inbox worker, sweeper
+//! ```
+//!
+//! Invariants:
+//! - a database that is away is no reason to end, at the start or later: requests get 503 until it is back;
+//! - a database that must not be worked with (a role that could undo what is promised, an older schema) is: the
+//!   process ends and says why;
+//! - the end has an order: no new connections; requests under way; workers; what writers have accepted.
+
+mod parts;
+pub mod stop;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use poem::Server;
+use poem::listener::TcpAcceptor;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+
+use self::parts::Parts;
+use self::stop::Stop;
+use crate::api;
+use crate::config::ServiceSettings;
+use crate::projector::Projector;
+use crate::service::Service;
+use crate::store::database_url::DatabaseUrl;
+use crate::store::migrate::{self, SchemaError};
+use crate::store::pool::{ConnectError, Database};
+use crate::store::roles::{self, UnfitRole};
+use crate::telemetry::metrics::Metrics;
+use crate::writer::{WriterSettings, Writers};
+
+/// How long a start waits for the database before it goes on without.
+const FIRST_CHECK_LIMIT: Duration = Duration::from_secs(5);
+/// How often a database that is away is looked for.
+const LOOK_FOR_DATABASE: Duration = Duration::from_secs(1);
+
+/// Why a database cannot be worked with.
+#[derive(Debug, thiserror::Error)]
+pub enum UnusableDatabase {
+    /// It cannot be reached. It may come back.
+    #[error("the database cannot be reached")]
+    Away(#[source] anyhow::Error),
+    /// The role is too strong or too weak.
+    #[error(transparent)]
+    Role(UnfitRole),
+    /// The schema is not there or too old.
+    #[error(transparent)]
+    Schema(SchemaError),
+}
+
+impl From<ConnectError> for UnusableDatabase {
+    fn from(error: ConnectError) -> Self {
+        Self::Away(error.into())
+    }
+}
+
+impl From<UnfitRole> for UnusableDatabase {
+    fn from(error: UnfitRole) -> Self {
+        match error {
+            UnfitRole::Unknown(error) => Self::Away(error.into()),
+            unfit => Self::Role(unfit),
+        }
+    }
+}
+
+impl From<SchemaError> for UnusableDatabase {
+    fn from(error: SchemaError) -> Self {
+        match error {
+            SchemaError::Unknown(error) => Self::Away(error.into()),
+            unfit => Self::Schema(unfit),
+        }
+    }
+}
+
+/// Prepares access to the database; connects to nothing yet.
+///
+/// # Errors
+///
+/// When the address, or a file that it names, cannot be used.
+pub fn open_database(url: &SecretString, pool_size: usize) -> anyhow::Result<Database> {
+    Ok(Database::open(&DatabaseUrl::parse(url)?, pool_size)?)
+}
+
+/// Checks that this process may work with the database: role and schema.
+///
+/// # Errors
+///
+/// See [`UnusableDatabase`].
+pub async fn check_database(database: &Database) -> Result<(), UnusableDatabase> {
+    let client = database.connect().await?;
+    roles::check_runtime_role(&client).await?;
+    migrate::check_schema(&client).await?;
+    Ok(())
+}
+
+/// Serves until it is asked to stop, or cannot go on.
+///
+/// # Errors
+///
+/// When the database must not be worked with, or a part of the service ends before its time.
+pub async fn serve(
+    database: Database,
+    settings: &ServiceSettings,
+    listener: TcpListener,
+    stop: Stop,
+) -> anyhow::Result<()> {
+    let is_checked = first_check(&database).await?;
+    let metrics = Arc::new(Metrics::install()?);
+    let writers = Writers::new(database.clone(), WriterSettings::default());
+    let service = Service::new(database.clone(), Arc::clone(&writers));
+    let workers_stop = Stop::default();
+    let mut parts = Parts::new(stop.clone());
+
+    let address = listener.local_addr().context("the address that is listened to")?;
+    let server = Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?);
+    let endpoint = api::endpoint(Arc::clone(&service), Arc::clone(&metrics));
+    let (grace, after) = (settings.shutdown_seconds, workers_stop.clone());
+    let (stopped, asked) = (stop.clone(), Arc::clone(&service));
+    parts.spawn("HTTP", async move {
+        let stopped = async move {
+            stopped.requested().await;
+            asked.begin_to_go_down();
+        };
+        let served = server.run_with_graceful_shutdown(endpoint, stopped, Some(grace)).await;
+        after.request();
+        Ok(served?)
+    });
+    tracing::info!(%address, database = %database.url(), "listening");
+
+    let (projector, heads, stopped) =
+        (Projector::new(database.clone()), writers.commits(), workers_stop.clone());
+    parts.spawn("projector", async move {
+        projector.run(heads, stopped.requested()).await;
+        Ok(())
+    });
+    let stopped = workers_stop.clone();
+    parts.spawn("upkeep", async move {
+        tokio::select! {
+            () = stopped.requested() => {}
+            () = metrics.upkeep() => {}
+            () = service.record_uses_of_keys() => {}
+        }
+        Ok(())
+    });
+    if !is_checked {
+        parts.spawn("database check", check_when_back(database, workers_stop.clone()));
+    }
+    let outcome = parts.run_to_end(&workers_stop).await;
+    writers.drain().await;
+    tracing::info!("stopped");
+    outcome
+}
+
+/// `false` if the database is away.
+async fn first_check(database: &Database) -> anyhow::Result<bool> {
+    let checked = tokio::time::timeout(FIRST_CHECK_LIMIT, check_database(database)).await;
+    match checked {
+        Ok(Ok(())) => return Ok(true),
+        Ok(Err(UnusableDatabase::Away(error))) => {
+            tracing::warn!(error = format!("{error:#}"), "the database is away; waiting for it");
+        }
+        Ok(Err(unusable)) => return Err(unusable.into()),
+        Err(_) => tracing::warn!("the database does not answer; waiting for it"),
+    }
+    Ok(false)
+}
+
+/// Makes up for the first check when the database that was away is there.
+async fn check_when_back(database: Database, stop: Stop) -> anyhow::Result<()> {
+    loop {
+        match check_database(&database).await {
+            Ok(()) => break,
+            Err(UnusableDatabase::Away(_)) => {}
+            Err(unusable) => return Err(unusable.into()),
+        }
+        tokio::select! {
+            () = stop.requested() => return Ok(()),
+            () = tokio::time::sleep(LOOK_FOR_DATABASE) => {}
+        }
+    }
+    tracing::info!("the database is there");
+    stop.requested().await;
+    Ok(())
+}

@@ -3,11 +3,18 @@
 //! What a command answers goes to standard output, everything else to standard error. The exit code is 0 if it did
 //! what it was asked to, 1 if it could not, 2 if the command line itself was wrong.
 
+mod administration;
 mod bench;
+mod dev;
+mod environment_file;
+mod key;
+mod ledger;
 mod migrate;
 mod openapi;
+mod parse;
 mod progress;
 mod rebuild;
+mod serve;
 mod stripe;
 mod verify;
 
@@ -28,12 +35,16 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    Bench(bench::Arguments),
+    Dev(dev::Arguments),
+    Serve(serve::Arguments),
     Migrate(migrate::Arguments),
-    Openapi(openapi::Arguments),
+    Ledger(ledger::Arguments),
+    Key(key::Arguments),
     Stripe(stripe::Arguments),
     Rebuild(rebuild::Arguments),
     Verify(verify::Arguments),
+    Openapi(openapi::Arguments),
+    Bench(bench::Arguments),
 }
 
 /// Runs the subcommand that the command line names.
@@ -56,12 +67,16 @@ fn run_to_completion(command: Command) -> anyhow::Result<()> {
         .context("the asynchronous runtime does not start")?;
     runtime.block_on(async {
         match command {
-            Command::Bench(arguments) => bench::run(arguments).await,
+            Command::Dev(arguments) => dev::run(arguments).await,
+            Command::Serve(arguments) => serve::run(arguments).await,
             Command::Migrate(arguments) => migrate::run(arguments).await,
-            Command::Openapi(arguments) => openapi::run(&arguments),
+            Command::Ledger(arguments) => ledger::run(arguments).await,
+            Command::Key(arguments) => key::run(arguments).await,
             Command::Stripe(arguments) => stripe::run(arguments).await,
             Command::Rebuild(arguments) => rebuild::run(arguments).await,
             Command::Verify(arguments) => verify::run(arguments).await,
+            Command::Openapi(arguments) => openapi::run(&arguments),
+            Command::Bench(arguments) => bench::run(arguments).await,
         }
     })
 }

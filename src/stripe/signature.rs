@@ -47,6 +47,16 @@ impl SigningSecret {
         }
         Ok(Self(SecretString::from(text)))
     }
+
+    /// A new secret, for a ledger that Stripe does not sign for.
+    pub fn generate() -> Self {
+        Self(SecretString::from(format!("{SECRET_PREFIX}{:032x}", rand::random::<u128>())))
+    }
+
+    /// The whole text, to be stored or shown to whoever has to sign with it.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
 }
 
 /// Why a webhook was not believed.

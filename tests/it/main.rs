@@ -2,13 +2,16 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that is surprised fails")]
 
+mod command_line;
 mod connections;
+mod dev;
 mod projector;
 mod projector_history;
 mod projector_plans;
 mod projector_support;
 mod roles;
 mod sandbox;
+mod serve;
 mod stripe_bodies;
 mod stripe_captured;
 mod stripe_inbox;

@@ -1,6 +1,6 @@
 //! The service that webhooks are posted to, and what has to be known of it.
 
-use std::{fmt, fs, io, path::Path};
+use std::fmt;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -9,15 +9,13 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::{
+    cli::environment_file,
     domain::{
         amount::Currency,
         ids::{LedgerSlug, PriceId},
     },
     stripe::signature::SigningSecret,
 };
-
-/// The file in the data directory of `counterfoil dev` that tells scripts where it is.
-const DEV_ENVIRONMENT: &str = "dev.env";
 
 /// Which service, and which ledger.
 #[derive(Args)]
@@ -70,7 +68,7 @@ impl fmt::Display for Answer {
 impl Target {
     /// Puts together what flags, environment and the data directory say, in this order.
     pub(super) fn find(settings: &Settings) -> anyhow::Result<Self> {
-        let noted = read_environment(&settings.data_dir.join(DEV_ENVIRONMENT))?;
+        let noted = environment_file::read(&environment_file::path(&settings.data_dir))?;
         let noted = |name: &str| noted.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
         let unknown = |what: &str, flag: &str| {
             let directory = settings.data_dir.display();
@@ -131,43 +129,4 @@ async fn read_price(response: Response) -> anyhow::Result<(i64, Currency)> {
     }
     let price: Price = response.json().await.context("the price that the service answered with")?;
     Ok((price.money.amount, price.money.currency))
-}
-
-/// Reads lines of `NAME=value`; a file that is not there has none.
-fn read_environment(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error).with_context(|| path.display().to_string()),
-    };
-    let lines = text.lines().filter_map(|line| line.split_once('='));
-    Ok(lines.map(|(name, value)| (name.trim().to_owned(), unquoted(value.trim()).to_owned())).collect())
-}
-
-fn unquoted(value: &str) -> &str {
-    for quote in ['"', '\''] {
-        if let Some(inner) = value.strip_prefix(quote).and_then(|value| value.strip_suffix(quote)) {
-            return inner;
-        }
-    }
-    value
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_of_the_environment_file_may_be_quoted() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join(DEV_ENVIRONMENT);
-        fs::write(&path, "# for scripts\nA=1\nB=\"two\"\nC='a=b'\n").expect("written");
-        let expected = [("A", "1"), ("B", "two"), ("C", "a=b")];
-        let read = read_environment(&path).expect("read");
-        assert_eq!(
-            read.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(),
-            expected
-        );
-        assert_eq!(read_environment(&directory.path().join("none")).expect("nothing"), []);
-    }
 }

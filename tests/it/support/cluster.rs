@@ -4,8 +4,9 @@
 //! at once. Whoever comes first starts the cluster; the others adopt it; a [reaper](super::reaper), a process of
 //! its own, stops it and removes its directory a moment after the last one has gone, however it went.
 //!
-//! Two lock files in `target/` keep order, and the kernel forgets a process's locks when it dies:
-//! `users` is held shared by every test process while it lives, `start` by the one that starts or adopts.
+//! Lock files in `target/` keep order, and the kernel forgets a process's locks when it dies: `users` is held shared by
+//! every test process while it lives, `start` by the one that starts or adopts, `templates` by the one that makes a
+//! database to clone.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{File, OpenOptions};
@@ -18,7 +19,7 @@ use counterfoil::store::database_url::DatabaseUrl;
 use counterfoil::store::pool::Database;
 use counterfoil::store::roles::Login;
 use counterfoil::store::{migrate, provision};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::Client;
 
 use super::reaper;
@@ -32,7 +33,6 @@ pub const APP: &str = "counterfoil_app";
 pub struct SharedCluster {
     port: u16,
     password: SecretString,
-    template: String,
     /// Its lock says that somebody still needs the cluster.
     _user: File,
 }
@@ -52,14 +52,52 @@ impl SharedCluster {
 
     /// The address of a database for one of the roles, which all have the same password.
     pub fn url(&self, role: &str, database: &str) -> SecretString {
-        use secrecy::ExposeSecret;
         let (password, port) = (self.password.expose_secret(), self.port);
         format!("postgres://{role}:{password}@127.0.0.1:{port}/{database}?sslmode=disable").into()
     }
 
     /// The name of the migrated database that tests clone.
-    pub fn template(&self) -> &str {
-        &self.template
+    pub async fn migrated_template(&self) -> String {
+        self.ensure_template("migrated", async |_| {}).await
+    }
+
+    /// The name of a migrated database to clone, which `fill` has filled once for all processes. `fill` gets its
+    /// address for the role that the service runs as.
+    pub async fn ensure_template(&self, name: &str, fill: impl AsyncFnOnce(SecretString)) -> String {
+        let template = format!("template_{name}_{:016x}", migrate::fingerprint());
+        let superuser = self.superuser(SUPERUSER).await;
+        let exists = async || {
+            let found = superuser.query("SELECT FROM pg_database WHERE datname = $1", &[&template]).await;
+            !found.expect("the list of databases").is_empty()
+        };
+        if exists().await {
+            return template;
+        }
+        let file = lock_file("templates");
+        let lock = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
+        let _lock = lock.await.expect("no panic").expect("the lock of the templates");
+        if exists().await {
+            return template;
+        }
+        // Under another name first, so that one that was cut short is never cloned.
+        let unfinished = format!("{template}_unfinished");
+        run(&superuser, &format!("DROP DATABASE IF EXISTS {unfinished} WITH (FORCE)")).await;
+        self.make_migrated(&superuser, &unfinished).await;
+        fill(self.url(APP, &unfinished)).await;
+        // Sessions that are just ending would be in the way of the last statement.
+        run(&superuser, &format!("ALTER DATABASE {unfinished} ALLOW_CONNECTIONS false")).await;
+        let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1";
+        superuser.query(end, &[&unfinished]).await.expect("no sessions");
+        run(&superuser, &format!("ALTER DATABASE {unfinished} RENAME TO {template}")).await;
+        template
+    }
+
+    async fn make_migrated(&self, superuser: &Client, name: &str) {
+        let login = |name: &str| Login { name: name.to_owned(), password: Some(self.password.clone()) };
+        provision::ensure_owner(superuser, &login(OWNER)).await.expect("an owner");
+        provision::ensure_database(superuser, name, &login(OWNER)).await.expect("a database");
+        let owner = database(self.url(OWNER, name));
+        migrate::run(&owner, Some(&login(APP))).await.expect("a migrated database");
     }
 
     /// A connection as the superuser.
@@ -107,36 +145,9 @@ fn join() -> SharedCluster {
     });
     let cluster = cluster.expect("a PostgreSQL for the tests");
     assert!(!cluster.moved(), "set TMPDIR to a directory that the user of PostgreSQL can enter");
-    let template = format!("template_{:016x}", migrate::fingerprint());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(ensure_template(&cluster, &template));
-
-    let shared =
-        SharedCluster { port: cluster.port(), password: cluster.password().clone(), template, _user: user };
+    let shared = SharedCluster { port: cluster.port(), password: cluster.password().clone(), _user: user };
     cluster.leave_running();
     shared
-}
-
-/// Makes the template under another name first, so that one that was cut short is never cloned.
-async fn ensure_template(cluster: &Cluster, template: &str) {
-    let superuser = connect(cluster.url(SUPERUSER, SUPERUSER)).await;
-    let exists = superuser.query("SELECT FROM pg_database WHERE datname = $1", &[&template]).await;
-    if !exists.expect("the list of databases").is_empty() {
-        return;
-    }
-    let unfinished = format!("{template}_unfinished");
-    let login = |name: &str| Login { name: name.to_owned(), password: Some(cluster.password().clone()) };
-    run(&superuser, &format!("DROP DATABASE IF EXISTS {unfinished} WITH (FORCE)")).await;
-    provision::ensure_owner(&superuser, &login(OWNER)).await.expect("an owner");
-    provision::ensure_database(&superuser, &unfinished, &login(OWNER)).await.expect("a database");
-    let owner = database(cluster.url(OWNER, &unfinished));
-    migrate::run(&owner, Some(&login(APP))).await.expect("a migrated template");
-    drop(owner);
-    // Sessions that are just ending would be in the way of the next statement.
-    run(&superuser, &format!("ALTER DATABASE {unfinished} ALLOW_CONNECTIONS false")).await;
-    let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1";
-    superuser.query(end, &[&unfinished]).await.expect("no sessions");
-    run(&superuser, &format!("ALTER DATABASE {unfinished} RENAME TO {template}")).await;
 }
 
 async fn run(client: &Client, statement: &str) {

@@ -14,20 +14,26 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// Clones the migrated template.
+    /// One with all tables and nothing in them.
     pub async fn migrated() -> Self {
-        Self::create(|template| format!("TEMPLATE {template}")).await
+        Self::from_template(&cluster().migrated_template().await).await
     }
 
-    /// Makes one without any tables, owned by the owner.
+    /// One without any tables, owned by the owner.
     pub async fn empty() -> Self {
-        Self::create(|_| String::new()).await
+        // The owner is made with the first template.
+        cluster().migrated_template().await;
+        Self::create("").await
     }
 
-    async fn create(source: impl Fn(&str) -> String) -> Self {
+    /// A clone of a template.
+    pub async fn from_template(template: &str) -> Self {
+        Self::create(&format!("TEMPLATE {template}")).await
+    }
+
+    async fn create(source: &str) -> Self {
         let cluster = cluster();
         let name = format!("test_{}", Uuid::new_v4().simple());
-        let source = source(cluster.template());
         let superuser = cluster.superuser(SUPERUSER).await;
         let statement = format!("CREATE DATABASE {name} OWNER {OWNER} {source}");
         superuser.batch_execute(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));

@@ -1,17 +1,21 @@
 //! What every integration test stands on.
 //!
+//! - [`app`]: the real service on a free port, with a database and a ledger of its own.
 //! - [`cluster`]: one PostgreSQL for the whole run, shared by all test processes and gone afterwards.
 //! - [`database`]: a database of one's own for each test, migrated, cloned from a template in milliseconds.
 //! - [`pgbouncer`]: a pooler in transaction mode that punishes whoever relies on a session.
 //! - [`private`]: a cluster of one's own, for what cannot be tried on the shared one.
 //! - [`proxy`]: a TCP proxy before PostgreSQL that counts round trips and cuts connections where it hurts.
+//! - [`process`]: the real binary as a child process.
 //! - [`wait`]: polling with a deadline, instead of sleeping and hoping.
 
+pub mod app;
 pub mod certificates;
 pub mod cluster;
 pub mod database;
 pub mod pgbouncer;
 pub mod private;
+pub mod process;
 pub mod proxy;
 pub mod reaper;
 pub mod wait;
