@@ -8,6 +8,7 @@
 //! Rounds of both alternate, and medians are compared, because machines are noisy. Only ratios of one run mean anything.
 
 mod ground;
+mod http;
 mod load;
 mod ours;
 mod report;
@@ -22,6 +23,7 @@ use crate::{config::LogSettings, telemetry::start_logging};
 
 use self::{
     ground::Ground,
+    http::OverHttp,
     load::{Measured, Plan, Spread},
     ours::ThroughWriter,
     report::Report,
@@ -72,6 +74,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 async fn measure(ground: &Ground, arguments: &Arguments) -> anyhow::Result<()> {
     let mut report = Report::begin(&ground.settings().await?, arguments);
     let writer = ThroughWriter::prepare(ground).await?;
+    let http = OverHttp::start(ground).await?;
     let rival = Rival::prepare(ground).await?;
     for spread in [Spread::ManyAccounts, Spread::OneAccount] {
         let lasting = Duration::from_secs(arguments.seconds);
@@ -80,16 +83,23 @@ async fn measure(ground: &Ground, arguments: &Arguments) -> anyhow::Result<()> {
         let connections = best_connections(&rival, plan(most)).await?;
         report.section(spread, connections);
         for callers in &arguments.callers {
-            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            let (mut ours, mut ours_http, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
             for _ in 0..arguments.rounds {
                 ours.push(writer.round(plan(*callers)).await?);
                 theirs.push(rival.round(plan(*callers), connections).await?);
+                ours_http.push(http.round(plan(*callers)).await?);
             }
-            report.line(*callers, &Measured::median(ours), &Measured::median(theirs));
+            report.line(
+                *callers,
+                &Measured::median(ours),
+                &Measured::median(ours_http),
+                &Measured::median(theirs),
+            );
         }
     }
-    let (stored, acknowledged) = (writer.stored(ground).await?, writer.acknowledged());
+    let (stored, acknowledged) = (writer.stored(ground).await?, writer.acknowledged() + http.acknowledged());
     ensure!(stored == acknowledged, "{acknowledged} spends were acknowledged, {stored} events are stored");
+    http.stop().await?;
     let (their_stored, their_acknowledged) = (rival.stored().await?, rival.acknowledged());
     ensure!(
         their_stored == their_acknowledged,

@@ -29,9 +29,9 @@ use crate::{
 /// What one spend costs.
 const COST: i64 = 10;
 /// The feature that is spent on.
-const FEATURE: &str = "resume_analysis";
+pub const FEATURE: &str = "resume_analysis";
 /// The ledger.
-const SLUG: &str = "bench";
+pub const SLUG: &str = "bench";
 
 /// The name of the account that callers know by number.
 pub fn account_id(number: usize) -> anyhow::Result<AccountId> {

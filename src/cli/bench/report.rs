@@ -46,9 +46,10 @@ impl Report {
     }
 
     /// Prints the three sides at one number of callers.
-    pub fn line(&mut self, callers: usize, writer: &Measured, rival: &Measured) {
+    pub fn line(&mut self, callers: usize, writer: &Measured, http: &Measured, rival: &Measured) {
         print_side(callers, "a transaction each", rival, 1.0);
         print_side(callers, "through the writer", writer, writer.rate / rival.rate);
+        print_side(callers, "through HTTP", http, http.rate / rival.rate);
     }
 
     /// Prints that nothing was lost or invented.
