@@ -21,24 +21,28 @@ use poem::Server;
 use poem::listener::TcpAcceptor;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 use self::parts::Parts;
 use self::stop::Stop;
 use crate::api;
 use crate::config::ServiceSettings;
+use crate::inbox::{Batches, InboxWorker};
 use crate::projector::Projector;
-use crate::service::Service;
+use crate::service::{Service, webhooks::Webhooks};
 use crate::store::database_url::DatabaseUrl;
 use crate::store::migrate::{self, SchemaError};
 use crate::store::pool::{ConnectError, Database};
 use crate::store::roles::{self, UnfitRole};
 use crate::telemetry::metrics::Metrics;
-use crate::writer::{WriterSettings, Writers};
+use crate::writer::{WriterSettings, Writers, system_clock};
 
 /// How long a start waits for the database before it goes on without.
 const FIRST_CHECK_LIMIT: Duration = Duration::from_secs(5);
 /// How often a database that is away is looked for.
 const LOOK_FOR_DATABASE: Duration = Duration::from_secs(1);
+/// How many webhooks may be told to the inbox before it has looked; more are found anyway.
+const INBOX_BELL: usize = 256;
 
 /// Why a database cannot be worked with.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +123,9 @@ pub async fn serve(
 
     let address = listener.local_addr().context("the address that is listened to")?;
     let server = Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?);
-    let endpoint = api::endpoint(Arc::clone(&service), Arc::clone(&metrics));
+    let (ringer, bell) = mpsc::channel(INBOX_BELL);
+    let webhooks = Arc::new(Webhooks::new(database.clone(), ringer, system_clock));
+    let endpoint = api::endpoint(Arc::clone(&service), webhooks, Arc::clone(&metrics));
     let (grace, after) = (settings.shutdown_seconds, workers_stop.clone());
     let (stopped, asked) = (stop.clone(), Arc::clone(&service));
     parts.spawn("HTTP", async move {
@@ -137,6 +143,12 @@ pub async fn serve(
         (Projector::new(database.clone()), writers.commits(), workers_stop.clone());
     parts.spawn("projector", async move {
         projector.run(heads, stopped.requested()).await;
+        Ok(())
+    });
+    let inbox = InboxWorker::new(Batches::new(database.clone(), Arc::clone(&writers)), bell);
+    let stopped = workers_stop.clone();
+    parts.spawn("inbox", async move {
+        inbox.run(stopped.requested()).await;
         Ok(())
     });
     let stopped = workers_stop.clone();

@@ -15,6 +15,7 @@
 //! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
 //! | `answers`, `error` | how they are answered |
 //! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `catalogue`, `events`, `inbox`, `api_keys` | the resources |
+//! | `webhooks` | where Stripe leaves its events |
 //! | `probes`, `openapi`, `tags` | what machines and readers of the specification ask |
 
 pub mod accounts;
@@ -36,6 +37,7 @@ pub mod purchases;
 pub mod site_map;
 pub mod spends;
 pub mod tags;
+pub mod webhooks;
 pub mod wire;
 
 mod envelope;
@@ -46,7 +48,7 @@ mod probes;
 
 use std::sync::Arc;
 
-use poem::{Endpoint, EndpointExt, Response, Route, endpoint::make_sync, get};
+use poem::{Endpoint, EndpointExt, Response, Route, endpoint::make_sync, get, post};
 use poem_openapi::OpenApiService;
 use serde_json::Value;
 
@@ -54,7 +56,10 @@ use envelope::Envelope;
 use metrics::RequestMetrics;
 use site_map::SiteMap;
 
-use crate::{service::Service, telemetry::metrics::Metrics};
+use crate::{
+    service::{Service, webhooks::Webhooks},
+    telemetry::metrics::Metrics,
+};
 
 type Resources = (
     accounts::Accounts,
@@ -90,19 +95,24 @@ pub fn specification() -> Value {
 }
 
 /// Everything that is served over HTTP.
-pub fn endpoint(service: Arc<Service>, metrics: Arc<Metrics>) -> impl Endpoint<Output = Response> {
+pub fn endpoint(
+    service: Arc<Service>,
+    webhooks: Arc<Webhooks>,
+    metrics: Arc<Metrics>,
+) -> impl Endpoint<Output = Response> {
     let specification = specification();
     let yaml = openapi::to_yaml(&specification);
     let interface = OpenApiService::new(resources(), "Counterfoil", env!("CARGO_PKG_VERSION"));
     Route::new()
         .nest_no_strip("/v1", interface)
+        .at(webhooks::STRIPE, post(webhooks::stripe(webhooks)))
         .at("/docs", get(openapi::reference(&specification)))
         .at("/openapi.yaml", get(make_sync(move |_| text("application/yaml", yaml.clone()))))
         .at("/healthz", get(probes::health()))
         .at("/readyz", get(probes::readiness(Arc::clone(&service))))
         .at("/metrics", get(probes::metrics(metrics)))
         .data(service)
-        .with(Envelope::new(SiteMap::of::<Resources>()))
+        .with(Envelope::new(SiteMap::of::<Resources>().with_post(webhooks::STRIPE_TEMPLATE)))
         .with(RequestMetrics)
 }
 

@@ -43,6 +43,14 @@ impl SiteMap {
         Self { places: places.into_values().collect() }
     }
 
+    /// The same with a path that is no part of the specification and takes POST, without query parameters.
+    pub fn with_post(mut self, template: &str) -> Self {
+        let mut place = Place::new(template.to_owned());
+        place.operations.insert(Method::POST.to_string(), BTreeSet::new());
+        self.places.push(place);
+        self
+    }
+
     /// The place of a path, if it is one of ours.
     pub fn find(&self, path: &str) -> Option<&Place> {
         self.places.iter().find(|place| place.matches(path))
@@ -132,6 +140,16 @@ mod tests {
         for unknown in ["/things//parts", "/things/7", "/things/7/parts/", "/", ""] {
             assert!(map.find(unknown).is_none(), "{unknown}");
         }
+    }
+
+    #[test]
+    fn a_path_outside_of_the_specification_has_a_place() {
+        let map = SiteMap::of::<Resource>().with_post("/hooks/{thing}");
+        let place = map.find("/hooks/7").expect("a place");
+        assert_eq!(
+            (place.template.as_str(), place.allow().expect("methods")),
+            ("/hooks/{thing}", HeaderValue::from_static("POST"))
+        );
     }
 
     #[test]

@@ -12,7 +12,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use crate::{
-    domain::ids::{LedgerId, LedgerSlug},
+    domain::{
+        ids::{LedgerId, LedgerSlug},
+        time::Timestamp,
+    },
     store::{
         inbox::insert_webhook,
         ledgers::{find_ledger, list_webhook_secrets},
@@ -23,6 +26,7 @@ use crate::{
         signature::{self, SignatureError, SigningSecret},
     },
     telemetry::metrics::WEBHOOKS_REFUSED,
+    writer::ProcessClock,
 };
 
 /// The type that a webhook is stored with which names none.
@@ -32,6 +36,7 @@ const NO_TYPE: &str = "unknown";
 pub struct Webhooks {
     database: Database,
     bell: mpsc::Sender<LedgerId>,
+    clock: ProcessClock,
 }
 
 /// A webhook as it came.
@@ -42,8 +47,6 @@ pub struct IncomingWebhook<'a> {
     pub signature: Option<&'a str>,
     /// The body, byte for byte.
     pub body: &'a [u8],
-    /// Seconds since 1970, by the clock of this process.
-    pub now: i64,
 }
 
 /// Why a webhook was not taken.
@@ -61,9 +64,10 @@ pub enum WebhookError {
 }
 
 impl Webhooks {
-    /// Stores webhooks in `database`, and rings `bell` with the ledger's number for each.
-    pub fn new(database: Database, bell: mpsc::Sender<LedgerId>) -> Self {
-        Self { database, bell }
+    /// Stores webhooks in `database`, and rings `bell` with the ledger's number for each. Signatures are held against
+    /// `clock`.
+    pub fn new(database: Database, bell: mpsc::Sender<LedgerId>, clock: ProcessClock) -> Self {
+        Self { database, bell, clock }
     }
 
     /// Verifies a webhook and stores it. One that is there already is taken as well. Gives the id that it is stored
@@ -77,7 +81,7 @@ impl Webhooks {
         let ledger = find_ledger(&client, &slug).await.map_err(unavailable)?;
         let ledger = ledger.ok_or(WebhookError::UnknownLedger)?.ledger;
         let secrets = list_webhook_secrets(&client, ledger).await.map_err(unavailable)?;
-        verify(webhook, &secrets).inspect_err(|error| refuse(ledger, *error))?;
+        verify(webhook, &secrets, (self.clock)()).inspect_err(|error| refuse(ledger, *error))?;
         let (event_id, kind) = identity(webhook.body);
         let stored = insert_webhook(&client, ledger, &event_id, &kind, webhook.body).await;
         stored.map_err(unavailable)?;
@@ -87,11 +91,11 @@ impl Webhooks {
     }
 }
 
-fn verify(webhook: &IncomingWebhook<'_>, secrets: &[String]) -> Result<(), SignatureError> {
+fn verify(webhook: &IncomingWebhook<'_>, secrets: &[String], now: Timestamp) -> Result<(), SignatureError> {
     let header = webhook.signature.ok_or(SignatureError::Missing)?;
     let secrets: Vec<SigningSecret> =
         secrets.iter().filter_map(|secret| SigningSecret::parse(secret).ok()).collect();
-    signature::verify(header, webhook.body, &secrets, webhook.now)
+    signature::verify(header, webhook.body, &secrets, now.unix_seconds())
 }
 
 fn refuse(ledger: LedgerId, error: SignatureError) {

@@ -14,6 +14,7 @@ mod sandbox;
 mod serve;
 mod stripe_bodies;
 mod stripe_captured;
+mod stripe_http;
 mod stripe_inbox;
 mod stripe_inbox_store;
 mod stripe_scenarios;

@@ -17,7 +17,7 @@ use counterfoil::{
 
 use crate::{
     stripe_bodies, stripe_captured,
-    stripe_support::{ACCOUNT, NOW, SECRET, SLUG, WebhookLedger, as_another_event, body, price},
+    stripe_support::{ACCOUNT, NOW, SECRET, SLUG, WebhookLedger, as_another_event, body, clock, price},
     support::{proxy::Proxy, wait},
 };
 
@@ -403,10 +403,10 @@ async fn a_database_that_is_away_is_told_so_that_stripe_comes_again() {
     let ledger = WebhookLedger::without_worker(LedgerMode::Test).await;
     let proxy = Proxy::start(ledger.database.port()).await;
     let url = DatabaseUrl::parse(&proxy.url(&ledger.database.runtime_url())).expect("an address");
-    let webhooks = Webhooks::new(Database::open(&url, 2).expect("a database"), mpsc::channel(1).0);
+    let webhooks = Webhooks::new(Database::open(&url, 2).expect("a database"), mpsc::channel(1).0, clock);
     let body = stripe_bodies::body("refund_failed");
     let signature = sign(&body, &SigningSecret::parse(SECRET).expect("a secret"), NOW);
-    let webhook = IncomingWebhook { ledger: SLUG, signature: Some(&signature), body: &body, now: NOW };
+    let webhook = IncomingWebhook { ledger: SLUG, signature: Some(&signature), body: &body };
     webhooks.take(&webhook).await.expect("taken");
     proxy.refuse();
     assert!(matches!(webhooks.take(&webhook).await, Err(WebhookError::Unavailable)));

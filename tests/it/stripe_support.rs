@@ -18,6 +18,7 @@ use counterfoil::{
         command::{OpenAccount, ProfileChange},
         ids::{AccountId, Actor, LedgerId, LedgerSlug, PriceId, Unit},
         settings::{LedgerMode, LedgerSettings, UnitSettings},
+        time::Timestamp,
     },
     inbox::{Batches, InboxWorker},
     service::webhooks::{IncomingWebhook, WebhookError, Webhooks},
@@ -39,8 +40,13 @@ pub const SLUG: &str = "demo";
 pub const ACCOUNT: &str = "customer-7";
 /// What the ledger's webhooks are signed with.
 pub const SECRET: &str = "whsec_of_the_tests";
-/// The time of signatures, and of the clock that they are held against.
+/// The time of signatures, in seconds since 1970.
 pub const NOW: i64 = 1_790_000_000;
+
+/// The clock that signatures are held against.
+pub fn clock() -> Timestamp {
+    Timestamp::from_unix_seconds(NOW).expect("a moment")
+}
 
 /// A ledger in which `customer-7` buys `price_demo_starter` (100 credits), `price_demo_pro` (500) and whatever else.
 pub struct WebhookLedger {
@@ -75,7 +81,7 @@ impl WebhookLedger {
         add_webhook_secret(&client, ledger, SECRET).await.expect("a secret");
         let writers = Writers::new(service.clone(), WriterSettings::default());
         let (ringer, bell) = mpsc::channel(64);
-        let webhooks = Webhooks::new(service.clone(), ringer);
+        let webhooks = Webhooks::new(service.clone(), ringer, clock);
         let made = Self {
             database,
             client,
@@ -143,7 +149,7 @@ impl WebhookLedger {
 
     /// Posts a body with any signature.
     pub async fn post(&self, signature: Option<&str>, body: &[u8]) -> Result<String, WebhookError> {
-        self.webhooks.take(&IncomingWebhook { ledger: SLUG, signature, body, now: NOW }).await
+        self.webhooks.take(&IncomingWebhook { ledger: SLUG, signature, body }).await
     }
 
     /// Posts a body and waits until nothing waits any more.

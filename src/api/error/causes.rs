@@ -3,7 +3,7 @@
 use super::{ApiError, Code, Detail};
 use crate::{
     domain::Rejection,
-    service::{NotFound, ServiceError, SubmitError},
+    service::{NotFound, ServiceError, SubmitError, webhooks::WebhookError},
 };
 
 impl From<ServiceError> for ApiError {
@@ -35,6 +35,16 @@ impl From<ServiceError> for ApiError {
                 Self::new(Code::PositionNotReached, "the position has not been reached in time: try again")
                     .with_field("min_position")
             }
+        }
+    }
+}
+
+impl From<WebhookError> for ApiError {
+    fn from(error: WebhookError) -> Self {
+        match error {
+            WebhookError::UnknownLedger => Self::new(Code::NotFound, "there is no such ledger"),
+            WebhookError::Signature(error) => Self::invalid("Stripe-Signature", error.to_string()),
+            WebhookError::Unavailable => SubmitError::Unavailable.into(),
         }
     }
 }
