@@ -164,6 +164,18 @@ pub fn check_events(decision: &Decision, context: &Context) {
         check_new_ids(event, context);
         position = position.next();
     }
+    check_costs(decision);
+}
+
+/// What the lots of a purchase cost is what was paid for it without tax, to the last cent.
+fn check_costs(decision: &Decision) {
+    let bought = decision.events.iter().filter_map(|event| match &event.body {
+        EventBody::CreditsPurchased(bought) => Some(bought),
+        _ => None,
+    });
+    let costs: i64 = bought.clone().map(|bought| bought.cost).sum();
+    let paid = bought.map(|bought| bought.money.gross - bought.money.tax).next();
+    assert_eq!(costs, paid.unwrap_or(0), "{decision:?}");
 }
 
 /// Every id that an event makes is of its position and of the command's seed.
