@@ -9,6 +9,7 @@
 pub mod metrics;
 
 use std::io;
+use std::panic::{self, PanicHookInfo};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
@@ -29,7 +30,16 @@ pub fn start_logging(settings: &LogSettings) -> Result<(), TryInitError> {
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
         LogFormat::Text => lines.compact().with_ansi(false).boxed(),
     };
-    tracing_subscriber::registry().with(lines.with_filter(filter(settings.log_level))).try_init()
+    tracing_subscriber::registry().with(lines.with_filter(filter(settings.log_level))).try_init()?;
+    panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// The usual hook writes the panic's words, which may quote anything, and not as a line of the log.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let words = panic.payload().downcast_ref::<&'static str>().copied();
+    let place = panic.location().map(ToString::to_string);
+    tracing::error!(place, words = words.unwrap_or("with values, which are not logged"), "a defect: panic");
 }
 
 fn filter(level: LogLevel) -> Targets {

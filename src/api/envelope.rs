@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     error::ApiError,
+    metrics::method_label,
     site_map::{Place, SiteMap},
 };
 use crate::domain::ids::RequestId;
@@ -49,8 +50,8 @@ impl<E: Endpoint> Endpoint for EnvelopeEndpoint<E> {
         let request_id = request_id(&request);
         request.set_data(request_id.clone());
         let place = self.site_map.find(request.uri().path());
-        let (method, route) = (request.method().clone(), place.map(|place| place.template.clone()));
-        let span = tracing::info_span!("request", %request_id, %method, route);
+        let (method, route) = (method_label(request.method()), place.map(|place| place.template.clone()));
+        let span = tracing::info_span!("request", %request_id, method, route);
         let mut response = match self.answer(request, place).instrument(span.clone()).await {
             Ok(response) => response,
             Err(error) => {

@@ -45,7 +45,8 @@ impl<E: Endpoint> Endpoint for RequestMetricsEndpoint<E> {
     }
 }
 
-fn method_label(method: &Method) -> &'static str {
+/// The method, if it is one that somebody defined.
+pub(super) fn method_label(method: &Method) -> &'static str {
     const KNOWN: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
     KNOWN.iter().find(|known| **known == method.as_str()).copied().unwrap_or("other")
 }

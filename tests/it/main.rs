@@ -22,6 +22,8 @@ mod stripe_support;
 mod support;
 mod sweeper;
 mod telemetry_dashboards;
+mod telemetry_logs;
+mod telemetry_metrics;
 mod tidy;
 mod verify;
 mod writer_connections;
