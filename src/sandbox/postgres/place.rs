@@ -332,7 +332,7 @@ fn is_passing(log: &str, ports_tried: &mut u32) -> bool {
         *ports_tried += 1;
         return *ports_tried < PORT_ATTEMPTS;
     }
-    log.contains("still in use") || log.contains("is another postmaster")
+    log.contains("still in use") || log.contains("Is another postmaster")
 }
 
 fn create_directory(path: &Path) -> Result<(), ClusterError> {
