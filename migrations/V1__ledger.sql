@@ -139,7 +139,8 @@ CREATE TABLE accounts (
     -- Purchases that must be loaded with it.
     watched         uuid[]      NOT NULL DEFAULT '{}',
     state_version   smallint    NOT NULL CHECK (state_version > 0),
-    state           jsonb       NOT NULL CHECK (jsonb_typeof(state) = 'object'),
+    -- Not jsonb: it is rewritten with each spend, and nothing in the server takes it apart.
+    state           json        NOT NULL CHECK (json_typeof(state) = 'object'),
     PRIMARY KEY (ledger_id, account_number),
     CONSTRAINT accounts_external_id UNIQUE (ledger_id, external_id),
     CONSTRAINT accounts_version CHECK (version >= account_number AND decided_on < version)

@@ -120,7 +120,7 @@ pub async fn check(superuser: &Client, ledger: LedgerId) {
                  WHERE a.ledger_id = h.ledger_id
                    AND a.version <> (SELECT max(e.position) FROM events e
                                       WHERE e.ledger_id = a.ledger_id AND e.account_number = a.account_number)) AS stale,
-               (SELECT count(*) FROM accounts a, jsonb_each(a.state->'books') book
+               (SELECT count(*) FROM accounts a, json_each(a.state->'books') book
                  WHERE a.ledger_id = h.ledger_id
                    AND (book.value->>'available')::int8 - (book.value->>'debt')::int8
                        <> (SELECT COALESCE(sum(e.amount), 0) FROM events e

@@ -26,7 +26,7 @@ static WRITE_ACCOUNTS: Statement = Statement {
     sql: "INSERT INTO accounts AS a (ledger_id, account_number, external_id, status, opened_at, version, decided_on,
               next_due_at, watched, state_version, state)
           SELECT h.ledger_id, u.account_number, u.name, u.status, u.opened_at, u.version, u.decided_on, u.next_due_at,
-                 u.watched::uuid[], $2, u.state::jsonb
+                 u.watched::uuid[], $2, u.state::json
             FROM ledger_heads h,
                  unnest($3::int8[], $4::text[], $5::text[], $6::timestamptz[], $7::int8[], $8::int8[],
                         $9::timestamptz[], $10::text[], $11::text[])
