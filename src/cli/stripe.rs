@@ -39,7 +39,9 @@ enum Command {
 ///
 /// A purchase:  counterfoil stripe trigger checkout.session.completed --account alice --price price_demo_starter
 ///
-/// Its refund:  counterfoil stripe trigger refund.created --payment-intent pi_… --amount 500
+/// Its refund:  counterfoil stripe trigger refund.created --account alice
+///
+/// A part of it: counterfoil stripe trigger refund.created --payment-intent pi_… --amount 250
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 struct TriggerArguments {
@@ -47,7 +49,7 @@ struct TriggerArguments {
     event: EventKind,
     #[command(flatten)]
     target: target::Settings,
-    /// Who buys: goes into the session's metadata.
+    /// Who buys, for the session's metadata, or whose last checkout is refunded.
     #[arg(long, value_name = "ACCOUNT", required_if_eq_any = SESSION_EVENTS)]
     account: Option<String>,
     /// Which price is bought: goes into the session's metadata.
@@ -63,7 +65,7 @@ struct TriggerArguments {
     #[arg(long, value_name = "UNIT")]
     unit: Option<String>,
     /// Money in the currency's smallest part (cents): what a session costs, what a refund gives back, or for
-    /// charge.refunded the sum of all refunds so far; what the price costs, if left out.
+    /// charge.refunded the sum of all refunds so far. If left out: what the price costs, or all that was paid.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i64).range(0..=MAX_AMOUNT))]
     amount: Option<i64>,
     /// How much of the session's money is tax.
@@ -79,8 +81,8 @@ struct TriggerArguments {
     /// The session is completed, but its money has not arrived yet.
     #[arg(long)]
     unpaid: bool,
-    /// The payment: a new one for a session if left out; for refunds the one that was printed with the session.
-    #[arg(long, value_name = "pi_…", required_if_eq_any = REFUND_EVENTS)]
+    /// The payment. A session has a new one if left out, a refund is of the account's last checkout.
+    #[arg(long, value_name = "pi_…")]
     payment_intent: Option<String>,
     /// The refund; a new one if left out.
     #[arg(long, value_name = "re_…")]
@@ -100,14 +102,6 @@ const SESSION_EVENTS: [(&str, &str); 4] = [
     ("event", "checkout.session.async_payment_failed"),
     ("event", "checkout.session.expired"),
 ];
-const REFUND_EVENTS: [(&str, &str); 5] = [
-    ("event", "refund.created"),
-    ("event", "refund.updated"),
-    ("event", "refund.failed"),
-    ("event", "charge.refund.updated"),
-    ("event", "charge.refunded"),
-];
-
 /// The events that can be triggered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum EventKind {
@@ -236,16 +230,16 @@ async fn session(
 
 /// What the arguments say, or what the service says that the price costs.
 async fn money(arguments: &TriggerArguments, target: &Target) -> anyhow::Result<Money> {
-    let (amount, currency) = match (arguments.amount, &arguments.price) {
-        (Some(amount), _) => (amount, Currency::parse("eur").context("eur is a currency")?),
+    let money = match (arguments.amount, &arguments.price) {
+        (Some(amount), _) => Money { amount, currency: eur()? },
         (None, Some(price)) => {
-            let (amount, currency) = target.price_money(price).await?;
+            let Money { amount, currency } = target.price_money(price).await?;
             let total = amount.checked_mul(arguments.quantity.get());
-            (total.context("the price times the quantity is too much")?, currency)
+            Money { amount: total.context("the price times the quantity is too much")?, currency }
         }
         (None, None) => bail!("--amount, or a --price that is known, says how much money it is about"),
     };
-    Ok(Money { amount, currency: arguments.currency.unwrap_or(currency) })
+    Ok(Money { currency: arguments.currency.unwrap_or(money.currency), ..money })
 }
 
 async fn refund(
@@ -255,22 +249,35 @@ async fn refund(
     usual: &str,
 ) -> anyhow::Result<Value> {
     let refund = arguments.refund.clone().unwrap_or_else(|| new_id("re"));
-    Ok(bodies::refund(&Refund {
-        refund: &refund,
-        payment_intent: payment_intent(arguments)?,
-        money: money(arguments, target).await?,
-        status: arguments.status.as_deref().unwrap_or(usual),
-        now,
-    }))
+    let (payment_intent, money) = refunded(arguments, target).await?;
+    let status = arguments.status.as_deref().unwrap_or(usual);
+    Ok(bodies::refund(&Refund { refund: &refund, payment_intent: &payment_intent, money, status, now }))
 }
 
 async fn charge(arguments: &TriggerArguments, target: &Target, now: i64) -> anyhow::Result<Value> {
-    let refunded = money(arguments, target).await?;
-    Ok(bodies::charge(&Charge { payment_intent: payment_intent(arguments)?, refunded, now }))
+    let (payment_intent, refunded) = refunded(arguments, target).await?;
+    Ok(bodies::charge(&Charge { payment_intent: &payment_intent, refunded, now }))
 }
 
-fn payment_intent(arguments: &TriggerArguments) -> anyhow::Result<&str> {
-    arguments.payment_intent.as_deref().context("--payment-intent is needed")
+/// Which payment is refunded, and how much of it: what the arguments say, or all of the account's last checkout.
+async fn refunded(arguments: &TriggerArguments, target: &Target) -> anyhow::Result<(String, Money)> {
+    if let Some(payment_intent) = &arguments.payment_intent {
+        return Ok((payment_intent.clone(), money(arguments, target).await?));
+    }
+    let account = arguments.account.as_deref();
+    let account =
+        account.context("--payment-intent, or the --account whose last checkout is meant, is needed")?;
+    let (payment_intent, paid) = target.last_payment(account).await?;
+    let money = match (arguments.amount, &arguments.price) {
+        (None, None) => paid,
+        (Some(amount), _) => Money { amount, currency: arguments.currency.unwrap_or(paid.currency) },
+        (None, Some(_)) => money(arguments, target).await?,
+    };
+    Ok((payment_intent.to_string(), money))
+}
+
+fn eur() -> anyhow::Result<Currency> {
+    Currency::parse("eur").context("eur is a currency")
 }
 
 fn new_id(prefix: &str) -> String {

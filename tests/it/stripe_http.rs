@@ -229,6 +229,34 @@ async fn a_checkout_and_its_refunds_can_be_triggered_without_stripe() {
 }
 
 #[tokio::test]
+async fn a_refund_of_an_accounts_last_checkout_needs_no_more_than_the_account() {
+    let app = TestApp::start().await;
+    open(&app).await;
+    for (event, more) in [
+        (
+            "checkout.session.completed",
+            ["--credits", "70", "--unit", "credits", "--amount", "700"].as_slice(),
+        ),
+        ("checkout.session.completed", &["--credits", "30", "--unit", "credits", "--amount", "300"]),
+    ] {
+        let (output, is_success) = trigger(&app, &[&[event, "--account", ACCOUNT], more].concat()).await;
+        assert!(is_success, "{output}");
+        wait_for_status(&app, printed(&output, "event             checkout.session.completed"), "processed")
+            .await;
+    }
+    wait_for_balance(&app, (100, 0)).await;
+    let (output, is_success) =
+        trigger(&app, &["charge.refunded", "--account", ACCOUNT, "--amount", "100"]).await;
+    assert!(is_success, "{output}");
+    wait_for_balance(&app, (90, 0)).await;
+    let (output, is_success) = trigger(&app, &["refund.created", "--account", ACCOUNT]).await;
+    assert!(is_success, "{output}");
+    wait_for_balance(&app, (70, 0)).await;
+    let (output, is_success) = trigger(&app, &["refund.created", "--account", "somebody-else"]).await;
+    assert!(!is_success && output.contains("has paid for no checkout"), "{output}");
+}
+
+#[tokio::test]
 async fn a_trigger_that_is_not_taken_says_so_and_fails() {
     let app = TestApp::start().await;
     let other_secret = [

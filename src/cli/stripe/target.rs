@@ -4,18 +4,20 @@ use std::fmt;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use reqwest::{Client, Response};
+use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     cli::environment_file,
     domain::{
         amount::Currency,
-        ids::{LedgerSlug, PriceId},
+        ids::{LedgerSlug, PriceId, StripeId},
     },
-    stripe::signature::SigningSecret,
+    stripe::{Event, Fact, extract, signature::SigningSecret},
 };
+
+use super::bodies::Money;
 
 /// Which service, and which ledger.
 #[derive(Args)]
@@ -29,7 +31,8 @@ pub(super) struct Settings {
     /// A signing secret of the ledger (whsec_…); what the data directory's dev.env says, if left out.
     #[arg(long, env = "COUNTERFOIL_WEBHOOK_SECRET", hide_env_values = true, value_name = "SECRET")]
     webhook_secret: Option<SecretString>,
-    /// An API key with scope `read`, to ask what a price costs; what the data directory's dev.env says, if left out.
+    /// An API key, to ask what a price costs (scope `read`) or what was paid last (`operate`); what the data
+    /// directory's dev.env says, if left out.
     #[arg(long, env = "COUNTERFOIL_API_KEY", hide_env_values = true, value_name = "KEY")]
     api_key: Option<SecretString>,
     /// The data directory of a running `counterfoil dev`.
@@ -101,32 +104,66 @@ impl Target {
     }
 
     /// What one of the price costs, as the service knows it.
-    pub(super) async fn price_money(&self, price: &str) -> anyhow::Result<(i64, Currency)> {
+    pub(super) async fn price_money(&self, price: &str) -> anyhow::Result<Money> {
+        #[derive(Deserialize)]
+        struct Price {
+            money: PriceMoney,
+        }
+        #[derive(Deserialize)]
+        struct PriceMoney {
+            amount: i64,
+            currency: Currency,
+        }
         let price = PriceId::parse(price).context("--price")?;
-        let key = self.api_key.as_ref().context(
-            "what the price costs is not known: give --amount, or an --api-key to ask the service with",
-        )?;
-        let url = format!("{}/v1/prices/{price}", self.url);
+        let known = self.ask::<Price>(&format!("/v1/prices/{price}")).await;
+        let Price { money } = known.context("what the price costs is not known: give --amount")?;
+        Ok(Money { amount: money.amount, currency: money.currency })
+    }
+
+    /// The payment intent and the money of the last checkout of an account that the service has processed.
+    pub(super) async fn last_payment(&self, account: &str) -> anyhow::Result<(StripeId, Money)> {
+        #[derive(Deserialize)]
+        struct Page {
+            items: Vec<Entry>,
+        }
+        #[derive(Deserialize)]
+        struct Entry {
+            event_id: String,
+            #[serde(rename = "type")]
+            kind: String,
+            body: Option<String>,
+        }
+        let advice = "which payment is meant is not known: give --payment-intent";
+        let page: Page = self.ask("/v1/inbox?status=processed&limit=500").await.context(advice)?;
+        for entry in page.items.into_iter().filter(|entry| entry.kind.starts_with("checkout.session.")) {
+            let entry: Entry = self.ask(&format!("/v1/inbox/{}", entry.event_id)).await.context(advice)?;
+            if let Some(payment) = entry.body.and_then(|body| payment_of(account, body.as_bytes())) {
+                return Ok(payment);
+            }
+        }
+        bail!("the account `{account}` has paid for no checkout: give --payment-intent")
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let key = self.api_key.as_ref().context("the service can only be asked with an --api-key")?;
+        let url = format!("{}{path}", self.url);
         let request = self.client.get(&url).bearer_auth(key.expose_secret());
         let response = request.send().await.with_context(|| format!("{url} does not answer"))?;
         if !response.status().is_success() {
             let status = response.status();
-            bail!("{url} answered {status}: {}; give --amount instead", response.text().await?);
+            bail!("{url} answered {status}: {}", response.text().await?);
         }
-        read_price(response).await
+        response.json().await.with_context(|| format!("the answer of {url}"))
     }
 }
 
-async fn read_price(response: Response) -> anyhow::Result<(i64, Currency)> {
-    #[derive(Deserialize)]
-    struct Price {
-        money: PriceMoney,
+/// What was paid with, and how much, if the body is that of a checkout that the account paid.
+fn payment_of(account: &str, body: &[u8]) -> Option<(StripeId, Money)> {
+    match extract(&Event::parse(body).ok()?).ok()? {
+        Fact::SessionPaid(session) if session.account.as_ref()?.account_id() == account => {
+            let money = Money { amount: session.money.gross, currency: session.money.currency };
+            Some((session.payment_intent?, money))
+        }
+        _ => None,
     }
-    #[derive(Deserialize)]
-    struct PriceMoney {
-        amount: i64,
-        currency: Currency,
-    }
-    let price: Price = response.json().await.context("the price that the service answered with")?;
-    Ok((price.money.amount, price.money.currency))
 }
