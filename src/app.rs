@@ -27,6 +27,7 @@ use self::parts::Parts;
 use self::stop::Stop;
 use crate::api;
 use crate::config::ServiceSettings;
+use crate::domain::ids::LedgerId;
 use crate::inbox::{Batches, InboxWorker};
 use crate::projector::Projector;
 use crate::service::{Service, webhooks::Webhooks};
@@ -34,6 +35,7 @@ use crate::store::database_url::DatabaseUrl;
 use crate::store::migrate::{self, SchemaError};
 use crate::store::pool::{ConnectError, Database};
 use crate::store::roles::{self, UnfitRole};
+use crate::sweeper::Sweeper;
 use crate::telemetry::metrics::Metrics;
 use crate::writer::{WriterSettings, Writers, system_clock};
 
@@ -118,55 +120,86 @@ pub async fn serve(
     let metrics = Arc::new(Metrics::install()?);
     let writers = Writers::new(database.clone(), WriterSettings::default());
     let service = Service::new(database.clone(), Arc::clone(&writers));
-    let workers_stop = Stop::default();
-    let mut parts = Parts::new(stop.clone());
-
-    let address = listener.local_addr().context("the address that is listened to")?;
-    let server = Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?);
     let (ringer, bell) = mpsc::channel(INBOX_BELL);
-    let webhooks = Arc::new(Webhooks::new(database.clone(), ringer, system_clock));
-    let endpoint = api::endpoint(Arc::clone(&service), webhooks, Arc::clone(&metrics));
-    let (grace, after) = (settings.shutdown_seconds, workers_stop.clone());
-    let (stopped, asked) = (stop.clone(), Arc::clone(&service));
-    parts.spawn("HTTP", async move {
-        let stopped = async move {
-            stopped.requested().await;
-            asked.begin_to_go_down();
-        };
-        let served = server.run_with_graceful_shutdown(endpoint, stopped, Some(grace)).await;
-        after.request();
-        Ok(served?)
-    });
+    let address = listener.local_addr().context("the address that is listened to")?;
+
+    let mut parts = Parts::new(stop.clone());
+    let http = Http {
+        listener,
+        grace: settings.shutdown_seconds,
+        service: Arc::clone(&service),
+        webhooks: Arc::new(Webhooks::new(database.clone(), ringer, system_clock)),
+        metrics: Arc::clone(&metrics),
+    };
+    parts.spawn_front("HTTP", http.run(stop));
+    let stop = parts.last_call();
+    start_workers(&mut parts, &database, &writers, bell);
+    parts.spawn_worker("upkeep", upkeep(metrics, service, stop.clone()));
+    if !is_checked {
+        parts.spawn_worker("database check", check_when_back(database.clone(), stop));
+    }
     tracing::info!(%address, database = %database.url(), "listening");
 
-    let (projector, heads, stopped) =
-        (Projector::new(database.clone()), writers.commits(), workers_stop.clone());
-    parts.spawn("projector", async move {
-        projector.run(heads, stopped.requested()).await;
-        Ok(())
-    });
-    let inbox = InboxWorker::new(Batches::new(database.clone(), Arc::clone(&writers)), bell);
-    let stopped = workers_stop.clone();
-    parts.spawn("inbox", async move {
-        inbox.run(stopped.requested()).await;
-        Ok(())
-    });
-    let stopped = workers_stop.clone();
-    parts.spawn("upkeep", async move {
-        tokio::select! {
-            () = stopped.requested() => {}
-            () = metrics.upkeep() => {}
-            () = service.record_uses_of_keys() => {}
-        }
-        Ok(())
-    });
-    if !is_checked {
-        parts.spawn("database check", check_when_back(database, workers_stop.clone()));
-    }
-    let outcome = parts.run_to_end(&workers_stop).await;
+    let outcome = parts.run_to_end().await;
     writers.drain().await;
     tracing::info!("stopped");
     outcome
+}
+
+/// What answers requests.
+struct Http {
+    listener: TcpListener,
+    grace: Duration,
+    service: Arc<Service>,
+    webhooks: Arc<Webhooks>,
+    metrics: Arc<Metrics>,
+}
+
+impl Http {
+    /// Serves until `stop`, then finishes what is under way.
+    async fn run(self, stop: Stop) -> anyhow::Result<()> {
+        let endpoint = api::endpoint(Arc::clone(&self.service), self.webhooks, self.metrics);
+        let server = Server::new_with_acceptor(TcpAcceptor::from_tokio(self.listener)?);
+        let stopped = async move {
+            stop.requested().await;
+            self.service.begin_to_go_down();
+        };
+        Ok(server.run_with_graceful_shutdown(endpoint, stopped, Some(self.grace)).await?)
+    }
+}
+
+/// What happens without being asked for.
+fn start_workers(
+    parts: &mut Parts,
+    database: &Database,
+    writers: &Arc<Writers>,
+    bell: mpsc::Receiver<LedgerId>,
+) {
+    let (projector, heads, stop) = (Projector::new(database.clone()), writers.commits(), parts.last_call());
+    parts.spawn_worker("projector", async move {
+        projector.run(heads, stop.requested()).await;
+        Ok(())
+    });
+    let batches = Batches::new(database.clone(), Arc::clone(writers));
+    let (inbox, stop) = (InboxWorker::new(batches, bell), parts.last_call());
+    parts.spawn_worker("inbox", async move {
+        inbox.run(stop.requested()).await;
+        Ok(())
+    });
+    let (sweeper, stop) = (Sweeper::new(database.clone(), Arc::clone(writers)), parts.last_call());
+    parts.spawn_worker("sweeper", async move {
+        sweeper.run(stop.requested()).await;
+        Ok(())
+    });
+}
+
+async fn upkeep(metrics: Arc<Metrics>, service: Arc<Service>, stop: Stop) -> anyhow::Result<()> {
+    tokio::select! {
+        () = stop.requested() => {}
+        () = metrics.upkeep() => {}
+        () = service.record_uses_of_keys() => {}
+    }
+    Ok(())
 }
 
 /// `false` if the database is away.
