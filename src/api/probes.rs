@@ -15,7 +15,8 @@ pub fn health() -> impl Endpoint {
     make_sync(|_| "ok\n")
 }
 
-/// `/readyz`: requests can be served: the database answers and the process is not going down.
+/// `/readyz`: requests can be served: the database answers, the process is not going down, and it is not too old for what
+/// a newer one has written.
 pub fn readiness(service: Arc<Service>) -> impl Endpoint {
     make(move |_| {
         let service = Arc::clone(&service);

@@ -106,13 +106,17 @@ impl Service {
         }
     }
 
-    /// Whether requests can be served: the database answers, and the process is not going down.
+    /// Whether requests can be served: the database answers, the process is not going down, and no ledger has been
+    /// written to by a newer version.
     ///
     /// # Errors
     /// [`ServiceError::Failed`] if they cannot.
     pub async fn check_readiness(&self) -> Result<(), ServiceError> {
         if self.is_going_down.load(Ordering::Relaxed) {
             return Err(SubmitError::ShuttingDown.into());
+        }
+        if self.writers.met_newer_version() {
+            return Err(SubmitError::NewerVersion.into());
         }
         Ok(reads::ping(&self.database).await?)
     }
