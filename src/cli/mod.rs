@@ -80,3 +80,45 @@ fn run_to_completion(command: Command) -> anyhow::Result<()> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_command_line_is_well_formed() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_of_production_stands_in_the_example() {
+        let example = include_str!("../../.env.example");
+        let mut command_line = CommandLine::command();
+        for name in ["serve", "migrate"] {
+            let command = command_line.find_subcommand_mut(name).expect("a subcommand");
+            for setting in command.get_arguments().filter_map(|argument| argument.get_env()) {
+                let setting = setting.to_string_lossy();
+                let stands_there = example.lines().any(|line| {
+                    line.trim_start_matches("# ")
+                        .strip_prefix(&*setting)
+                        .is_some_and(|rest| rest.starts_with('='))
+                });
+                assert!(stands_there, "{setting} of `counterfoil {name}`");
+            }
+        }
+    }
+
+    #[test]
+    fn every_setting_is_explained() {
+        fn check(command: &clap::Command) {
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                let is_explained = argument.get_help().is_some();
+                assert!(is_explained, "{} of {}", argument.get_id(), command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&CommandLine::command());
+    }
+}

@@ -66,6 +66,13 @@ impl Dev {
         self.process.wait().await.success()
     }
 
+    async fn available(&self, account: &str) -> i64 {
+        let Environment { url, api_key, .. } = self.environment();
+        let request = Client::new().get(format!("{url}/v1/accounts/{account}/balance")).bearer_auth(api_key);
+        let answer: Value = request.send().await.expect("an answer").json().await.expect("JSON");
+        answer["balances"][0]["available"].as_i64().expect("an amount")
+    }
+
     async fn open_account(&self, account: &str) -> u16 {
         let Environment { url, api_key, .. } = self.environment();
         let request = Client::new().post(format!("{url}/v1/accounts")).bearer_auth(api_key);
@@ -119,6 +126,13 @@ async fn the_lines_that_it_prints_work_as_they_are() {
     assert_eq!(answers[0]["account_id"], "alice");
     assert_eq!(answers[1]["amount"], 100);
     assert_eq!(answers[2]["balance"]["available"], 90);
+
+    let trigger =
+        greeting.lines().find(|line| line.contains(" stripe trigger ")).expect("a line to buy with");
+    let output = Command::new("sh").args(["-c", trigger]).output().expect("a shell");
+    assert!(output.status.success(), "{trigger}: {}", String::from_utf8_lossy(&output.stderr));
+    wait::until("the purchase to be credited", async || (dev.available("alice").await == 190).then_some(()))
+        .await;
     assert!(dev.interrupt().await);
 }
 

@@ -1,10 +1,12 @@
 //! The private PostgreSQL cluster: made, adopted, recovered, and never left behind.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Instant;
 
 use counterfoil::sandbox::postgres::{Cluster, SUPERUSER};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid, User, chown};
 
 use crate::support::cluster::connect;
 use crate::support::database::TestDatabase;
@@ -76,6 +78,42 @@ async fn dropping_a_cluster_stops_it() {
     let process_id = cluster.process_id();
     tokio::task::spawn_blocking(|| drop(cluster)).await.expect("no panic");
     assert!(!is_alive(process_id));
+}
+
+#[tokio::test]
+async fn as_root_the_server_runs_under_the_owner_of_the_directory() {
+    let directory = open_directory();
+    let is_root = Uid::effective().is_root();
+    let nobody = User::from_name("nobody").expect("the accounts").expect("an account `nobody`");
+    if is_root {
+        chown(directory.path(), Some(nobody.uid), Some(nobody.gid)).expect("another owner");
+    }
+    let expected = if is_root { nobody.uid } else { Uid::effective() };
+    let cluster = start(&settings(directory.path())).await;
+    assert!(!cluster.moved());
+    let data = std::fs::metadata(cluster.directory().join("data")).expect("the data");
+    assert_eq!(data.uid(), expected.as_raw());
+    stop(cluster).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_the_server_cannot_enter_is_replaced_by_one_that_keeps_the_data() {
+    let only_us = Permissions::from_mode(0o700);
+    let closed = tempfile::Builder::new().permissions(only_us).tempdir().expect("a temporary directory");
+    let settings = settings(closed.path());
+    let cluster = start(&settings).await;
+    let (place, moved) = (cluster.directory().to_owned(), cluster.moved());
+    // Only root runs the server as somebody else.
+    assert_eq!(moved, Uid::effective().is_root());
+    assert_eq!(moved, !place.starts_with(closed.path()));
+    let process_id = cluster.process_id();
+    cluster.leave_running();
+    let cluster = start(&settings).await;
+    assert_eq!((cluster.directory(), cluster.process_id()), (place.as_path(), process_id));
+    stop(cluster).await;
+    std::fs::remove_dir_all(&place).expect("a directory of ours");
+    // The directory that replacements share goes with the last of them.
+    let _ = place.parent().map(std::fs::remove_dir);
 }
 
 #[tokio::test]
