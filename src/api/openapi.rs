@@ -6,6 +6,7 @@
 //! - bounds that are whole numbers are written as such, and `example` becomes `examples`;
 //! - a reference with words beside it stands with them, instead of in an `allOf`;
 //! - each operation's scope moves from the name of the security scheme into its list of scopes;
+//! - answers to requests that failed are written once and referred to;
 //! - objects that refuse unknown fields say so.
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub fn specification<T: OpenApi>(resources: T) -> Value {
     document["openapi"] = json!("3.1.0");
     rewrite(&mut document);
     rewrite_operations(&mut document);
+    share_failures(&mut document);
     refuse_unknown_fields(&mut document);
     document
 }
@@ -143,6 +145,21 @@ fn rewrite_operations(document: &mut Value) {
         let said = operation["description"].as_str().map_or(String::new(), |text| format!("{text}\n\n"));
         operation["description"] = json!(format!("{said}Scope: `{scope}`."));
     }
+}
+
+/// Failures of one status are the same in every operation.
+fn share_failures(document: &mut Value) {
+    let mut shared = Map::new();
+    for operation in operations(document) {
+        let responses = operation["responses"].as_object_mut().into_iter().flatten();
+        for (status, response) in responses.filter(|(status, _)| status.starts_with(['4', '5'])) {
+            let name = format!("Failure{status}");
+            let reference = json!({"$ref": format!("#/components/responses/{name}")});
+            shared.insert(name, std::mem::replace(response, reference));
+        }
+    }
+    shared.sort_keys();
+    document["components"]["responses"] = Value::Object(shared);
 }
 
 /// The schemas of request bodies, and what they refer to.
