@@ -213,14 +213,21 @@ impl<'a> Draft<'a> {
         body: impl Into<EventBody>,
         note: &Note,
     ) {
+        let position = self.next_position();
         self.emit(account, unit, body);
+        self.note(position, note);
+    }
+
+    /// Keeps erasable text and metadata beside an event of this command.
+    pub(super) fn note(&mut self, position: Position, note: &Note) {
+        let events = &mut self.decision.events;
+        let Some(event) = events.iter_mut().find(|event| event.position == position) else { return };
         if note.is_empty() {
             return;
         }
-        let Some(event) = self.decision.events.last_mut() else { return };
         let salt = self.context.seed.bytes(b"salt", event.position, 0);
         event.note_hash = Some(canonical::note_hash(&salt, note));
-        let private = Private::Note { position: event.position, account, salt, content: note.clone() };
+        let private = Private::Note { position, account: event.account, salt, content: note.clone() };
         self.decision.private.push(private);
     }
 

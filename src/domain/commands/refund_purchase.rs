@@ -34,6 +34,8 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &RefundPurchase) -> Result<
     // Point of no return.
     let currency = purchase.money.currency;
     let fact = PaymentFact::Refund { refund, status: RefundStatus::Succeeded, amount: requested, currency };
+    let first = draft.next_position();
     apply_fact(draft, reference, &fact);
+    draft.note(first, &command.note);
     Ok(())
 }

@@ -9,7 +9,8 @@ fn note(text: &str) -> Note {
     [("reason".to_owned(), serde_json::Value::from(text))].into_iter().collect()
 }
 
-fn decide_once(told: &Story, command: &Command) -> Result<crate::domain::Decision, Rejection> {
+/// What a command would lead to; it leaves no trace.
+pub(super) fn decide_once(told: &Story, command: &Command) -> Result<crate::domain::Decision, Rejection> {
     let context = Context {
         now: told.now,
         next_position: Position(told.events.len() as i64 + 1),

@@ -1,7 +1,11 @@
 //! Stories of purchases: what payments buy, and facts that come before them.
 
-use super::*;
-use crate::domain::event::{CreditsPurchased, GrantSource};
+use super::{accounts::decide_once, *};
+use crate::domain::{
+    canonical::note_hash,
+    event::{CreditsPurchased, GrantSource},
+    working_set::Private,
+};
 
 fn purchased(told: &Story) -> Vec<CreditsPurchased> {
     let bodies = told.events.iter().map(|event| &event.body);
@@ -125,6 +129,23 @@ fn a_purchase_outside_of_stripe_is_refunded_there() {
          return                           => rejected RefundExceedsPayment { requested: 0, refundable: 0 }
          return 1                         => rejected RefundExceedsPayment",
     );
+}
+
+#[test]
+fn the_reason_of_a_refund_stands_beside_what_it_took_back() {
+    let told = story("grant 10 expires 1d => 10\n buy external 100 for 500 => 110\n at 2d");
+    let purchase = *told.state.purchases.keys().next().expect("a purchase");
+    let note = Note::from_iter([("reason".to_owned(), "not as described".into())]);
+    let command = RefundPurchase { purchase, amount: None, note: note.clone() };
+    let decision = decide_once(&told, &Command::RefundPurchase(command)).expect("refunds");
+    let [expired, clawed] = decision.events.as_slice() else { panic!("two events") };
+    assert_eq!(expired.note_hash, None);
+    assert!(matches!(clawed.body, EventBody::PurchaseClawed(_)));
+    let [Private::Note { position, salt, content, .. }] = decision.private.as_slice() else {
+        panic!("a note")
+    };
+    assert_eq!((*position, content), (clawed.position, &note));
+    assert_eq!(clawed.note_hash, Some(note_hash(salt, content)));
 }
 
 #[test]
