@@ -19,7 +19,7 @@ use counterfoil::{
     store::{
         events::event_from_row,
         pool::Database,
-        scope,
+        reads, scope,
         session::{Session, statements},
         working_set::{Wanted, load},
     },
@@ -129,12 +129,12 @@ fn scans_a_ledger(plan: &str) -> bool {
 }
 
 #[tokio::test]
-async fn every_statement_of_the_write_path_finds_its_rows_by_index_even_in_tables_never_analysed() {
+async fn every_statement_finds_its_rows_by_index_even_in_tables_never_analysed() {
     let book = Book::open().await;
     let client = book.database.runtime().await;
     client.batch_execute(&scope::begin_writing(book.ledger)).await.expect("a transaction");
     let mut names = BTreeSet::new();
-    for statement in statements() {
+    for statement in statements().chain(reads::statements()) {
         assert!(names.insert(statement.name), "two statements are called {}", statement.name);
         let plan = plan_of(&client, statement.name, statement.sql, statement.parameters).await;
         assert!(!plan.contains("Seq Scan"), "{}:\n{plan}", statement.name);

@@ -21,7 +21,7 @@ use crate::{
     store::{
         pool::Database,
         rows::{RowError, state, timestamp},
-        session::Statement,
+        session::{Statement, Value},
     },
 };
 
@@ -95,6 +95,8 @@ pub struct AccountSnapshot {
     pub working_set: WorkingSet,
 }
 
+// As in `working_set`: `OFFSET 0` keeps each look-up as it is, so that the planner can do nothing but use its index.
+
 macro_rules! account_columns {
     () => {
         "a.account_number, a.external_id, a.status, a.opened_at, p.email, p.name, p.locale,
@@ -102,10 +104,37 @@ macro_rules! account_columns {
     };
 }
 
-macro_rules! from_accounts {
+macro_rules! with_profile {
     () => {
-        " FROM accounts a
-          LEFT JOIN profiles p ON p.ledger_id = a.ledger_id AND p.account_number = a.account_number"
+        " LEFT JOIN LATERAL (
+               SELECT p.email, p.name, p.locale, p.metadata FROM profiles p
+                WHERE p.ledger_id = $1 AND p.account_number = a.account_number OFFSET 0) p ON true"
+    };
+}
+
+macro_rules! named_account {
+    () => {
+        "(SELECT a.account_number, a.watched FROM accounts a
+           WHERE a.ledger_id = $1 AND a.external_id = $2 OFFSET 0) a"
+    };
+}
+
+macro_rules! watched_purchases {
+    () => {
+        "unnest(a.watched) w (purchase_id), LATERAL (
+             SELECT p.other_lots, p.state_version, p.state::text AS state FROM purchases p
+              WHERE p.ledger_id = $1 AND p.purchase_id = w.purchase_id OFFSET 0) p"
+    };
+}
+
+macro_rules! lots_where {
+    ($condition:literal) => {
+        concat!(
+            "LATERAL (SELECT l.unit, l.state_version, l.state::text AS state FROM lots l
+                       WHERE l.ledger_id = $1 AND l.state IS NOT NULL AND ",
+            $condition,
+            " OFFSET 0) l"
+        )
     };
 }
 
@@ -114,42 +143,39 @@ static READ_ACCOUNT: Statement = Statement {
     sql: concat!(
         "SELECT ",
         account_columns!(),
-        ", a.state_version, a.state::text AS state",
-        from_accounts!(),
+        ", a.state_version, a.state::text AS state FROM accounts a",
+        with_profile!(),
         " WHERE a.ledger_id = $1 AND a.external_id = $2"
     ),
     parameters: &[Type::INT8, Type::TEXT],
 };
 
+/// Open lots that have rows of their own; and those of purchases that are watched, because credits may come back to
+/// them.
 static READ_LOTS: Statement = Statement {
     name: "read_lots",
-    sql: "SELECT l.unit, l.state_version, l.state::text AS state
-            FROM accounts a
-            JOIN lots l ON l.ledger_id = a.ledger_id AND l.account_number = a.account_number
-           WHERE a.ledger_id = $1 AND l.ledger_id = $1 AND a.external_id = $2 AND l.is_open
-           UNION ALL
-          SELECT l.unit, l.state_version, l.state::text AS state
-            FROM accounts a
-            JOIN purchases w ON w.ledger_id = a.ledger_id AND w.purchase_id = ANY(a.watched)
-            JOIN lots l ON l.ledger_id = w.ledger_id AND l.purchase_id = w.purchase_id
-           WHERE a.ledger_id = $1 AND w.ledger_id = $1 AND l.ledger_id = $1 AND a.external_id = $2
-             AND l.account_number = a.account_number AND NOT l.is_open AND l.state IS NOT NULL
-           UNION ALL
-          SELECT l.unit, l.state_version, l.state::text AS state
-            FROM accounts a
-            JOIN purchases w ON w.ledger_id = a.ledger_id AND w.purchase_id = ANY(a.watched)
-            JOIN lots l ON l.ledger_id = w.ledger_id AND l.lot_id = ANY(w.other_lots)
-           WHERE a.ledger_id = $1 AND w.ledger_id = $1 AND l.ledger_id = $1 AND a.external_id = $2
-             AND l.account_number = a.account_number AND NOT l.is_open AND l.state IS NOT NULL",
+    sql: concat!(
+        "SELECT l.unit, l.state_version, l.state FROM ",
+        named_account!(),
+        ", ",
+        lots_where!("l.account_number = a.account_number AND l.is_open"),
+        " UNION ALL SELECT l.unit, l.state_version, l.state FROM ",
+        named_account!(),
+        ", unnest(a.watched) w (purchase_id), ",
+        lots_where!("l.purchase_id = w.purchase_id AND l.account_number = a.account_number"),
+        " UNION ALL SELECT l.unit, l.state_version, l.state FROM ",
+        named_account!(),
+        ", ",
+        watched_purchases!(),
+        ", unnest(p.other_lots) o (lot_id), ",
+        lots_where!("l.lot_id = o.lot_id AND l.account_number = a.account_number"),
+    ),
     parameters: &[Type::INT8, Type::TEXT],
 };
 
 static READ_WATCHED: Statement = Statement {
     name: "read_watched_purchases",
-    sql: "SELECT w.state_version, w.state::text AS state
-            FROM accounts a
-            JOIN purchases w ON w.ledger_id = a.ledger_id AND w.purchase_id = ANY(a.watched)
-           WHERE a.ledger_id = $1 AND w.ledger_id = $1 AND a.external_id = $2",
+    sql: concat!("SELECT p.state_version, p.state FROM ", named_account!(), ", ", watched_purchases!()),
     parameters: &[Type::INT8, Type::TEXT],
 };
 
@@ -252,20 +278,33 @@ pub struct AccountFilter {
     pub opened_until: Option<Timestamp>,
 }
 
-static LIST_ACCOUNTS: Statement = Statement {
-    name: "list_accounts",
-    sql: concat!(
-        "SELECT ",
-        account_columns!(),
-        from_accounts!(),
-        " WHERE a.ledger_id = $1 AND a.account_number < $2
-            AND ($3::text IS NULL OR a.status = $3)
-            AND a.opened_at >= COALESCE($4, '-infinity'::timestamptz)
-            AND a.opened_at < COALESCE($5, 'infinity'::timestamptz)
-          ORDER BY a.account_number DESC
-          LIMIT $6"
-    ),
-    parameters: &[Type::INT8, Type::INT8, Type::TEXT, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ, Type::INT8],
+macro_rules! list_of_accounts {
+    ($condition:literal) => {
+        concat!(
+            "SELECT ",
+            account_columns!(),
+            " FROM accounts a",
+            with_profile!(),
+            " WHERE a.ledger_id = $1 AND a.account_number < $2
+                AND a.opened_at >= COALESCE($3, '-infinity'::timestamptz)
+                AND a.opened_at < COALESCE($4, 'infinity'::timestamptz)
+                AND ",
+            $condition,
+            " ORDER BY a.account_number DESC LIMIT $6"
+        )
+    };
+}
+
+const LIST_PARAMETERS: &[Type] =
+    &[Type::INT8, Type::INT8, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ, Type::TEXT, Type::INT8];
+
+static LIST_ACCOUNTS: Statement =
+    Statement { name: "list_accounts", sql: list_of_accounts!("$5 IS NULL"), parameters: LIST_PARAMETERS };
+
+static LIST_ACCOUNTS_OF_STATUS: Statement = Statement {
+    name: "list_accounts_of_status",
+    sql: list_of_accounts!("a.status = $5"),
+    parameters: LIST_PARAMETERS,
 };
 
 /// Up to `limit` accounts, newest first, of those opened before the account `before`.
@@ -283,8 +322,9 @@ pub async fn list_accounts(
     let status = filter.status.map(AccountStatus::as_str);
     let moment = |moment: Option<Timestamp>| -> Option<OffsetDateTime> { moment.map(Timestamp::to_datetime) };
     let (from, until) = (moment(filter.opened_from), moment(filter.opened_until));
-    let values: [crate::store::session::Value<'_>; 6] = [&ledger.0, &before, &status, &from, &until, &limit];
-    let answers = read(database, ledger, &[(&LIST_ACCOUNTS, &values)]).await?;
+    let statement = if status.is_some() { &LIST_ACCOUNTS_OF_STATUS } else { &LIST_ACCOUNTS };
+    let values: [Value<'_>; 6] = [&ledger.0, &before, &from, &until, &status, &limit];
+    let answers = read(database, ledger, &[(statement, &values)]).await?;
     Ok(answers[0].iter().map(AccountRow::from_row).collect::<Result<_, _>>()?)
 }
 
@@ -299,13 +339,19 @@ pub struct LotOrigin {
 
 static READ_ORIGINS: Statement = Statement {
     name: "read_lot_origins",
-    sql: "SELECT position, type, recorded_at FROM events WHERE ledger_id = $1 AND position = ANY($2)",
+    sql: "SELECT e.position, e.type, e.recorded_at
+            FROM unnest($2::int8[]) w (position), LATERAL (
+                SELECT e.position, e.type, e.recorded_at FROM events e
+                 WHERE e.ledger_id = $1 AND e.position = w.position OFFSET 0) e",
     parameters: &[Type::INT8, Type::INT8_ARRAY],
 };
 
 static READ_MONEY: Statement = Statement {
     name: "read_money_of_purchases",
-    sql: "SELECT state_version, state::text AS state FROM purchases WHERE ledger_id = $1 AND purchase_id = ANY($2)",
+    sql: "SELECT p.state_version, p.state
+            FROM unnest($2::uuid[]) w (purchase_id), LATERAL (
+                SELECT p.state_version, p.state::text AS state FROM purchases p
+                 WHERE p.ledger_id = $1 AND p.purchase_id = w.purchase_id OFFSET 0) p",
     parameters: &[Type::INT8, Type::UUID_ARRAY],
 };
 
@@ -354,6 +400,7 @@ pub(super) static STATEMENTS: &[&Statement] = &[
     &READ_WATCHED,
     &READ_SETTINGS,
     &LIST_ACCOUNTS,
+    &LIST_ACCOUNTS_OF_STATUS,
     &READ_ORIGINS,
     &READ_MONEY,
 ];

@@ -45,9 +45,10 @@ static LIST_EVENTS: Statement = Statement {
     sql: concat!(
         "SELECT ",
         event_columns!(),
-        ", e.request_id, a.external_id
+        ", e.request_id,
+           (SELECT a.external_id FROM accounts a
+             WHERE a.ledger_id = $1 AND a.account_number = e.account_number) AS external_id
            FROM events e
-           LEFT JOIN accounts a ON a.ledger_id = e.ledger_id AND a.account_number = e.account_number
           WHERE e.ledger_id = $1 AND e.position > $2
           ORDER BY e.position
           LIMIT $3"
