@@ -8,7 +8,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use counterfoil::telemetry::metrics::{Kind, SERIES};
+use counterfoil::{
+    stripe::signature::{SigningSecret, sign},
+    telemetry::metrics::{Kind, SERIES},
+    writer::system_clock,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -74,6 +78,30 @@ async fn requests_events_and_projections_are_counted() {
         (is_level && folded >= Some(5.0)).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn webhooks_are_counted_by_status_and_those_that_are_refused_by_reason() {
+    let app = TestApp::start().await;
+    let body = json!({
+        "id": "evt_1", "object": "event", "type": "customer.created", "livemode": false, "created": 1_763_692_800,
+        "data": { "object": { "id": "cus_1", "object": "customer" } },
+    });
+    let secret = SigningSecret::parse(&app.ledger.webhook_secret).expect("a signing secret");
+    let good = sign(body.to_string().as_bytes(), &secret, system_clock().unix_seconds());
+    let url = format!("{}/webhooks/stripe/{}", app.url, app.ledger.slug);
+    for (signature, expected) in [(good.as_str(), 200), ("t=1,v1=00", 400)] {
+        let request = app.client.post(&url).header("Stripe-Signature", signature).body(body.to_string());
+        assert_eq!(request.send().await.expect("an answer").status().as_u16(), expected);
+    }
+    let text = wait::until("the webhook to be counted", async || {
+        let text = scrape(&app).await;
+        let is_counted = sample(&text, "counterfoil_inbox_events{status=\"ignored\"}") == Some(1.0);
+        is_counted.then_some(text)
+    })
+    .await;
+    let refused = text.lines().find(|line| line.starts_with("counterfoil_webhooks_refused_total{"));
+    assert!(refused.is_some_and(|line| line.ends_with(" 1")), "{text}");
 }
 
 #[tokio::test]
