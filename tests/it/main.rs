@@ -33,3 +33,4 @@ mod writer_outcomes;
 mod writer_processes;
 mod writer_storage;
 mod writer_support;
+mod writer_timelines;
