@@ -18,6 +18,7 @@ use counterfoil::{
         },
     },
 };
+use secrecy::SecretString;
 use tokio_postgres::Client;
 
 use crate::support::database::TestDatabase;
@@ -51,11 +52,19 @@ pub struct Fact {
     pub body: String,
 }
 
+/// The service's way to a database.
+pub fn open(url: &SecretString) -> Database {
+    let url = DatabaseUrl::parse(url).expect("an address");
+    Database::open(&url, 8).expect("a database")
+}
+
 impl Place {
     pub async fn new() -> Self {
-        let database = TestDatabase::migrated().await;
-        let url = DatabaseUrl::parse(&database.runtime_url()).expect("an address");
-        let service = Database::open(&url, 8).expect("a database");
+        Self::on(TestDatabase::migrated().await)
+    }
+
+    pub fn on(database: TestDatabase) -> Self {
+        let service = open(&database.runtime_url());
         Self { database, service }
     }
 

@@ -21,20 +21,31 @@ use counterfoil::{
         settings::{LedgerMode, LedgerSettings, UnitSettings},
         time::Span,
     },
-    store::ledgers::create_ledger,
-    writer::{Accepted, Outcome, Submission, Writers},
+    store::{
+        ledgers::{create_ledger, find_ledger},
+        pool::Database,
+        projections::list_builds,
+    },
+    writer::{Accepted, Outcome, Submission, WriterSettings, Writers},
 };
-use futures_util::{StreamExt as _, future::ready, stream};
 use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
 
-use crate::{projector_support::Place, support::wait};
+use crate::{
+    projector_support::{Place, open},
+    support::{cluster::cluster, database::TestDatabase, wait},
+};
 
 /// A ledger that the real writer writes to.
 struct Shop {
-    place: Place,
     writers: Arc<Writers>,
     ledger: LedgerId,
-    keys: u32,
+}
+
+/// A database with such a ledger: two accounts that have bought, been granted, spent, held and been refunded.
+struct Town {
+    place: Place,
+    shop: Shop,
 }
 
 fn unit() -> Unit {
@@ -54,21 +65,17 @@ fn reason(text: &str) -> Note {
 }
 
 impl Shop {
-    /// Two accounts that have bought, been granted, spent, held and been refunded.
-    async fn open() -> Self {
-        let place = Place::new().await;
-        let client = place.database.runtime().await;
-        let slug = LedgerSlug::parse("shop").expect("a slug");
-        let ledger = create_ledger(&client, &slug, LedgerMode::Test).await.expect("a ledger").ledger;
-        let writers = Writers::new(place.service.clone(), Default::default());
-        let mut shop = Self { place, writers, ledger, keys: 0 };
-        shop.trade().await;
-        shop
+    async fn on(database: Database, slug: &LedgerSlug) -> Self {
+        let client = database.connect().await.expect("a connection");
+        let ledger = match find_ledger(&client, slug).await.expect("the ledgers") {
+            Some(ledger) => ledger,
+            None => create_ledger(&client, slug, LedgerMode::Test).await.expect("a ledger"),
+        };
+        Self { writers: Writers::new(database, WriterSettings::default()), ledger: ledger.ledger }
     }
 
-    async fn submit(&mut self, command: Command) -> Accepted {
-        self.keys += 1;
-        let key = Key::new(Namespace::Client, &format!("key-{}", self.keys)).expect("a key");
+    async fn submit(&self, command: Command) -> Accepted {
+        let key = Key::new(Namespace::Client, &Uuid::new_v4().to_string()).expect("a key");
         let submission = Submission {
             command,
             key: Some(key),
@@ -82,7 +89,7 @@ impl Shop {
         }
     }
 
-    async fn trade(&mut self) {
+    async fn trade(&self) {
         let settings = LedgerSettings {
             units: BTreeMap::from([(unit(), UnitSettings { scale: 0 })]),
             ..LedgerSettings::default()
@@ -102,7 +109,7 @@ impl Shop {
         self.spend("ada", 1).await;
     }
 
-    async fn grant(&mut self, name: &str, credits: i64) {
+    async fn grant(&self, name: &str, credits: i64) {
         let grant = GrantCredits {
             account: account(name),
             unit: unit(),
@@ -114,13 +121,13 @@ impl Shop {
         self.submit(Command::GrantCredits(grant)).await;
     }
 
-    async fn spend(&mut self, name: &str, credits: i64) {
+    async fn spend(&self, name: &str, credits: i64) {
         let charge = Charge::Credits { unit: unit(), amount: amount(credits) };
         let spend = SpendCredits { account: account(name), charge, note: Note::new() };
         self.submit(Command::SpendCredits(spend)).await;
     }
 
-    async fn hold(&mut self, name: &str, credits: i64) -> HoldId {
+    async fn hold(&self, name: &str, credits: i64) -> HoldId {
         let charge = Charge::Credits { unit: unit(), amount: amount(credits) };
         let place =
             PlaceHold { account: account(name), charge, lapses_after: Span::days(1), note: Note::new() };
@@ -131,7 +138,7 @@ impl Shop {
         }
     }
 
-    async fn buy_and_refund(&mut self) {
+    async fn buy_and_refund(&self) {
         let stripe_id = |id: &str| StripeId::parse(id).expect("an id");
         let currency = Currency::parse("eur").expect("a currency");
         let purchase = RecordPurchase {
@@ -154,13 +161,25 @@ impl Shop {
         let payment = PaymentReference::Stripe(stripe_id("pi_1"));
         self.submit(Command::RecordPaymentFact(RecordPaymentFact { payment, fact })).await;
     }
+}
+
+impl Town {
+    async fn open() -> Self {
+        let slug = LedgerSlug::parse("shop").expect("a slug");
+        let template = cluster().ensure_template("shop", async |url| {
+            let database = open(&url);
+            let shop = Shop::on(database.clone(), &slug).await;
+            shop.trade().await;
+            shop.writers.drain().await;
+            fold(&database, shop.ledger).await;
+        });
+        let place = Place::on(TestDatabase::from_template(&template.await).await);
+        let shop = Shop::on(place.service.clone(), &slug).await;
+        Self { place, shop }
+    }
 
     async fn fold(&self) {
-        for projection in ["balances", "history"] {
-            let build = self.place.build(projection).await;
-            let folded = counterfoil::projector::rebuild(&self.place.service, self.ledger, &build, |_| {});
-            folded.await.expect("folded");
-        }
+        fold(&self.place.service, self.shop.ledger).await;
     }
 
     /// Changes what is stored, past every guard but constraints.
@@ -173,6 +192,13 @@ impl Shop {
 
     async fn verify(&self) -> Output {
         counterfoil(&["verify"], &[("DATABASE_URL", self.place.database.runtime_url())]).await
+    }
+}
+
+async fn fold(database: &Database, ledger: LedgerId) {
+    let client = database.connect().await.expect("a connection");
+    for build in list_builds(&client).await.expect("builds") {
+        counterfoil::projector::rebuild(database, ledger, &build, |_| {}).await.expect("folded");
     }
 }
 
@@ -191,9 +217,8 @@ fn text(bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn a_ledger_that_the_service_wrote_verifies() {
-    let shop = Shop::open().await;
-    shop.fold().await;
-    let output = shop.verify().await;
+    let town = Town::open().await;
+    let output = town.verify().await;
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}{}", text(&output.stderr));
     for line in [
@@ -221,7 +246,9 @@ async fn an_empty_ledger_and_a_database_without_ledgers_verify() {
 }
 
 /// What is done to a ledger behind the service's back, and how the verdict begins.
-const TAMPERED: &[(&str, &str)] = &[
+type Tampered = &'static [(&'static str, &'static str)];
+
+const EVENTS: Tampered = &[
     ("DELETE FROM events WHERE position = 7", "position 7: there is no event"),
     ("DELETE FROM events WHERE position IN (7, 8)", "position 7: there are no events up to 8"),
     ("UPDATE ledger_heads SET position = position + 1", "there is no event"),
@@ -236,6 +263,19 @@ const TAMPERED: &[(&str, &str)] = &[
            WHERE type = 'credits.held')",
         "account 3: the projection's balance of credits is not what the events up to",
     ),
+    (
+        "UPDATE events SET recorded_at = recorded_at + interval '1 hour' WHERE position = 4",
+        "position 5: it was recorded before the event before it",
+    ),
+    ("UPDATE events SET body = '{}' WHERE type = 'credits.spent'", "the event cannot be read"),
+    ("UPDATE events SET type = 'credits.lent' WHERE position = 7", "position 7: the event cannot be read"),
+    (
+        "UPDATE events SET command_size = 2 WHERE position = 7",
+        "position 7: the command lacks 1 of its events",
+    ),
+];
+
+const KEYS_AND_NOTES: Tampered = &[
     (
         "UPDATE events SET key = 'other' WHERE position = 4",
         "position 4: the hash of its key is not that of its key",
@@ -252,16 +292,9 @@ const TAMPERED: &[(&str, &str)] = &[
     ("DROP INDEX events_key", "the unique index on keys is missing"),
     ("UPDATE event_notes SET content = '{\"reason\": \"bribe\"}'", "position 4: its note has been changed"),
     ("UPDATE events SET note_hash = NULL", "position 4: there is a note that the event does not know"),
-    (
-        "UPDATE events SET recorded_at = recorded_at + interval '1 hour' WHERE position = 4",
-        "position 5: it was recorded before the event before it",
-    ),
-    ("UPDATE events SET body = '{}' WHERE type = 'credits.spent'", "the event cannot be read"),
-    ("UPDATE events SET type = 'credits.lent' WHERE position = 7", "position 7: the event cannot be read"),
-    (
-        "UPDATE events SET command_size = 2 WHERE position = 7",
-        "position 7: the command lacks 1 of its events",
-    ),
+];
+
+const STATE: Tampered = &[
     ("DELETE FROM accounts WHERE account_number = 2", "account 2: events speak of it, but it is not there"),
     (
         "UPDATE accounts SET version = version + 1 WHERE account_number = 3",
@@ -272,11 +305,13 @@ const TAMPERED: &[(&str, &str)] = &[
         "account 3: its columns and its state",
     ),
     (
-        "UPDATE accounts SET state = jsonb_set(state, '{books,credits,available}', '1000') WHERE account_number = 2",
+        "UPDATE accounts SET state = jsonb_set(state::jsonb, '{books,credits,available}', '1000')::json
+          WHERE account_number = 2",
         "account 2: its balance of credits is not what its events say",
     ),
     (
-        "UPDATE accounts SET state = jsonb_set(state, '{books,credits,lots}', '{}') WHERE account_number = 2",
+        "UPDATE accounts SET state = jsonb_set(state::jsonb, '{books,credits,lots}', '{}')::json
+          WHERE account_number = 2",
         "account 2: what is available is not what is left in the lots of credits",
     ),
     ("UPDATE accounts SET state = '{}' WHERE account_number = 2", "account 2: its state cannot be read"),
@@ -291,30 +326,41 @@ const TAMPERED: &[(&str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn whatever_is_changed_behind_the_service_is_found_and_named() {
-    let attempts = TAMPERED.iter().map(|(statement, expected)| tampering_missed(statement, expected));
-    let missed: Vec<String> = stream::iter(attempts).buffer_unordered(4).filter_map(ready).collect().await;
-    assert_eq!(missed, [] as [String; 0]);
+async fn whatever_is_changed_of_events_behind_the_service_is_found_and_named() {
+    assert_found(EVENTS).await;
 }
 
-/// What was said of a change that was not found, or not named as expected.
-async fn tampering_missed(statement: &str, expected: &str) -> Option<String> {
-    let shop = Shop::open().await;
-    shop.fold().await;
-    let schema = shop.place.build("balances").await.schema.clone();
-    shop.tamper(&statement.replace("SCHEMA", &schema)).await;
-    let output = shop.verify().await;
-    let said = text(&output.stderr);
-    let is_named = said.contains("wrong; the first: ledger shop") && said.contains(expected);
-    let is_found = output.status.code() == Some(1) && is_named;
-    (!is_found).then(|| format!("{statement}: {}{said}", text(&output.stdout)))
+#[tokio::test]
+async fn whatever_is_changed_of_keys_and_notes_behind_the_service_is_found_and_named() {
+    assert_found(KEYS_AND_NOTES).await;
+}
+
+#[tokio::test]
+async fn whatever_is_changed_of_state_behind_the_service_is_found_and_named() {
+    assert_found(STATE).await;
+}
+
+async fn assert_found(tampered: Tampered) {
+    let mut missed = Vec::new();
+    for (statement, expected) in tampered {
+        let town = Town::open().await;
+        let schema = town.place.build("balances").await.schema.clone();
+        town.tamper(&statement.replace("SCHEMA", &schema)).await;
+        let output = town.verify().await;
+        let said = text(&output.stderr);
+        let is_named = said.contains("wrong; the first: ledger shop") && said.contains(expected);
+        if output.status.code() != Some(1) || !is_named {
+            missed.push(format!("{statement}: {}{said}", text(&output.stdout)));
+        }
+    }
+    assert_eq!(missed, [] as [String; 0]);
 }
 
 #[tokio::test]
 async fn a_ledger_is_verified_while_it_is_written_to() {
-    let mut shop = Shop::open().await;
-    shop.grant("ada", 1_000_000).await;
-    let url = shop.place.database.runtime_url();
+    let town = Town::open().await;
+    town.shop.grant("ada", 1_000_000).await;
+    let url = town.place.database.runtime_url();
     let verified = tokio::spawn(async move {
         for _ in 0..3 {
             let output = counterfoil(&["verify"], &[("DATABASE_URL", url.clone())]).await;
@@ -323,10 +369,10 @@ async fn a_ledger_is_verified_while_it_is_written_to() {
     });
     let mut spends = 0;
     while !verified.is_finished() {
-        shop.spend("ada", 1).await;
+        town.shop.spend("ada", 1).await;
         spends += 1;
         if spends % 50 == 0 {
-            shop.fold().await;
+            town.fold().await;
         }
     }
     verified.await.expect("verified");
@@ -335,21 +381,20 @@ async fn a_ledger_is_verified_while_it_is_written_to() {
 
 #[tokio::test]
 async fn rebuild_fills_new_tables_and_drops_the_old_ones() {
-    let shop = Shop::open().await;
-    shop.fold().await;
-    let old = shop.place.build("balances").await.schema.clone();
-    shop.tamper(&format!("UPDATE {old}.balances SET held = held + 1")).await;
-    assert!(!shop.verify().await.status.success());
+    let town = Town::open().await;
+    let old = town.place.build("balances").await.schema.clone();
+    town.tamper(&format!("UPDATE {old}.balances SET held = held + 1")).await;
+    assert!(!town.verify().await.status.success());
     let environment = [
-        ("DATABASE_URL", shop.place.database.runtime_url()),
-        ("DATABASE_DIRECT_URL", shop.place.database.owner_url()),
+        ("DATABASE_URL", town.place.database.runtime_url()),
+        ("DATABASE_DIRECT_URL", town.place.database.owner_url()),
     ];
     let output = counterfoil(&["rebuild", "balances"], &environment).await;
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}{}", text(&output.stderr));
     assert!(said.contains("balances of shop: "), "{said}");
     assert!(said.contains(&format!("dropped {old}")), "{said}");
-    let output = shop.verify().await;
+    let output = town.verify().await;
     assert!(output.status.success(), "{}", text(&output.stdout));
 }
 
