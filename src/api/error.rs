@@ -9,7 +9,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt, marker::PhantomData};
 
 use poem::{
     Response,
-    error::{MethodNotAllowedError, NotFoundError, ParseQueryError},
+    error::{MethodNotAllowedError, NotFoundError, ParsePathError, ParseQueryError},
     http::{HeaderValue, StatusCode, header},
 };
 use poem_openapi::{
@@ -245,7 +245,8 @@ impl ApiError {
         if let Some(error) = error.downcast_ref::<Self>() {
             return error.clone();
         }
-        if error.is::<NotFoundError>() {
+        // A path that is no text once it is decoded is nobody's.
+        if error.is::<NotFoundError>() || error.is::<ParsePathError>() {
             return Self::new(Code::NotFound, "there is nothing at this path");
         }
         if error.is::<MethodNotAllowedError>() {

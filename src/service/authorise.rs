@@ -32,7 +32,7 @@ const LOOKED_UP_AFTER: Duration = Duration::from_secs(3);
 /// How many keys are remembered; when more come, all are looked up anew.
 const MOST_KEYS: usize = 10_000;
 /// How often it is recorded which keys were used.
-const RECORD_INTERVAL: Duration = Duration::from_secs(60);
+const RECORD_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Somebody who was authorised.
 #[derive(Clone, Debug)]

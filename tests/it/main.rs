@@ -2,6 +2,14 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that is surprised fails")]
 
+mod api_clients;
+mod api_contract;
+mod api_hostile;
+mod api_idempotency;
+mod api_keys;
+mod api_reading;
+mod api_specification;
+mod api_support;
 mod command_line;
 mod connections;
 mod dev;

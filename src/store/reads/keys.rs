@@ -146,11 +146,11 @@ static RECORD_USES: Statement = Statement {
     name: "record_uses_of_keys",
     sql: "UPDATE api_keys SET last_used_at = now()
            WHERE ledger_id = $1 AND key_id = ANY($2)
-             AND (last_used_at IS NULL OR last_used_at < now() - interval '30 seconds')",
+             AND (last_used_at IS NULL OR last_used_at < now() - interval '55 seconds')",
     parameters: &[Type::INT8, Type::UUID_ARRAY],
 };
 
-/// Records that keys were used just now, unless another process has done so just before.
+/// Records that keys were used just now, unless that was recorded within the last minute.
 ///
 /// # Errors
 /// [`ReadError`].
