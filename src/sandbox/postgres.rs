@@ -38,7 +38,8 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Settings {
     /// Where it lives; made if missing.
     pub directory: PathBuf,
-    /// Whether commits survive a crash of the machine. Off is faster and for tests only.
+    /// Whether commits survive a crash of the machine; they survive that of the server in any case. Off is faster and
+    /// for tests only.
     pub durable: bool,
     /// `max_connections`.
     pub max_connections: u16,

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use reqwest::Client;
 use serde_json::{Value, json};
 
+use crate::support::cluster::connect;
 use crate::support::private::open_directory;
 use crate::support::process::{self, Process};
 use crate::support::wait;
@@ -141,6 +142,11 @@ async fn ctrl_c_leaves_nothing_running_and_the_next_start_finds_everything() {
     let directory = open_directory();
     let mut dev = Dev::start(directory.path()).await;
     let (before, postmaster) = (dev.environment(), dev.postmaster());
+    let client = connect(before.database_url.as_str().into()).await;
+    for setting in ["fsync", "synchronous_commit", "full_page_writes"] {
+        let row = client.query_one(&format!("SHOW {setting}"), &[]).await.expect("a setting");
+        assert_eq!(row.get::<_, &str>(0), "on", "{setting}");
+    }
     assert_eq!(dev.open_account("alice").await, 201);
     assert!(dev.interrupt().await);
     assert!(!is_alive(postmaster));

@@ -276,7 +276,6 @@ impl Place {
             ("max_connections", settings.max_connections.to_string()),
             ("fsync", on_or_off(settings.durable).to_owned()),
             ("full_page_writes", on_or_off(settings.durable).to_owned()),
-            ("synchronous_commit", on_or_off(settings.durable).to_owned()),
             ("logging_collector", "off".to_owned()),
             ("log_destination", "stderr".to_owned()),
             ("log_line_prefix", "%m [%p] ".to_owned()),
