@@ -50,8 +50,9 @@ impl<E: Endpoint> Endpoint for EnvelopeEndpoint<E> {
         let request_id = request_id(&request);
         request.set_data(request_id.clone());
         let place = self.site_map.find(request.uri().path());
-        let (method, route) = (method_label(request.method()), place.map(|place| place.template.clone()));
-        let span = tracing::info_span!("request", %request_id, method, route);
+        let (method, route) =
+            (method_label(request.method()), place.map(|place| Arc::clone(&place.template)));
+        let span = tracing::info_span!("request", %request_id, method, route = route.as_deref());
         let mut response = match self.answer(request, place).instrument(span.clone()).await {
             Ok(response) => response,
             Err(error) => {
@@ -63,7 +64,7 @@ impl<E: Endpoint> Endpoint for EnvelopeEndpoint<E> {
             response.headers_mut().insert(REQUEST_ID, value);
         }
         if let Some(route) = route {
-            response.set_data(PathPattern(route.into()));
+            response.set_data(PathPattern(route));
         }
         Ok(response)
     }

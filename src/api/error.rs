@@ -35,7 +35,7 @@ macro_rules! codes {
     ($($(#[doc = $doc:literal])* $name:ident => $status:ident,)*) => {
         /// Says what went wrong, for programs. The list is closed: each code has one status, and none changes its meaning.
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Enum)]
-        #[oai(rename_all = "snake_case")]
+        #[oai(rename = "ErrorCode", rename_all = "snake_case")]
         pub enum Code {
             $($(#[doc = $doc])* $name,)*
         }

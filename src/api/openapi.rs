@@ -6,7 +6,7 @@
 //! - bounds that are whole numbers are written as such, and `example` becomes `examples`;
 //! - a reference with words beside it stands with them, instead of in an `allOf`;
 //! - each operation's scope moves from the name of the security scheme into its list of scopes;
-//! - answers to requests that failed are written once and referred to;
+//! - answers to requests that failed are written once and referred to, and headers that all answers have are added;
 //! - objects that refuse unknown fields say so.
 
 use std::sync::Arc;
@@ -31,7 +31,11 @@ pub fn specification<T: OpenApi>(resources: T) -> Value {
     rewrite(&mut document);
     rewrite_operations(&mut document);
     share_failures(&mut document);
+    add_headers_of_all_answers(&mut document);
     refuse_unknown_fields(&mut document);
+    for (schema, example) in examples() {
+        document["components"]["schemas"][schema]["examples"] = json!([example]);
+    }
     document
 }
 
@@ -49,19 +53,38 @@ const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 
 
 /// A page to browse the specification with.
 ///
-/// The library brings a viewer along and puts its own specification into the page: here ours takes its place, and the
-/// viewer is told to fetch no fonts.
+/// The library brings a viewer along and puts its own specification into the page: here ours takes its place, with this
+/// service as the only server, and the viewer is told to fetch no fonts and to point nowhere else.
 pub fn reference(specification: &Value) -> impl Endpoint + use<> {
     let empty = OpenApiService::new((), "", "");
+    let mut specification = specification.clone();
+    specification["servers"] = json!([{"url": "/"}]);
     let embedded = specification.to_string().replace("</", "<\\/");
-    let configuration = r#"id="api-reference" data-configuration='{"withDefaultFonts":false}'"#;
+    let configuration = json!({
+        "withDefaultFonts": false,
+        "hideClientButton": true,
+        "authentication": {"preferredSecurityScheme": SCHEME},
+    });
+    let script = format!(r#"id="api-reference" data-configuration='{configuration}'"#);
     let page = empty.scalar_html().replacen(&empty.spec(), &embedded, 1);
-    let page = page.replacen(r#"id="api-reference""#, configuration, 1);
+    let page = page.replacen(r#"id="api-reference""#, &script, 1);
     let page: Arc<str> = page.replacen("<title>Scalar</title>", "<title>Counterfoil</title>", 1).into();
     make_sync(move |_| {
         let answer = Response::builder().content_type("text/html; charset=utf-8");
         answer.header("Content-Security-Policy", POLICY).body(page.to_string())
     })
+}
+
+/// Of bodies whose fields exclude each other: an example made of all of them, as viewers make it, would be refused.
+fn examples() -> [(&'static str, Value); 2] {
+    let money = json!({"amount": 2380, "tax": 380, "currency": "eur"});
+    [
+        ("NewSpend", json!({"feature": "resume_analysis", "quantity": 1, "metadata": {"job": "4711"}})),
+        (
+            "NewPurchase",
+            json!({"price_id": "price_demo_pro", "money": money, "reference": "invoice 2031-17"}),
+        ),
+    ]
 }
 
 /// Rewrites every schema, deepest first.
@@ -162,6 +185,29 @@ fn share_failures(document: &mut Value) {
     document["components"]["responses"] = Value::Object(shared);
 }
 
+/// Every answer has the id of its request; one that says "not now" also says when.
+fn add_headers_of_all_answers(document: &mut Value) {
+    let text = |description: &str| json!({"description": description, "schema": {"type": "string"}});
+    document["components"]["headers"] = json!({
+        "RequestId": text("The id of the request, as in the service's logs."),
+        "RetryAfter": text("After how many seconds the request may come again."),
+    });
+    let request_id = json!({"$ref": "#/components/headers/RequestId"});
+    for operation in operations(document) {
+        let responses = operation["responses"].as_object_mut().into_iter().flat_map(|all| all.values_mut());
+        for response in responses.filter(|response| response.get("$ref").is_none()) {
+            response["headers"]["X-Request-Id"] = request_id.clone();
+        }
+    }
+    let failures = document["components"]["responses"].as_object_mut().into_iter().flatten();
+    for (name, failure) in failures {
+        failure["headers"]["X-Request-Id"] = request_id.clone();
+        if name == "Failure503" {
+            failure["headers"]["Retry-After"] = json!({"$ref": "#/components/headers/RetryAfter"});
+        }
+    }
+}
+
 /// The schemas of request bodies, and what they refer to.
 fn refuse_unknown_fields(document: &mut Value) {
     let mut open: Vec<String> = operations(document)
@@ -195,10 +241,22 @@ fn collect_references(value: &Value, found: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{json::decode, purchases::NewPurchase, spends::NewSpend};
 
     fn rewritten(mut value: Value) -> Value {
         rewrite(&mut value);
         value
+    }
+
+    #[test]
+    fn the_examples_are_what_the_interface_takes() {
+        for (schema, example) in examples() {
+            let taken = match schema {
+                "NewSpend" => decode::<NewSpend>(&example).map(|body| body.charge().is_ok()),
+                _ => decode::<NewPurchase>(&example).map(|body| body.bought().is_ok()),
+            };
+            assert_eq!(taken, Ok(true), "{schema}");
+        }
     }
 
     #[test]

@@ -72,14 +72,14 @@ pub struct NewPurchase {
 }
 
 impl NewPurchase {
-    fn bought(&self) -> Result<Bought, ApiError> {
+    /// What it says was bought; an error names the field that is missing or too many.
+    pub(super) fn bought(&self) -> Result<Bought, ApiError> {
         let not_both = |field| Err(ApiError::invalid(field, "must not be given with `price_id`"));
         match (&self.price_id, &self.unit, self.amount) {
             (Some(_), Some(_), _) => not_both("unit"),
             (Some(_), None, Some(_)) => not_both("amount"),
             (Some(price), None, None) => {
-                let one = Amount::new(1).ok_or_else(ApiError::internal)?;
-                let quantity = self.quantity.unwrap_or(one);
+                let quantity = self.quantity.unwrap_or(Amount::ONE);
                 Ok(Bought { price: Some((price.clone(), quantity)), totals: BTreeMap::new() })
             }
             (None, _, _) if self.quantity.is_some() => {

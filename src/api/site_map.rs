@@ -4,7 +4,10 @@
 //! The router answers without saying which methods a path does take, and handlers look at no parameter that they do not
 //! know. Both are told here: a mistyped parameter must not pass for a request without it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use poem::{
     Request,
@@ -22,7 +25,7 @@ pub struct SiteMap {
 /// A path and what it takes.
 pub struct Place {
     /// As the specification writes it, e.g. `/v1/accounts/{account}/balance`.
-    pub template: String,
+    pub template: Arc<str>,
     segments: Vec<Option<String>>,
     operations: BTreeMap<String, BTreeSet<String>>,
 }
@@ -61,7 +64,7 @@ impl Place {
     fn new(template: String) -> Self {
         let segment = |segment: &str| (!segment.starts_with('{')).then(|| segment.to_owned());
         let segments = template.split('/').map(segment).collect();
-        Self { template, segments, operations: BTreeMap::new() }
+        Self { template: template.into(), segments, operations: BTreeMap::new() }
     }
 
     fn matches(&self, path: &str) -> bool {
@@ -132,7 +135,7 @@ mod tests {
     fn paths_are_found_by_their_segments() {
         let map = SiteMap::of::<Resource>();
         let place = map.find("/things/7/parts").expect("a place");
-        assert_eq!(place.template, "/things/{thing}/parts");
+        assert_eq!(&*place.template, "/things/{thing}/parts");
         assert_eq!(place.allow().expect("methods"), "GET, HEAD, POST");
         assert!(map.find("/things//parts").is_some());
         for unknown in ["/things/7", "/things/7/parts/", "/", ""] {
@@ -145,7 +148,7 @@ mod tests {
         let map = SiteMap::of::<Resource>().with_post("/hooks/{thing}");
         let place = map.find("/hooks/7").expect("a place");
         assert_eq!(
-            (place.template.as_str(), place.allow().expect("methods")),
+            (&*place.template, place.allow().expect("methods")),
             ("/hooks/{thing}", HeaderValue::from_static("POST"))
         );
     }

@@ -45,15 +45,16 @@ pub struct NewSpend {
 }
 
 impl NewSpend {
-    fn charge(&self) -> Result<Charge, ApiError> {
+    /// What it asks for; an error names the field that is missing or too many.
+    pub(super) fn charge(&self) -> Result<Charge, ApiError> {
         let not_both = |field| Err(ApiError::invalid(field, "must not be given with `feature`"));
         match (&self.feature, &self.unit, self.amount) {
             (Some(_), Some(_), _) => not_both("unit"),
             (Some(_), None, Some(_)) => not_both("amount"),
-            (Some(feature), None, None) => {
-                let one = Amount::new(1).ok_or_else(ApiError::internal)?;
-                Ok(Charge::Feature { feature: feature.clone(), quantity: self.quantity.unwrap_or(one) })
-            }
+            (Some(feature), None, None) => Ok(Charge::Feature {
+                feature: feature.clone(),
+                quantity: self.quantity.unwrap_or(Amount::ONE),
+            }),
             (None, _, _) if self.quantity.is_some() => {
                 Err(ApiError::invalid("quantity", "must not be given without `feature`"))
             }

@@ -153,3 +153,47 @@ impl From<Rejection> for ApiError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::settings::Scope;
+
+    #[test]
+    fn what_keeps_a_request_from_being_carried_out_has_a_status_that_says_whether_to_come_again() {
+        for (status, code, error) in [
+            (401, "unauthenticated", SubmitError::UnknownLedger),
+            (503, "overloaded", SubmitError::Overloaded),
+            (503, "unavailable", SubmitError::Unavailable),
+            (503, "outcome_unknown", SubmitError::OutcomeUnknown),
+            (503, "clock_skew", SubmitError::ClockSkew),
+            (503, "newer_version", SubmitError::NewerVersion),
+            (503, "shutting_down", SubmitError::ShuttingDown),
+            (500, "internal", SubmitError::Internal),
+        ] {
+            let error = ApiError::from(ServiceError::Failed(error));
+            assert_eq!((error.code.status().as_u16(), error.code().as_str()), (status, code));
+        }
+    }
+
+    #[test]
+    fn whoever_is_short_of_credits_is_told_where_to_buy_some() {
+        let rejection = Rejection::InsufficientCredits {
+            unit: crate::domain::ids::Unit::parse("credits").expect("valid"),
+            available: 1,
+            spendable: 1,
+            required: 2,
+        };
+        let error =
+            ServiceError::Rejected { rejection, buy_url: Some("https://shop.example/credits".into()) };
+        let error = ApiError::from(error);
+        assert_eq!(error.code.status().as_u16(), 402);
+        assert_eq!(error.detail.buy_url.as_deref(), Some("https://shop.example/credits"));
+    }
+
+    #[test]
+    fn a_missing_scope_is_named() {
+        let error = ApiError::from(ServiceError::Forbidden { scope: Scope::Audit });
+        assert_eq!((error.code.status().as_u16(), error.detail.scope.as_deref()), (403, Some("audit")));
+    }
+}

@@ -12,8 +12,8 @@ from counterfoil_client.api.spends import spend_credits
 from counterfoil_client.models import (
     Account,
     Balance,
-    Code,
     ErrorAnswer,
+    ErrorCode,
     Grant,
     HistoryList,
     NewAccount,
@@ -59,7 +59,7 @@ def main() -> None:
     assert repeated.content == first.content
     other = NewGrant(unit="credits", amount=101, reason="welcome")
     reused = grant_credits.sync_detailed(account, client=client, body=other, idempotency_key=key)
-    assert answered(reused, 409, ErrorAnswer).error.code == Code.IDEMPOTENCY_KEY_REUSED
+    assert answered(reused, 409, ErrorAnswer).error.code == ErrorCode.IDEMPOTENCY_KEY_REUSED
 
     spend = NewSpend(unit="credits", amount=30)
     spending = spend_credits.sync_detailed(account, client=client, body=spend, idempotency_key=f"spend-{account}")
@@ -70,7 +70,7 @@ def main() -> None:
     too_much = NewSpend(unit="credits", amount=71)
     refusal = spend_credits.sync_detailed(account, client=client, body=too_much, idempotency_key=f"more-{account}")
     refused = answered(refusal, 402, ErrorAnswer).error
-    assert refused.code == Code.INSUFFICIENT_CREDITS
+    assert refused.code == ErrorCode.INSUFFICIENT_CREDITS
     assert (refused.detail.unit, refused.detail.available, refused.detail.required) == ("credits", 70, 71)
 
     token = spending.headers["X-Position-Token"]

@@ -7,7 +7,7 @@ import createClient from "openapi-fetch";
 
 import type { components, paths } from "./counterfoil.js";
 
-type Code = components["schemas"]["Code"];
+type Code = components["schemas"]["ErrorCode"];
 
 const baseUrl = process.env["COUNTERFOIL_URL"];
 const apiKey = process.env["COUNTERFOIL_API_KEY"];
