@@ -339,7 +339,7 @@ impl Accounts {
         opened_from: Query<Timestamp>,
         /// Only accounts opened before.
         opened_until: Query<Timestamp>,
-        /// How many at most.
+        /// How many at most; 50 if absent.
         limit: Query<Limit>,
         /// The `next_cursor` of the page before.
         cursor: Query<Cursor>,

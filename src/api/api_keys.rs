@@ -169,7 +169,7 @@ impl ApiKeys {
     async fn list(
         &self,
         caller: Authorised<Admin>,
-        /// How many at most.
+        /// How many at most; 50 if absent.
         limit: Query<Limit>,
         /// The `next_cursor` of the page before.
         cursor: Query<Cursor>,

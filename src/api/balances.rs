@@ -244,7 +244,7 @@ impl Balances {
         unit: Query<Unit>,
         /// The `X-Position-Token` of a write that must be seen.
         min_position: Query<PositionToken>,
-        /// How many at most.
+        /// How many at most; 50 if absent.
         limit: Query<Limit>,
         /// The `next_cursor` of the page before.
         cursor: Query<Cursor>,

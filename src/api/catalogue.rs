@@ -247,7 +247,7 @@ impl Catalogue {
     async fn features(
         &self,
         caller: Authorised<Read>,
-        /// How many at most.
+        /// How many at most; 50 if absent.
         limit: Query<Limit>,
         /// The `next_cursor` of the page before.
         cursor: Query<Cursor>,
@@ -297,7 +297,7 @@ impl Catalogue {
     async fn prices(
         &self,
         caller: Authorised<Read>,
-        /// How many at most.
+        /// How many at most; 50 if absent.
         limit: Query<Limit>,
         /// The `next_cursor` of the page before.
         cursor: Query<Cursor>,

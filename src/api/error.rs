@@ -376,7 +376,7 @@ impl<S: Statuses> ApiResponse for Failure<S> {
     }
 }
 
-/// The words of the specification for a status; [`codes_by_status`] adds the codes.
+/// The words of the specification for a status; [`codes_of`] says which codes come with it.
 fn description(status: u16) -> &'static str {
     match status {
         400 => "A part of the request is not valid.",
@@ -390,6 +390,12 @@ fn description(status: u16) -> &'static str {
         503 => "Not now: repeat the request with the same key.",
         _ => "Not in time: repeat the request.",
     }
+}
+
+/// The names of the codes that come with a status.
+pub(super) fn codes_of(status: &str) -> Vec<String> {
+    let codes = Code::ALL.iter().filter(|(code, _)| code.status().as_str() == status);
+    codes.map(|(code, _)| code.name()).collect()
 }
 
 /// Every code with its status and meaning, as a table for the specification.

@@ -88,7 +88,7 @@ impl History {
         account: Path<AccountId>,
         /// The `X-Position-Token` of a write that must be seen.
         min_position: Query<PositionToken>,
-        /// How many at most.
+        /// How many at most; 50 if absent.
         limit: Query<Limit>,
         /// The `next_cursor` of the page before.
         cursor: Query<Cursor>,

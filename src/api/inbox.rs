@@ -135,7 +135,7 @@ impl Inbox {
         caller: Authorised<Operate>,
         /// Only webhooks of this status.
         status: Query<InboxStatus>,
-        /// How many at most.
+        /// How many at most; 50 if absent.
         limit: Query<Limit>,
         /// The `next_cursor` of the page before.
         cursor: Query<Cursor>,

@@ -178,7 +178,11 @@ fn share_failures(document: &mut Value) {
         for (status, response) in responses.filter(|(status, _)| status.starts_with(['4', '5'])) {
             let name = format!("Failure{status}");
             let reference = json!({"$ref": format!("#/components/responses/{name}")});
-            shared.insert(name, std::mem::replace(response, reference));
+            let mut failure = std::mem::replace(response, reference);
+            let words = failure["description"].as_str().unwrap_or_default();
+            let codes = error::codes_of(status).join("`, `");
+            failure["description"] = json!(format!("{words} Codes: `{codes}`."));
+            shared.insert(name, failure);
         }
     }
     shared.sort_keys();
