@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     AccountFilter, AccountRow, Caller, KeyRow, NotFound, PositionToken, Service, ServiceError, StoredEvent,
-    position::check_seen,
+    SubmitError, position::check_seen,
 };
 use crate::{
     domain::{
@@ -245,7 +245,10 @@ impl Service {
         let purchases: Vec<PurchaseId> = purchases.into_iter().collect();
         let origins = reads::accounts::read_origins(&self.database, caller.ledger, &ids, &purchases).await?;
         let explained = lots.into_iter().map(|((unit, ..), lot)| {
-            let origin = origins.lots.get(&lot.id.position()).cloned().ok_or(ServiceError::HistoryLost)?;
+            let origin = origins.lots.get(&lot.id.position()).cloned().ok_or_else(|| {
+                tracing::error!(lot = %lot.id, "the event that made a lot is not there");
+                SubmitError::Internal
+            })?;
             let money = lot.purchase.and_then(|purchase| origins.money.get(&purchase));
             let currency = money.map(|money| money.currency);
             Ok(LotView { unit, lot: lot.clone(), origin, currency })
