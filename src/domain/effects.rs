@@ -1,10 +1,70 @@
 //! What an event orders in the outside world. Pure: the rows are written in the event's own commit.
+//!
+//! Invariant: the shape of an [`Effect`] is kept in rows that may be carried out by a later version, so it only grows, by
+//! variants and by fields that may be absent.
 
-use super::event::{Event, EventBody};
+use serde::{Deserialize, Serialize};
 
-/// Something that must be done outside, exactly once in effect. No event orders anything yet, so there is no variant.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Effect {}
+use super::{
+    event::{Event, EventBody},
+    ids::{AccountNumber, OrderId, RefundRequestId},
+};
+
+/// Something that must be done outside, exactly once in effect. It names what it is about, and nothing else: whoever does
+/// it reads the rest when it is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Effect {
+    /// Makes the account's customer at Stripe, unless it has one by then.
+    CreateCustomer {
+        /// Whose.
+        account: AccountNumber,
+        /// The order that it is made for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        order: Option<OrderId>,
+    },
+    /// Makes the checkout session of an order.
+    CreateCheckoutSession {
+        /// Who ordered.
+        account: AccountNumber,
+        /// What was ordered.
+        order: OrderId,
+    },
+    /// Asks Stripe for a refund.
+    CreateRefund {
+        /// Who bought.
+        account: AccountNumber,
+        /// Which refund.
+        refund: RefundRequestId,
+    },
+}
+
+impl Effect {
+    /// Its kind as stored.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::CreateCustomer { .. } => "create_customer",
+            Self::CreateCheckoutSession { .. } => "create_checkout_session",
+            Self::CreateRefund { .. } => "create_refund",
+        }
+    }
+
+    /// Effects of one key are carried out one after the other, as they were ordered. An account's customer and its
+    /// sessions share one: the customer is there before the session, and requests that race never make two.
+    pub fn key(&self) -> String {
+        match self {
+            Self::CreateCustomer { account, .. } | Self::CreateCheckoutSession { account, .. } => {
+                format!("checkout:{account}")
+            }
+            Self::CreateRefund { account, .. } => format!("refund:{account}"),
+        }
+    }
+
+    /// Whether the effects behind it wait if it was given up: sessions need the customer, and nothing else needs anything.
+    pub fn dead_blocks_key(&self) -> bool {
+        matches!(self, Self::CreateCustomer { .. })
+    }
+}
 
 /// The effects that one event orders. The match is exhaustive, so that whoever adds an event has to say.
 pub fn effects_of(event: &Event) -> Vec<Effect> {
@@ -33,5 +93,49 @@ pub fn effects_of(event: &Event) -> Vec<Effect> {
         | EventBody::KeyCreated(_)
         | EventBody::KeyRevoked(_)
         | EventBody::HistoryLost(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{Position, Seed};
+
+    #[test]
+    fn effects_are_stored_as_they_always_were() {
+        let (account, seed) = (AccountNumber(7), Seed([0; 16]));
+        let order = OrderId::new(Position(9), 0, &seed);
+        let refund = RefundRequestId::new(Position(9), 0, &seed);
+        for (effect, written, key, blocks) in [
+            (
+                Effect::CreateCustomer { account, order: Some(order) },
+                format!(r#"{{"kind":"create_customer","account":7,"order":"{order}"}}"#),
+                "checkout:7",
+                true,
+            ),
+            (
+                Effect::CreateCustomer { account, order: None },
+                r#"{"kind":"create_customer","account":7}"#.to_owned(),
+                "checkout:7",
+                true,
+            ),
+            (
+                Effect::CreateCheckoutSession { account, order },
+                format!(r#"{{"kind":"create_checkout_session","account":7,"order":"{order}"}}"#),
+                "checkout:7",
+                false,
+            ),
+            (
+                Effect::CreateRefund { account, refund },
+                format!(r#"{{"kind":"create_refund","account":7,"refund":"{refund}"}}"#),
+                "refund:7",
+                false,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&effect).expect("serialises"), written);
+            assert_eq!(serde_json::from_str::<Effect>(&written).expect("reads"), effect);
+            assert!(written.contains(&format!("\"{}\"", effect.kind())));
+            assert_eq!((effect.key().as_str(), effect.dead_blocks_key()), (key, blocks));
+        }
     }
 }

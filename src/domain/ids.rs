@@ -3,10 +3,14 @@
 //! Public ids carry the position of the event that made the thing, so that it is found by primary key, and a random part,
 //! so that no id can be guessed or come twice if history is lost.
 
+mod key;
+
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha256};
+
+pub use key::{Key, Namespace};
 
 /// The place of an event in its ledger: 1, 2, 3 … without gaps, in commit order. 0 is before the first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -283,10 +287,7 @@ macro_rules! public_id {
 
             /// Reads what [`fmt::Display`] wrote.
             pub fn parse(text: &str) -> Option<Self> {
-                let digits = text.strip_prefix(concat!($prefix, "_"))?;
-                let is_ours = digits.len() == 32
-                    && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-                is_ours.then(|| u128::from_str_radix(digits, 16).ok().map(Self)).flatten()
+                hexadecimal(text.strip_prefix(concat!($prefix, "_"))?).map(Self)
             }
         }
 
@@ -344,6 +345,11 @@ public_id!(
     "ord"
 );
 public_id!(
+    /// One refund that was asked of us.
+    RefundRequestId,
+    "rfd"
+);
+public_id!(
     /// One item of an account's debt.
     DebtId,
     "dbt"
@@ -354,70 +360,45 @@ public_id!(
     "key"
 );
 
-/// Who a key belongs to. Namespaces never meet: a client cannot occupy a key of Stripe's facts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Namespace {
-    /// The `Idempotency-Key` of a client.
-    Client,
-    /// A business fact that Stripe reported, e.g. `checkout_session:cs_…`.
-    Stripe,
-    /// Our own workers.
-    System,
-}
+/// One thing to be done outside: random, so that it can be the idempotency key of the calls that do it.
+///
+/// Written as `eff_` and 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EffectId(u128);
 
-impl Namespace {
-    /// The name as stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Stripe => "stripe",
-            Self::System => "system",
-        }
+impl EffectId {
+    /// The id with these bits, which are to be random.
+    pub fn from_bits(bits: u128) -> Self {
+        Self(bits)
     }
 
-    /// Reads what [`Self::as_str`] gave.
+    /// The 16 bytes as a number, for storage.
+    pub fn to_bits(self) -> u128 {
+        self.0
+    }
+
+    /// Reads what [`fmt::Display`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Client, Self::Stripe, Self::System].into_iter().find(|namespace| namespace.as_str() == text)
+        hexadecimal(text.strip_prefix("eff_")?).map(Self)
     }
 }
 
-/// What makes a command happen once: unique in its ledger and namespace for ever, whatever the command.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Key {
-    /// Whose key it is.
-    pub namespace: Namespace,
-    text: Box<str>,
+impl fmt::Display for EffectId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "eff_{:032x}", self.0)
+    }
 }
 
-impl Key {
-    /// A key of 1 to 255 printable ASCII characters.
-    ///
-    /// # Errors
-    /// [`InvalidName`] for any other text.
-    pub fn new(namespace: Namespace, text: &str) -> Result<Self, InvalidName> {
-        if (1..=255).contains(&text.len()) && text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-            Ok(Self { namespace, text: text.into() })
-        } else {
-            Err(InvalidName { expected: "1 to 255 printable ASCII characters" })
-        }
+impl fmt::Debug for EffectId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
     }
+}
 
-    /// The key's text without its namespace.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The first 16 bytes of SHA-256 over namespace, `:` and text: what the unique index holds.
-    pub fn hash(&self) -> [u8; 16] {
-        let mut hasher = Sha256::new();
-        hasher.update(self.namespace.as_str());
-        hasher.update(b":");
-        hasher.update(self.text.as_bytes());
-        let mut hash = [0; 16];
-        hash.copy_from_slice(&hasher.finalize()[..16]);
-        hash
-    }
+/// The number that 32 lower-case hexadecimal digits write.
+fn hexadecimal(digits: &str) -> Option<u128> {
+    let is_ours = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_ours.then(|| u128::from_str_radix(digits, 16).ok()).flatten()
 }
 
 /// Who caused an event.
@@ -521,35 +502,23 @@ mod tests {
     }
 
     #[test]
+    fn an_effect_is_named_by_its_bits_alone() {
+        let effect = EffectId::from_bits(0xabc);
+        assert_eq!(effect.to_string(), "eff_00000000000000000000000000000abc");
+        assert_eq!(format!("{effect:?}"), effect.to_string());
+        assert_eq!(EffectId::parse(&effect.to_string()), Some(effect));
+        assert_eq!(effect.to_bits(), 0xabc);
+        assert_eq!(EffectId::parse("eff_abc"), None);
+        assert_eq!(EffectId::parse(&effect.to_string()[4..]), None);
+    }
+
+    #[test]
     fn ids_of_one_event_are_ordered_by_ordinal_and_differ_by_seed() {
         let (one, other) = (Seed([1; 16]), Seed([2; 16]));
         assert!(LotId::new(Position(1), 0, &one) < LotId::new(Position(1), 1, &one));
         assert!(LotId::new(Position(1), 255, &one) < LotId::new(Position(2), 0, &one));
         assert_ne!(LotId::new(Position(1), 0, &one), LotId::new(Position(1), 0, &other));
         assert_ne!(one.bytes(b"a", Position(1), 0), one.bytes(b"b", Position(1), 0));
-    }
-
-    #[test]
-    fn namespaces_keep_equal_texts_apart() {
-        let of = |namespace| Key::new(namespace, "checkout_session:cs_1").expect("valid").hash();
-        assert_ne!(of(Namespace::Client), of(Namespace::Stripe));
-        assert_ne!(of(Namespace::Stripe), of(Namespace::System));
-        for namespace in [Namespace::Client, Namespace::Stripe, Namespace::System] {
-            assert_eq!(Namespace::parse(namespace.as_str()), Some(namespace));
-        }
-        assert_eq!(Namespace::parse("other"), None);
-    }
-
-    #[test]
-    fn keys_are_printable_and_bounded() {
-        let key = |text: &str| Key::new(Namespace::Client, text);
-        assert_eq!(key("a b~").map(|key| key.text().to_owned()), Ok("a b~".to_owned()));
-        assert!(key(&"k".repeat(255)).is_ok());
-        assert!(key(&"k".repeat(256)).is_err());
-        assert!(key("").is_err());
-        assert!(key("tab\t").is_err());
-        assert!(key("del\x7f").is_err());
-        assert!(key("é").is_err());
     }
 
     #[test]
