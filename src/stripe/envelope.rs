@@ -11,11 +11,15 @@ use super::{
     fields::Fields,
     json,
     no_fact::{Nonsense, Problem},
+    object::StripeObject,
 };
 use crate::domain::ids::StripeId;
 
 /// The longest type of an event that is stored, in characters; Stripe's are half as long.
 const LONGEST_TYPE: usize = 128;
+
+/// What the type of a thin event has before the type of the snapshot event that it stands for.
+pub(super) const THIN_PREFIX: &str = "v1.";
 
 /// What an event is called where it is stored, read without judging the rest of the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +101,17 @@ impl Event {
             payload,
         })
     }
+
+    /// The same event about an object that was fetched: what a thin event only names, or one with more fields than
+    /// the event carried.
+    #[must_use]
+    pub fn with_object(mut self, object: StripeObject) -> Self {
+        if let (Payload::Thin(_), Some(kind)) = (&self.payload, self.kind.strip_prefix(THIN_PREFIX)) {
+            self.kind = kind.to_owned();
+        }
+        self.payload = Payload::Snapshot(object.into_json());
+        self
+    }
 }
 
 fn snapshot(event: &Fields<'_>) -> Result<Value, Nonsense> {
@@ -157,6 +172,18 @@ mod tests {
         .expect("an event");
         assert_eq!(event.payload, Payload::Thin(StripeId::parse("ch_1").expect("an id")));
         assert!(event.livemode);
+    }
+
+    #[test]
+    fn a_thin_event_becomes_the_one_that_it_stands_for_once_its_object_is_fetched() {
+        let thin = parse(&json!({
+            "id": "evt_1", "object": "v2.core.event", "type": "v1.charge.refunded", "livemode": true,
+            "related_object": {"id": "ch_1", "type": "charge"},
+        }));
+        let charge = json!({"id": "ch_1", "object": "charge"});
+        let object = StripeObject::read("charge", charge.clone()).expect("a charge");
+        let event = thin.expect("an event").with_object(object);
+        assert_eq!((event.kind.as_str(), event.payload), ("charge.refunded", Payload::Snapshot(charge)));
     }
 
     #[test]

@@ -1,22 +1,25 @@
-//! Stripe, as far as it can be understood without asking it: signatures, and what a webhook says.
+//! Stripe: signatures, what a webhook says, and in [`client`] the calls that we make ourselves.
 //!
 //! A body goes through [`signature::verify`], then [`Event::parse`], then [`extract`], which answers with a
-//! [`Fact`] or says why there is none ([`NoFact`]).
+//! [`Fact`] or says why there is none ([`NoFact`]). What the body leaves open is fetched, and read the same way
+//! ([`Event::with_object`]).
 //!
 //! Invariants:
-//! - everything here is pure: no clock, no network, no database; it knows neither inbox nor store;
+//! - everything outside of [`client`] is pure: no clock, no network, no database; nothing here knows inbox or store;
 //! - one small reader for each family of events, which takes only the fields that it needs, tries the newer
 //!   path and then the older, and treats enumerations as texts: every API version since 2020 is understood;
 //! - nothing is guessed: what the body leaves open is [`NeedsStripe`], what contradicts itself [`Nonsense`].
 
 mod charge;
 mod checkout_session;
+pub mod client;
 mod envelope;
 mod fact;
 mod fields;
 mod json;
 mod metadata;
 mod no_fact;
+mod object;
 mod refund;
 pub mod signature;
 
@@ -25,6 +28,7 @@ pub use fact::{
     AccountMarker, ClosedSession, Fact, PaidSession, PaymentReport, SessionEnding, SoldPrice, StatedCredits,
 };
 pub use no_fact::{Ignored, NeedsStripe, NoFact, Nonsense, Problem};
+pub use object::{CheckoutSession, CheckoutStatus, Customer, Page, Refund, StripeObject};
 
 use fields::Fields;
 
@@ -39,12 +43,19 @@ pub fn extract(event: &Event) -> Result<Fact, NoFact> {
             read(&Fields::of("data.object", object)?)
         }
         Payload::Thin(id) => {
-            // A thin event is called as the snapshot event that it stands for, after a `v1.`.
-            let known = event.kind.strip_prefix("v1.").and_then(reader);
+            let known = event.kind.strip_prefix(envelope::THIN_PREFIX).and_then(reader);
             let (kind, _) = known.ok_or(Ignored::TypeNotUsed)?;
             Err(NeedsStripe { kind, id: id.clone(), missing: "object" }.into())
         }
     }
+}
+
+/// What a refund that was made or fetched tells the ledger: the same as the event about it.
+///
+/// # Errors
+/// [`NoFact`] if it tells nothing, or not enough.
+pub fn extract_refund(refund: &Refund) -> Result<PaymentReport, NoFact> {
+    refund::report(&refund.object.fields()?)
 }
 
 type Reader = fn(&Fields<'_>) -> Result<Fact, NoFact>;
