@@ -82,6 +82,8 @@ codes! {
     AccountFrozen => FORBIDDEN,
     /// The account is closed.
     AccountClosed => FORBIDDEN,
+    /// This exists in test ledgers alone.
+    TestModeOnly => FORBIDDEN,
     /// There is nothing at this path.
     NotFound => NOT_FOUND,
     /// There is no such account.

@@ -14,7 +14,7 @@
 //! | `envelope`, `site_map`, `metrics` | what stands around every request |
 //! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
 //! | `answers`, `error` | how they are answered |
-//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `catalogue`, `events`, `inbox`, `api_keys` | the resources |
+//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `catalogue`, `events`, `inbox`, `api_keys`, `test_clock` | the resources |
 //! | `webhooks` | where Stripe leaves its events |
 //! | `probes`, `openapi`, `tags` | what machines and readers of the specification ask |
 
@@ -37,6 +37,7 @@ pub mod purchases;
 pub mod site_map;
 pub mod spends;
 pub mod tags;
+pub mod test_clock;
 pub mod webhooks;
 pub mod wire;
 
@@ -72,6 +73,7 @@ type Resources = (
     events::EventStream,
     inbox::Inbox,
     api_keys::ApiKeys,
+    test_clock::TestClock,
 );
 
 fn resources() -> Resources {
@@ -86,6 +88,7 @@ fn resources() -> Resources {
         events::EventStream,
         inbox::Inbox,
         api_keys::ApiKeys,
+        test_clock::TestClock,
     )
 }
 

@@ -24,4 +24,7 @@ pub enum Tag {
     /// Who may call.
     #[oai(rename = "API keys")]
     ApiKeys,
+    /// What only ledgers in test mode have.
+    #[oai(rename = "Test mode")]
+    TestMode,
 }

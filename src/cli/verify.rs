@@ -70,8 +70,9 @@ impl<'a> Verification<'a> {
     async fn run(mut self) -> anyhow::Result<()> {
         self.compare_projection().await?;
         self.compare_accounts().await?;
-        self.check_ends().await?;
-        self.events.finish(self.findings);
+        let ends = self.recount.ends(self.ledger.ledger).await?;
+        events::check_ends(&ends, self.findings);
+        self.events.finish(&ends, self.findings);
         println!("{}: {}", self.ledger.slug, self.events.summary());
         Ok(())
     }
@@ -166,12 +167,6 @@ impl<'a> Verification<'a> {
             }
         }
         println!("{}: {compared} accounts compared with their events", self.ledger.slug);
-        Ok(())
-    }
-
-    async fn check_ends(&mut self) -> anyhow::Result<()> {
-        let ends = self.recount.ends(self.ledger.ledger).await?;
-        events::check_ends(&ends, self.findings);
         Ok(())
     }
 }

@@ -65,6 +65,8 @@ pub enum Command {
     ApplyDue(ApplyDue),
     /// Records that events which a process had seen are gone: the writer's own command.
     RecordLostHistory(RecordLostHistory),
+    /// Moves a test ledger's clock on.
+    AdvanceClock(AdvanceClock),
 }
 
 /// The erasable part of a command: reason and metadata, kept beside its first event.
@@ -344,6 +346,13 @@ pub struct RecordLostHistory {
     pub last_seen: Position,
 }
 
+/// See [`Command::AdvanceClock`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct AdvanceClock {
+    /// By how many seconds.
+    pub seconds: Amount,
+}
+
 /// What surrounds a decision; everything in it comes from outside.
 #[derive(Clone, PartialEq)]
 pub struct Context {
@@ -410,7 +419,8 @@ impl Command {
             | Self::SetPrice(_)
             | Self::ConfigureLedger(_)
             | Self::CreateKey(_)
-            | Self::RecordLostHistory(_) => {}
+            | Self::RecordLostHistory(_)
+            | Self::AdvanceClock(_) => {}
         }
         needs
     }

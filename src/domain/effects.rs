@@ -92,7 +92,8 @@ pub fn effects_of(event: &Event) -> Vec<Effect> {
         | EventBody::LedgerConfigured(_)
         | EventBody::KeyCreated(_)
         | EventBody::KeyRevoked(_)
-        | EventBody::HistoryLost(_) => Vec::new(),
+        | EventBody::HistoryLost(_)
+        | EventBody::ClockAdvanced(_) => Vec::new(),
     }
 }
 

@@ -196,6 +196,8 @@ event_bodies! {
     KeyRevoked("key.revoked", 1),
     /// A process found that events which it had seen are gone.
     HistoryLost("history.lost", 1),
+    /// A test ledger's clock was moved on.
+    ClockAdvanced("clock.advanced", 1),
 }
 
 /// See [`EventBody::AccountOpened`].
@@ -675,4 +677,14 @@ pub struct KeyRevoked {
 pub struct HistoryLost {
     /// The last position that the process had seen committed.
     pub last_seen: Position,
+}
+
+/// See [`EventBody::ClockAdvanced`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockAdvanced {
+    /// By how many seconds: positive. Everything after this event is judged at the later time.
+    pub seconds: i64,
+    /// How many seconds it is ahead of the database's clock now.
+    pub ahead: i64,
 }

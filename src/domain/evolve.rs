@@ -13,7 +13,7 @@ use super::{
     ids::{AccountNumber, HoldId, PurchaseId, Unit},
     payment::Payment,
     purchase::{Part, Purchase, TakenFrom},
-    time::Timestamp,
+    time::{Span, Timestamp},
     working_set::WorkingSet,
 };
 
@@ -27,7 +27,8 @@ pub fn evolve(working_set: &mut WorkingSet, event: &Event) {
         | EventBody::PriceSet(_)
         | EventBody::LedgerConfigured(_)
         | EventBody::KeyCreated(_)
-        | EventBody::KeyRevoked(_) => configure(working_set, event),
+        | EventBody::KeyRevoked(_)
+        | EventBody::ClockAdvanced(_) => configure(working_set, event),
         EventBody::PaymentNoted(body) => note_payment(working_set, event, body),
         EventBody::HistoryLost(_) => {}
         EventBody::AccountOpened(_) => open_account(working_set, event),
@@ -53,6 +54,9 @@ fn configure(working_set: &mut WorkingSet, event: &Event) {
         }
         EventBody::KeyRevoked(body) => {
             working_set.keys.remove(&body.key);
+        }
+        EventBody::ClockAdvanced(body) => {
+            working_set.clock_ahead = Some(Span::seconds(body.ahead));
         }
         _ => {}
     }

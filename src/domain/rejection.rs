@@ -125,6 +125,9 @@ pub enum Rejection {
         /// The key.
         key: KeyId,
     },
+    /// Only the clock of a test ledger can be moved.
+    #[error("the clock of a live ledger cannot be moved")]
+    ClockOfLiveLedger,
     /// The key was used for another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,

@@ -82,6 +82,11 @@ impl Span {
     pub fn microseconds(self) -> i64 {
         self.0
     }
+
+    /// The span in whole seconds; what is left over is cut off.
+    pub fn whole_seconds(self) -> i64 {
+        self.0 / 1_000_000
+    }
 }
 
 impl fmt::Display for Timestamp {

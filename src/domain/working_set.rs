@@ -12,6 +12,7 @@ use super::{
     payment::Payment,
     purchase::Purchase,
     settings::LedgerSettings,
+    time::Span,
 };
 
 /// What the commands at hand touch. A thing that is not in it does not exist, as far as `decide` is concerned.
@@ -23,6 +24,8 @@ pub struct WorkingSet {
     pub catalogue: Catalogue,
     /// The position of the last event that settings and catalogue have seen.
     pub configured_at: Position,
+    /// How far the ledger's clock is ahead of the database's; none for a live ledger, whose clock cannot be moved.
+    pub clock_ahead: Option<Span>,
     /// Accounts by the client's name.
     pub account_numbers: BTreeMap<AccountId, AccountNumber>,
     /// Accounts.

@@ -18,7 +18,7 @@ use crate::{
         catalogue::{Feature, Price},
         ids::{AccountId, AccountNumber, FeatureKey, KeyId, LotId, Position, PriceId, PurchaseId, Unit},
         settings::LedgerSettings,
-        time::Timestamp,
+        time::{Span, Timestamp},
     },
     store::reads::{
         self,
@@ -149,6 +149,15 @@ pub struct KeyPage {
 }
 
 impl Service {
+    /// What time it is in the ledger, and how far that is ahead of the database's clock.
+    ///
+    /// # Errors
+    /// [`ServiceError::Failed`] if the database is away.
+    pub async fn clock(&self, caller: &Caller) -> Result<(Timestamp, Span), ServiceError> {
+        let moment = reads::read_moment(&self.database, caller.ledger).await?;
+        Ok((moment.now, moment.clock_ahead))
+    }
+
     /// One account.
     ///
     /// # Errors

@@ -35,6 +35,7 @@ use crate::domain::{
     Event, Private, WorkingSet,
     account::Lot,
     ids::{AccountId, AccountNumber, LedgerId, LotId, Position},
+    time::Span,
 };
 
 /// What a batch led to.
@@ -92,6 +93,7 @@ pub struct Unwritable(#[from] serde_json::Error);
 pub async fn save(session: &Session, changes: &Changes<'_>, transaction: &str) -> Result<Saved, Unwritable> {
     let (ledger, before, after) = (changes.ledger.0, &changes.before, &changes.after);
     let recorded_at = after.recorded_at.to_datetime();
+    let clock_ahead = after.clock_ahead.map(Span::whole_seconds);
     let events = EventColumns::new(changes.ledger, before.position, after.batch_id, &changes.commands)?;
     let private = PrivateColumns::new(changes)?;
     let accounts = AccountColumns::new(changes)?;
@@ -120,6 +122,7 @@ pub async fn save(session: &Session, changes: &Changes<'_>, transaction: &str) -
             &after.batch_id,
             &recorded_at,
             &after.incarnation.0,
+            &clock_ahead,
         ],
     );
     Ok(commit(session, pipeline, transaction).await)

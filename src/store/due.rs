@@ -18,7 +18,7 @@ use crate::domain::{
 pub struct Due {
     /// Accounts whose moment has come, the longest overdue first.
     pub accounts: Vec<AccountNumber>,
-    /// How long until the next moment comes, by the database's clock; nothing if that is not known or there is none.
+    /// How long until the next moment comes, by the ledger's clock; nothing if that is not known or there is none.
     pub next_in: Option<Span>,
 }
 
@@ -27,8 +27,11 @@ pub struct Due {
 /// # Errors
 /// Those of the database, and rows that cannot be read.
 pub async fn find_due(client: &Client, ledger: LedgerId, limit: i64) -> Result<Due, RowError> {
-    let statement = "SELECT account_number, next_due_at, clock_timestamp() AS now FROM accounts
-                      WHERE ledger_id = $1 AND next_due_at IS NOT NULL ORDER BY next_due_at LIMIT $2";
+    let statement = "SELECT a.account_number, a.next_due_at,
+                            clock_timestamp() + COALESCE(h.clock_ahead, 0) * interval '1 second' AS now
+                       FROM accounts a JOIN ledger_heads h ON h.ledger_id = a.ledger_id
+                      WHERE a.ledger_id = $1 AND h.ledger_id = $1 AND a.next_due_at IS NOT NULL
+                      ORDER BY a.next_due_at LIMIT $2";
     let parameters: [Parameter<'_>; 2] = [(&ledger.0, Type::INT8), (&limit, Type::INT8)];
     let begin = scope::begin_reading(ledger);
     let (begun, rows, ended) = join3(

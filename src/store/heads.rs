@@ -11,7 +11,7 @@ use super::{
 };
 use crate::domain::{
     ids::{AccountNumber, Position},
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 
 /// Which history a position is of: another one after history was lost. Clients see it in position tokens.
@@ -43,6 +43,8 @@ pub struct Head {
     pub fence: Uuid,
     /// Which history it is the end of.
     pub incarnation: Incarnation,
+    /// How far the ledger's clock is ahead of the database's; none for a live ledger.
+    pub clock_ahead: Option<Span>,
 }
 
 impl Head {
@@ -52,7 +54,7 @@ impl Head {
             == (other.position, other.batch_id, other.recorded_at)
     }
 
-    /// Reads the columns `position, batch_id, recorded_at, fence, incarnation`.
+    /// Reads the columns `position, batch_id, recorded_at, fence, incarnation, clock_ahead`.
     ///
     /// # Errors
     /// [`RowError`] if they hold something else.
@@ -63,6 +65,7 @@ impl Head {
             recorded_at: timestamp(row.try_get("recorded_at")?, "recorded_at")?,
             fence: row.try_get("fence")?,
             incarnation: Incarnation(row.try_get("incarnation")?),
+            clock_ahead: row.try_get::<_, Option<i64>>("clock_ahead")?.map(Span::seconds),
         })
     }
 }
@@ -82,7 +85,7 @@ pub(super) static STATEMENTS: &[&Statement] = &[
 /// Locks the head. A statement of its own: one that waited for the lock does not see what its holder committed.
 pub static LOCK_HEAD: Statement = Statement {
     name: "lock_head",
-    sql: "SELECT position, batch_id, recorded_at, fence, incarnation
+    sql: "SELECT position, batch_id, recorded_at, fence, incarnation, clock_ahead
             FROM ledger_heads WHERE ledger_id = $1 FOR UPDATE",
     parameters: &[Type::INT8],
 };
@@ -106,7 +109,7 @@ pub static TRANSACTION_STATUS: Statement = Statement {
 pub static MOVE_HEAD: Statement = Statement {
     name: "move_head",
     sql: "WITH moved AS (
-              UPDATE ledger_heads SET position = $5, batch_id = $6, recorded_at = $7, incarnation = $8
+              UPDATE ledger_heads SET position = $5, batch_id = $6, recorded_at = $7, incarnation = $8, clock_ahead = $9
                WHERE ledger_id = $1 AND position = $2 AND batch_id = $3 AND fence = $4 RETURNING 1)
           SELECT 1 / count(*) FROM moved",
     parameters: &[
@@ -118,6 +121,7 @@ pub static MOVE_HEAD: Statement = Statement {
         Type::UUID,
         Type::TIMESTAMPTZ,
         Type::UUID,
+        Type::INT8,
     ],
 };
 

@@ -94,20 +94,23 @@ pub async fn create_ledger(
     let parameters: [Parameter<'_>; 2] = [(&slug.as_str(), Type::TEXT), (&mode.as_str(), Type::TEXT)];
     client.execute_typed(statement, &parameters).await?;
     let ledger = find_ledger(client, slug).await?.ok_or(RowError::Value { column: "slug" })?;
-    let made = insert_head(client, ledger.ledger).await?;
+    let made = insert_head(client, &ledger).await?;
     if made && ledger.mode == mode { Ok(ledger) } else { Err(CreateLedgerError::SlugTaken(slug.clone())) }
 }
 
-async fn insert_head(client: &Client, ledger: LedgerId) -> Result<bool, Error> {
+/// The clock of a test ledger can be moved, and begins with the database's; that of a live one cannot.
+async fn insert_head(client: &Client, Ledger { ledger, mode, .. }: &Ledger) -> Result<bool, Error> {
     let statement =
-        "INSERT INTO ledger_heads (ledger_id, position, batch_id, recorded_at, fence, incarnation)
-                     VALUES ($1, 0, $2, now(), $3, $4) ON CONFLICT (ledger_id) DO NOTHING";
-    client.batch_execute(&scope::begin_writing(ledger)).await?;
-    let parameters: [Parameter<'_>; 4] = [
+        "INSERT INTO ledger_heads (ledger_id, position, batch_id, recorded_at, fence, incarnation, clock_ahead)
+                     VALUES ($1, 0, $2, now(), $3, $4, $5) ON CONFLICT (ledger_id) DO NOTHING";
+    client.batch_execute(&scope::begin_writing(*ledger)).await?;
+    let clock_ahead = (*mode == LedgerMode::Test).then_some(0_i64);
+    let parameters: [Parameter<'_>; 5] = [
         (&ledger.0, Type::INT8),
         (&Uuid::new_v4(), Type::UUID),
         (&Uuid::new_v4(), Type::UUID),
         (&Uuid::new_v4(), Type::UUID),
+        (&clock_ahead, Type::INT8),
     ];
     let inserted = client.execute_typed(statement, &parameters).await;
     let end = if inserted.is_ok() { "COMMIT" } else { "ROLLBACK" };

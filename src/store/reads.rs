@@ -22,7 +22,7 @@ use super::{
 };
 use crate::domain::{
     ids::{LedgerId, Position},
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 
 /// Why something could not be read.
@@ -72,13 +72,17 @@ pub struct Moment {
     pub position: Position,
     /// Which history it is of.
     pub incarnation: Incarnation,
-    /// The later of the database's clock and the last event's time: what is due then has happened.
+    /// The later of the ledger's clock and the last event's time: what is due then has happened.
     pub now: Timestamp,
+    /// How far the ledger's clock is ahead of the database's.
+    pub clock_ahead: Span,
 }
 
 static READ_MOMENT: Statement = Statement {
     name: "read_moment",
-    sql: "SELECT position, incarnation, GREATEST(recorded_at, clock_timestamp()) AS now
+    sql: "SELECT position, incarnation, GREATEST(recorded_at,
+                 clock_timestamp() + COALESCE(clock_ahead, 0) * interval '1 second') AS now,
+                 COALESCE(clock_ahead, 0) AS clock_ahead
             FROM ledger_heads WHERE ledger_id = $1",
     parameters: &[Type::INT8],
 };
@@ -90,6 +94,7 @@ impl Moment {
             position: Position(row.try_get("position").map_err(RowError::from)?),
             incarnation: Incarnation(row.try_get("incarnation").map_err(RowError::from)?),
             now: timestamp(row.try_get("now").map_err(RowError::from)?, "now")?,
+            clock_ahead: Span::seconds(row.try_get("clock_ahead").map_err(RowError::from)?),
         })
     }
 }

@@ -107,6 +107,8 @@ pub struct Ends {
     pub last_batch: Option<Uuid>,
     /// The last event's moment.
     pub last_recorded_at: Option<OffsetDateTime>,
+    /// How far the ledger's clock is ahead, in seconds; none if it cannot be moved.
+    pub clock_ahead: Option<i64>,
     /// Whether the index that keeps keys unique is in order.
     pub key_index_is_valid: bool,
 }
@@ -201,7 +203,7 @@ impl Recount {
     /// [`VerifyError`].
     pub async fn ends(&self, ledger: LedgerId) -> Result<Ends, VerifyError> {
         let statement = "
-            SELECT h.position, h.batch_id, h.recorded_at,
+            SELECT h.position, h.batch_id, h.recorded_at, h.clock_ahead,
                    COALESCE(e.position, 0) AS last, e.batch_id AS last_batch, e.recorded_at AS last_recorded_at,
                    COALESCE((SELECT i.indisunique AND i.indisvalid AND i.indisready FROM pg_index i
                               WHERE i.indexrelid = to_regclass('events_key')), false) AS key_index_is_valid
@@ -219,6 +221,7 @@ impl Recount {
             last: row.try_get("last")?,
             last_batch: row.try_get("last_batch")?,
             last_recorded_at: row.try_get("last_recorded_at")?,
+            clock_ahead: row.try_get("clock_ahead")?,
             key_index_is_valid: row.try_get("key_index_is_valid")?,
         })
     }

@@ -70,7 +70,8 @@ impl LedgerWriter {
         let lost = self.look_back(session, &locked).await?;
         let now = locked.clocks.ledger_time().map_err(|_| Failure::ClockSkew(locked.clocks))?;
 
-        let Basis { set, mut names, versions, lot_rows, stored } = self.basis(session, commands).await?;
+        let Basis { mut set, mut names, versions, lot_rows, stored } = self.basis(session, commands).await?;
+        set.clock_ahead = locked.head.clock_ahead;
         let mut decisions = Decisions::new(set, stored, self.settings().decide, now, locked.head.position);
         let verdicts = decide_all(&mut decisions, commands, lost)?;
         if decisions.written.is_empty() {
@@ -250,6 +251,7 @@ fn head_after(before: &Head, decisions: &Decisions, now: Timestamp, is_history_l
         recorded_at: now,
         fence: before.fence,
         incarnation: if is_history_lost { Incarnation(Uuid::new_v4()) } else { before.incarnation },
+        clock_ahead: decisions.set.clock_ahead,
     }
 }
 

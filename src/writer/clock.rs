@@ -32,22 +32,22 @@ pub(super) struct Clocks {
     pub(super) database: Timestamp,
     /// This process's, before the database was asked and after it answered.
     pub(super) process: (Timestamp, Timestamp),
+    /// How far the ledger's clock is ahead of the database's.
+    pub(super) ahead: Span,
     /// When the last event was recorded.
     pub(super) head: Timestamp,
 }
 
 impl Clocks {
-    /// The ledger's time: the database's, and never before the last event.
+    /// The ledger's time: the database's, moved on by as much as somebody asked for, and never before the last event.
     pub(super) fn ledger_time(self) -> Result<Timestamp, ClocksDisagree> {
         let (asked, answered) = self.process;
         let is_ahead = |one: Timestamp, other: Timestamp| one.since(other) > TOLERANCE;
-        if is_ahead(self.database, answered)
-            || is_ahead(asked, self.database)
-            || is_ahead(self.head, self.database)
-        {
+        let now = self.database.plus(self.ahead);
+        if is_ahead(self.database, answered) || is_ahead(asked, self.database) || is_ahead(self.head, now) {
             return Err(ClocksDisagree);
         }
-        Ok(self.database.max(self.head))
+        Ok(now.max(self.head))
     }
 }
 
@@ -73,8 +73,17 @@ mod tests {
             (100, 80, 100, 50, Ok(100)),
             (100, 100, 130, 50, Ok(100)),
         ] {
-            let clocks =
-                Clocks { database: at(database), process: (at(asked), at(answered)), head: at(head) };
+            let (database, process) = (at(database), (at(asked), at(answered)));
+            let clocks = Clocks { database, process, ahead: Span::seconds(0), head: at(head) };
+            assert_eq!(clocks.ledger_time(), expected.map(at), "{clocks:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_moved_on_is_held_against_the_last_event_and_not_against_the_process() {
+        let process = (at(100), at(100));
+        for (head, expected) in [(50, Ok(1_100)), (1_105, Ok(1_105)), (1_106, Err(ClocksDisagree))] {
+            let clocks = Clocks { database: at(100), process, ahead: Span::seconds(1_000), head: at(head) };
             assert_eq!(clocks.ledger_time(), expected.map(at), "{clocks:?}");
         }
     }

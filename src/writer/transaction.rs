@@ -14,7 +14,7 @@ use crate::{
     domain::{
         EventBody,
         ids::{LedgerId, Position},
-        time::Timestamp,
+        time::{Span, Timestamp},
     },
     store::{
         errors::{ErrorClass, class_of, describe},
@@ -118,7 +118,12 @@ pub(super) async fn lock_head(
     Ok(Locked {
         head,
         transaction: server.try_get("transaction").map_err(RowError::from)?,
-        clocks: Clocks { database, process: (asked, answered), head: head.recorded_at },
+        clocks: Clocks {
+            database,
+            process: (asked, answered),
+            ahead: head.clock_ahead.unwrap_or(Span::seconds(0)),
+            head: head.recorded_at,
+        },
     })
 }
 

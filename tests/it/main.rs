@@ -10,6 +10,7 @@ mod api_keys;
 mod api_reading;
 mod api_specification;
 mod api_support;
+mod api_test_clock;
 mod command_line;
 mod connections;
 mod dev;

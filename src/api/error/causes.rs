@@ -147,6 +147,7 @@ impl From<Rejection> for ApiError {
             Rejection::PaymentContradicts { .. } => plain(Code::PaymentContradicts),
             Rejection::InvalidConfiguration { field, problem } => Self::invalid(field, problem),
             Rejection::KeyNotFound { .. } => plain(Code::ApiKeyNotFound),
+            Rejection::ClockOfLiveLedger => plain(Code::TestModeOnly),
             Rejection::IdempotencyKeyReused => {
                 plain(Code::IdempotencyKeyReused).with_field("Idempotency-Key")
             }

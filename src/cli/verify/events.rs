@@ -19,6 +19,7 @@ pub(super) struct EventChecker {
     keys: usize,
     notes: usize,
     erased_notes: usize,
+    clock_ahead: i64,
 }
 
 /// The command that the next event may belong to.
@@ -62,9 +63,14 @@ impl EventChecker {
         }
     }
 
-    /// All events are checked.
-    pub(super) fn finish(&mut self, findings: &mut Findings) {
+    /// All events are checked; the ledger ended so a moment later.
+    pub(super) fn finish(&mut self, ends: &Ends, findings: &mut Findings) {
         self.end_command(findings);
+        let ahead = ends.clock_ahead.unwrap_or_default();
+        if ends.last == self.position && ahead != self.clock_ahead {
+            findings
+                .ledger(format!("the clock is {ahead} s ahead, by the events it is {} s", self.clock_ahead));
+        }
     }
 
     /// What was checked, for people.
@@ -96,6 +102,12 @@ impl EventChecker {
             findings.position(position, "it was recorded before the event before it");
         }
         self.recorded_at = event.recorded_at;
+        if let EventBody::ClockAdvanced(advanced) = &event.body {
+            self.clock_ahead += advanced.seconds;
+            if advanced.ahead != self.clock_ahead {
+                findings.position(position, "the clock is not as far ahead as it was moved");
+            }
+        }
         if matches!(event.body, EventBody::AccountOpened(_))
             && event.account.map(|account| account.0) != Some(position)
         {

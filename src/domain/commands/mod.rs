@@ -6,6 +6,7 @@
 
 mod accounts;
 mod adjust_credits;
+mod advance_clock;
 mod charge;
 mod configuration;
 mod grant_credits;
@@ -46,5 +47,6 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<(), Rej
             draft.emit(None, None, HistoryLost { last_seen: command.last_seen });
             Ok(())
         }
+        Command::AdvanceClock(command) => advance_clock::decide(draft, command),
     }
 }

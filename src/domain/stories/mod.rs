@@ -16,6 +16,7 @@
 
 mod accounts;
 mod clawback;
+mod clock;
 mod configuration;
 mod debt;
 mod disputes;

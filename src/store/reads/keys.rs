@@ -45,12 +45,14 @@ pub struct WorkingKey {
 
 static READ_WORKING_KEY: Statement = Statement {
     name: "read_working_key",
-    sql: "SELECT k.secret_hash, k.scopes, extract(epoch FROM k.expires_at - now())::float8 AS expires_in,
+    sql: "SELECT k.secret_hash, k.scopes, extract(epoch FROM k.expires_at - clock.now)::float8 AS expires_in,
                  s.settings ->> 'buy_url' AS buy_url
             FROM api_keys k
+            CROSS JOIN LATERAL (SELECT now() + COALESCE(h.clock_ahead, 0) * interval '1 second' AS now
+                                  FROM ledger_heads h WHERE h.ledger_id = $1) clock
             LEFT JOIN ledger_settings s ON s.ledger_id = k.ledger_id
            WHERE k.ledger_id = $1 AND k.key_id = $2 AND k.revoked_at IS NULL
-             AND (k.expires_at IS NULL OR k.expires_at > now())",
+             AND (k.expires_at IS NULL OR k.expires_at > clock.now)",
     parameters: &[Type::INT8, Type::UUID],
 };
 
