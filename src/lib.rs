@@ -1,5 +1,8 @@
 //! Counterfoil: a credit ledger on PostgreSQL.
 
+// The simulated Stripe writes each object as one literal, and some have sixty keys.
+#![recursion_limit = "512"]
+
 pub mod api;
 pub mod app;
 pub mod cli;

@@ -1,9 +1,11 @@
-//! `counterfoil stripe trigger`: makes a webhook as Stripe would, signs it and posts it to a running service.
+//! `counterfoil stripe trigger`: makes a webhook as Stripe would, signs it and posts it to a running service;
+//! `counterfoil stripe simulate`: a Stripe that works without a network.
 //!
-//! With it everything that Stripe reports can be tried without Stripe, and without a Stripe account. It is refused by any
+//! With `trigger` everything that Stripe reports can be tried without Stripe, and without a Stripe account. It is refused by any
 //! ledger whose signing secret it does not know, which is all that protects a ledger from it.
 
 mod bodies;
+mod simulate;
 mod target;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -31,6 +33,7 @@ pub(super) struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Trigger(Box<TriggerArguments>),
+    Simulate(simulate::Arguments),
 }
 
 /// Send a webhook as if Stripe had: realistic, and signed with the ledger's secret.
@@ -153,6 +156,7 @@ impl EventKind {
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Trigger(arguments) => trigger(&arguments).await,
+        Command::Simulate(arguments) => simulate::run(arguments).await,
     }
 }
 

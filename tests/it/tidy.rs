@@ -254,8 +254,10 @@ fn sql_stands_in_the_store_alone() {
 #[test]
 fn one_file_knows_http_status_codes() {
     let mut violations = Vec::new();
+    // The simulated Stripe has its own, which are Stripe's.
+    const HOMES: &[&str] = &["src/api/error.rs", "src/sandbox/stripe/answer.rs"];
     for source in Source::all_under("src") {
-        if source.file == Path::new("src/api/error.rs") {
+        if HOMES.iter().any(|home| source.file == Path::new(home)) {
             continue;
         }
         let tokens = source.tokens();

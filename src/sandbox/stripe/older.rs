@@ -1,0 +1,116 @@
+//! Objects as older versions of the API show them. What is kept is always the pinned version.
+//!
+//! Only differences that matter to someone who reads payments are made: names of `ui_mode`, lists of refunds and charges
+//! inside their owners, and which events there were.
+
+use serde_json::{Value, json};
+
+use super::store::{Kind, Store};
+
+/// Refunds of all payment methods have events of their own from here on.
+const ACACIA: &str = "2024-10-28";
+/// The pages of Checkout got longer names.
+const DAHLIA: &str = "2026-03-25";
+/// Refunds and charges are no longer listed inside their owners.
+const WITHOUT_LISTS: &str = "2022-11-15";
+
+/// Whether an endpoint of this version hears of such events.
+pub(super) fn knows_event(version: &str, event_type: &str) -> bool {
+    !(is_before(version, ACACIA)
+        && matches!(event_type, "refund.created" | "refund.updated" | "refund.failed"))
+}
+
+/// Turns an answer or an event, with everything inside, into the shape of `version`.
+pub(super) fn reshape(value: &mut Value, version: &str, store: &Store) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| reshape(item, version, store)),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(|field| reshape(field, version, store));
+            reshape_object(value, version, store);
+        }
+        _ => {}
+    }
+}
+
+fn reshape_object(object: &mut Value, version: &str, store: &Store) {
+    let kind = object["object"].as_str().and_then(Kind::named);
+    let is_whole = object.get("deleted").is_none() && object.get("id").is_some();
+    let (Some(kind), true) = (kind, is_whole) else { return };
+    match kind {
+        Kind::CheckoutSession if is_before(version, DAHLIA) => {
+            let former = match object["ui_mode"].as_str() {
+                Some("hosted_page") => Some("hosted"),
+                Some("embedded_page") => Some("embedded"),
+                Some("elements") => Some("custom"),
+                _ => None,
+            };
+            if let Some(former) = former {
+                object["ui_mode"] = former.into();
+            }
+        }
+        Kind::Charge if is_before(version, WITHOUT_LISTS) && object.get("refunds").is_none() => {
+            object["refunds"] = refunds_of(object, store);
+        }
+        Kind::PaymentIntent if is_before(version, WITHOUT_LISTS) => {
+            let intent = object["id"].clone();
+            let mut charges: Vec<Value> = store
+                .all(Kind::Charge)
+                .rev()
+                .filter(|charge| charge["payment_intent"] == intent)
+                .cloned()
+                .collect();
+            charges.iter_mut().for_each(|charge| reshape_object(charge, version, store));
+            let url = format!("/v1/charges?payment_intent={}", intent.as_str().unwrap_or_default());
+            object["charges"] = whole_list(charges, &url);
+        }
+        Kind::Event => object["api_version"] = version.into(),
+        _ => {}
+    }
+}
+
+/// The list of a charge's refunds, newest first.
+pub(super) fn refunds_of(charge: &Value, store: &Store) -> Value {
+    let refunds =
+        store.all(Kind::Refund).rev().filter(|refund| refund["charge"] == charge["id"]).cloned().collect();
+    whole_list(refunds, &format!("/v1/charges/{}/refunds", charge["id"].as_str().unwrap_or_default()))
+}
+
+/// A list that is shown whole.
+pub(super) fn whole_list(data: Vec<Value>, url: &str) -> Value {
+    json!({ "object": "list", "total_count": data.len(), "data": data, "has_more": false, "url": url })
+}
+
+fn is_before(version: &str, date: &str) -> bool {
+    // Versions begin with their date.
+    version < date
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_charge_lists_its_refunds_and_a_new_one_does_not() {
+        let mut store = Store::default();
+        store.put(Kind::Refund, "re_1", json!({ "id": "re_1", "object": "refund", "charge": "ch_1" }));
+        store.put(Kind::Refund, "re_2", json!({ "id": "re_2", "object": "refund", "charge": "ch_2" }));
+        let charge = json!({ "id": "ch_1", "object": "charge" });
+        let event =
+            json!({ "id": "evt_1", "object": "event", "api_version": "x", "data": { "object": charge } });
+        let mut old = event.clone();
+        reshape(&mut old, "2020-08-27", &store);
+        assert_eq!(old["api_version"], "2020-08-27");
+        assert_eq!(old["data"]["object"]["refunds"]["data"][0]["id"], "re_1");
+        assert_eq!(old["data"]["object"]["refunds"]["total_count"], 1);
+        let mut new = event;
+        reshape(&mut new, "2025-08-27.basil", &store);
+        assert!(new["data"]["object"].get("refunds").is_none());
+    }
+
+    #[test]
+    fn endpoints_of_before_acacia_hear_of_refunds_by_their_charge_alone() {
+        assert!(!knows_event("2024-06-20", "refund.created"));
+        assert!(knows_event("2024-06-20", "charge.refunded"));
+        assert!(knows_event("2024-10-28.acacia", "refund.created"));
+    }
+}
