@@ -14,7 +14,7 @@
 //! | `envelope`, `site_map`, `metrics` | what stands around every request |
 //! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
 //! | `answers`, `error` | how they are answered |
-//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `catalogue`, `events`, `inbox`, `api_keys`, `test_clock` | the resources |
+//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `catalogue`, `prices`, `events`, `inbox`, `api_keys`, `test_clock` | the resources |
 //! | `webhooks` | where Stripe leaves its events |
 //! | `probes`, `openapi`, `tags` | what machines and readers of the specification ask |
 
@@ -33,6 +33,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod params;
 pub mod payload;
+pub mod prices;
 pub mod purchases;
 pub mod site_map;
 pub mod spends;
@@ -70,6 +71,7 @@ type Resources = (
     grants::Grants,
     purchases::Purchases,
     catalogue::Catalogue,
+    prices::Prices,
     events::EventStream,
     inbox::Inbox,
     api_keys::ApiKeys,
@@ -85,6 +87,7 @@ fn resources() -> Resources {
         grants::Grants,
         purchases::Purchases,
         catalogue::Catalogue,
+        prices::Prices,
         events::EventStream,
         inbox::Inbox,
         api_keys::ApiKeys,

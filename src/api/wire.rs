@@ -143,6 +143,18 @@ impl Parameter for Timestamp {
     }
 }
 
+impl Parameter for bool {
+    fn parse(text: &str) -> Result<Self, InvalidName> {
+        text.parse().map_err(|_| InvalidName { expected: "must be true or false" })
+    }
+}
+
+impl Parameter for Currency {
+    fn parse(text: &str) -> Result<Self, InvalidName> {
+        Self::parse(text).ok_or(InvalidName { expected: "must be three letters of ISO 4217, e.g. eur" })
+    }
+}
+
 impl Parameter for Unit {
     fn parse(text: &str) -> Result<Self, InvalidName> {
         Self::parse(text)

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     amount::{Amount, Currency},
-    ids::{FeatureKey, PriceId, Unit},
+    ids::{FeatureKey, PriceId, StripeId, Unit},
+    listing::{Listing, PriceMode},
 };
 
 /// A named thing that costs credits.
@@ -24,7 +25,7 @@ pub struct Feature {
 }
 
 /// What buying one of a price grants in one unit.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PriceGrant {
     /// The unit.
@@ -40,7 +41,9 @@ pub struct PriceGrant {
     pub share: u32,
 }
 
-/// A Stripe price and what buying one of it grants.
+/// A Stripe price and what buying one of it grants: what counts, and the two sides that it was put together from.
+///
+/// What the operator says wins over what Stripe says, field by field; only what it costs is Stripe's to say.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
@@ -58,6 +61,103 @@ pub struct Price {
     pub currency: Currency,
     /// What buying one of it grants: at least one, each unit at most once.
     pub grants: Vec<PriceGrant>,
+    /// What the operator says. Absent in prices from before there were two sides: there, all of the above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<PriceSettings>,
+    /// What Stripe says, once it has said anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stripe: Option<Listing>,
+}
+
+/// What an operator says of a price; what is absent is left to Stripe.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceSettings {
+    /// What a shop shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// Place in a shop's list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_order: Option<i32>,
+    /// Whether it can be bought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
+    /// What it costs, for as long as Stripe has not said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub money: Option<MoneyOfPrice>,
+    /// What buying one of it grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Vec<PriceGrant>>,
+}
+
+/// What a price costs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoneyOfPrice {
+    /// In the currency's smallest part: 0 to 2^53 − 1.
+    pub amount: i64,
+    /// The currency.
+    pub currency: Currency,
+}
+
+/// Something about a price that an operator should know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PriceFinding {
+    /// Stripe no longer says what it grants: it keeps what it granted last and cannot be bought.
+    CreditsUnstated,
+    /// It, or its product, was deleted at Stripe: it cannot be bought.
+    DeletedAtStripe,
+    /// Stripe has told of the price but not yet of its product, whose name and metadata are missing.
+    ProductUnknown,
+}
+
+impl PriceFinding {
+    /// Whether a price cannot be bought because of it, whatever anyone says.
+    pub fn forbids_sale(self) -> bool {
+        match self {
+            Self::CreditsUnstated | Self::DeletedAtStripe => true,
+            Self::ProductUnknown => false,
+        }
+    }
+}
+
+impl Price {
+    /// How it is paid. A price that Stripe has told nothing of is paid once.
+    pub fn mode(&self) -> PriceMode {
+        self.stripe.as_ref().map_or(PriceMode::OneTime, |listing| listing.mode)
+    }
+
+    /// The product that it is a price of, once Stripe has told it.
+    pub fn product(&self) -> Option<&StripeId> {
+        self.stripe.as_ref().map(|listing| &listing.product)
+    }
+
+    /// What the operator says of it.
+    pub fn operator_side(&self) -> PriceSettings {
+        match (&self.operator, &self.stripe) {
+            (Some(operator), _) => operator.clone(),
+            (None, Some(_)) => PriceSettings::default(),
+            (None, None) => PriceSettings {
+                display_name: Some(self.display_name.clone()),
+                display_order: Some(self.display_order),
+                active: Some(self.active),
+                money: Some(MoneyOfPrice { amount: self.money, currency: self.currency }),
+                grants: Some(self.grants.clone()),
+            },
+        }
+    }
+
+    /// What an operator should know of it.
+    pub fn findings(&self) -> Vec<PriceFinding> {
+        let Some(listing) = &self.stripe else { return Vec::new() };
+        let is_unstated = self.operator_side().grants.is_none() && !listing.states_credits();
+        let findings = [
+            is_unstated.then_some(PriceFinding::CreditsUnstated),
+            listing.is_deleted().then_some(PriceFinding::DeletedAtStripe),
+            listing.product_listing.is_none().then_some(PriceFinding::ProductUnknown),
+        ];
+        findings.into_iter().flatten().collect()
+    }
 }
 
 /// Everything that can be bought or spent on in a ledger.

@@ -6,11 +6,12 @@ use serde_json::{Map, Value};
 
 use super::{
     amount::{Amount, PaidMoney},
-    catalogue::{Feature, Price},
+    catalogue::{Feature, Price, PriceSettings},
     ids::{
         AccountId, AccountNumber, Actor, FeatureKey, HoldId, Key, KeyId, PaymentReference, Position, PriceId,
         PurchaseId, Seed, StripeId, Unit,
     },
+    listing::{Listing, ProductListing},
     payment::PaymentFact,
     settings::{LedgerSettings, Scope},
     time::{Span, Timestamp},
@@ -53,8 +54,12 @@ pub enum Command {
     RefundPurchase(RefundPurchase),
     /// Sets what a feature costs.
     SetFeature(Feature),
-    /// Sets what a price grants.
-    SetPrice(Price),
+    /// Sets what the operator says of a price.
+    SetPrice(SetPrice),
+    /// Takes in what Stripe says of a price.
+    SyncPrice(SyncPrice),
+    /// Takes in what Stripe says of a product, for all its prices that are known.
+    SyncProduct(SyncProduct),
     /// Sets the ledger's settings.
     ConfigureLedger(LedgerSettings),
     /// Makes an API key.
@@ -312,6 +317,54 @@ pub struct RefundPurchase {
     pub note: Note,
 }
 
+/// See [`Command::SetPrice`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct SetPrice {
+    /// The price.
+    pub price: PriceId,
+    /// All that the operator says of it; what is absent is left to Stripe.
+    pub settings: PriceSettings,
+}
+
+impl From<Price> for SetPrice {
+    /// Everything about the price is the operator's to say.
+    fn from(price: Price) -> Self {
+        let settings = Price { operator: None, stripe: None, ..price.clone() }.operator_side();
+        Self { price: price.price, settings }
+    }
+}
+
+/// How a state at Stripe came to be known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// An event told of a change.
+    Told,
+    /// Somebody looked. To find what is known is no news.
+    Looked,
+}
+
+/// See [`Command::SyncPrice`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct SyncPrice {
+    /// The price.
+    pub price: PriceId,
+    /// How it is at Stripe.
+    pub listing: Listing,
+    /// How that came to be known.
+    pub heard: Heard,
+}
+
+/// See [`Command::SyncProduct`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct SyncProduct {
+    /// The product.
+    pub product: StripeId,
+    /// How it is at Stripe.
+    pub listing: ProductListing,
+    /// How that came to be known.
+    pub heard: Heard,
+}
+
 /// See [`Command::CreateKey`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct CreateKey {
@@ -417,6 +470,8 @@ impl Command {
             Self::ApplyDue(command) => needs.account_numbers.push(command.account),
             Self::SetFeature(_)
             | Self::SetPrice(_)
+            | Self::SyncPrice(_)
+            | Self::SyncProduct(_)
             | Self::ConfigureLedger(_)
             | Self::CreateKey(_)
             | Self::RecordLostHistory(_)

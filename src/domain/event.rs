@@ -72,8 +72,11 @@ impl BalanceAfter {
     }
 }
 
+/// Each line gives the type's name and the version of its shape. A type whose shape has changed lists the older versions
+/// after the newest, and says of a body which of them it has.
 macro_rules! event_bodies {
-    ($($(#[doc = $doc:literal])* $name:ident($type:literal, $version:literal),)*) => {
+    ($($(#[doc = $doc:literal])*
+       $name:ident($type:literal, $version:literal $(, $older:literal)* $(; $version_of:path)?),)*) => {
         /// What happened, by type.
         #[derive(Clone, PartialEq, Debug)]
         pub enum EventBody {
@@ -81,7 +84,7 @@ macro_rules! event_bodies {
         }
 
         impl EventBody {
-            /// Every event type that this version writes, with its version.
+            /// Every event type that this version writes, with its newest version.
             pub const TYPES: &[(&str, i16)] = &[$(($type, $version)),*];
 
             /// The event's type as stored, e.g. `credits.spent`.
@@ -91,7 +94,7 @@ macro_rules! event_bodies {
 
             /// The version of the body's shape.
             pub fn version(&self) -> i16 {
-                match self { $(Self::$name(_) => $version,)* }
+                match self { $(Self::$name(body) => event_bodies!(@version body, $version $(, $version_of)?),)* }
             }
 
             /// The body as a JSON object.
@@ -108,7 +111,7 @@ macro_rules! event_bodies {
             /// [`UnreadableEvent`] if the type or version is not known here, or the body is not of that shape.
             pub fn parse(type_name: &str, version: i16, body: &str) -> Result<Self, UnreadableEvent> {
                 match (type_name, version) {
-                    $(($type, $version) => serde_json::from_str(body).map(Self::$name).map_err(|error| {
+                    $(($type, $version $(| $older)*) => serde_json::from_str(body).map(Self::$name).map_err(|error| {
                         UnreadableEvent::Malformed { type_name: type_name.into(), version, reason: error.to_string() }
                     }),)*
                     _ => Err(UnreadableEvent::Unknown { type_name: type_name.into(), version }),
@@ -121,6 +124,13 @@ macro_rules! event_bodies {
                 Self::$name(body)
             }
         })*
+    };
+    (@version $body:ident, $version:literal) => {{
+        let _ = $body;
+        $version
+    }};
+    (@version $body:ident, $version:literal, $version_of:path) => {
+        $version_of($body)
     };
 }
 
@@ -186,8 +196,8 @@ event_bodies! {
     LimitChanged("limit.changed", 1),
     /// What a feature costs was set.
     FeatureSet("feature.set", 1),
-    /// What a price grants was set.
-    PriceSet("price.set", 1),
+    /// What a price costs and grants changed, by the operator or at Stripe.
+    PriceSet("price.set", 2, 1; PriceSet::version),
     /// The ledger's settings were set.
     LedgerConfigured("ledger.configured", 1),
     /// An API key was made.
@@ -645,6 +655,13 @@ pub struct FeatureSet(pub Feature);
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PriceSet(pub Price);
+
+impl PriceSet {
+    /// 1 was written before a price had two sides; 2 has at least one of them.
+    pub fn version(&self) -> i16 {
+        if self.0.operator.is_none() && self.0.stripe.is_none() { 1 } else { 2 }
+    }
+}
 
 /// See [`EventBody::LedgerConfigured`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -41,6 +41,18 @@ pub enum Rejection {
         /// The price.
         price: PriceId,
     },
+    /// Neither Stripe nor the operator says what the price grants, and it is not known from before.
+    #[error("nothing says what the price `{price}` grants")]
+    PriceGrantsNothing {
+        /// The price.
+        price: PriceId,
+    },
+    /// The price states credits, but not of which unit.
+    #[error("the price `{price}` names no unit and the ledger has not just one")]
+    PriceWithoutUnit {
+        /// The price.
+        price: PriceId,
+    },
     /// The spend, hold or negative adjustment is not covered.
     #[error("{required} {unit} are required, {spendable} can be spent")]
     InsufficientCredits {

@@ -178,6 +178,8 @@ mod tests {
             money: 2000,
             currency: eur(),
             grants: vec![grant],
+            operator: None,
+            stripe: None,
         };
         let mut ledger = Configuration::default();
         for unit in units {

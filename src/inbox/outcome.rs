@@ -85,6 +85,7 @@ fn rejection_code(rejection: &Rejection) -> &'static str {
         Rejection::AccountNotFound => "unknown_account",
         Rejection::UnknownUnit { .. } => "unknown_unit",
         Rejection::UnknownPrice { .. } => "unknown_price",
+        Rejection::PriceWithoutUnit { .. } => "missing_unit",
         Rejection::PaymentContradicts { .. } => "contradiction",
         _ => "rejected",
     }

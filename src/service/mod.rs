@@ -36,6 +36,7 @@ pub use crate::{
         projections::read::{HistoryEntry, HistoryPage},
         reads::{
             accounts::{AccountFilter, AccountRow, Profile},
+            catalogue::{PriceFilter, PricePlace},
             events::StoredEvent,
             keys::KeyRow,
         },

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    AccountFilter, AccountRow, Caller, KeyRow, NotFound, PositionToken, Service, ServiceError, StoredEvent,
-    SubmitError, position::check_seen,
+    AccountFilter, AccountRow, Caller, KeyRow, NotFound, PositionToken, PriceFilter, PricePlace, Service,
+    ServiceError, StoredEvent, SubmitError, position::check_seen,
 };
 use crate::{
     domain::{
@@ -303,18 +303,19 @@ impl Service {
         found.ok_or(ServiceError::NotFound(NotFound::Feature))
     }
 
-    /// A page of prices by id, after `after`; and the last of them, if there are more.
+    /// A page of prices as a shop lists them, after `after`; and the place of the last of them, if there are more.
     ///
     /// # Errors
     /// Whatever keeps a read from succeeding.
     pub async fn prices(
         &self,
         caller: &Caller,
-        after: Option<&PriceId>,
+        filter: PriceFilter,
+        after: Option<&PricePlace>,
         limit: i64,
-    ) -> Result<(Vec<Price>, Option<PriceId>), ServiceError> {
-        let list = reads::catalogue::list_prices(&self.database, caller.ledger, after, limit + 1);
-        Ok(page(list.await?, limit, |price| price.price.clone()))
+    ) -> Result<(Vec<Price>, Option<PricePlace>), ServiceError> {
+        let list = reads::catalogue::list_prices(&self.database, caller.ledger, filter, after, limit + 1);
+        Ok(page(list.await?, limit, PricePlace::of))
     }
 
     /// One price.

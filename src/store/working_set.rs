@@ -486,11 +486,14 @@ static LOAD_PRICES: Statement = Statement {
 };
 
 fn read_price(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
-    let known = CONFIGURATION_STATE_VERSION;
+    let known = PRICE_STATE_VERSION;
     let PriceSet(price) = state("price", row.try_get("state_version")?, known, row.try_get("state")?)?;
     loaded.set.catalogue.prices.insert(price.price.clone(), price);
     Ok(())
 }
 
-/// The version of the shape of stored settings, features and prices, which are kept as their events have them.
+/// The version of the shape of stored settings and features, which are kept as their events have them.
 pub const CONFIGURATION_STATE_VERSION: i16 = 1;
+
+/// The version of the shape of stored prices, which are kept as their events have them, in any version.
+pub const PRICE_STATE_VERSION: i16 = 2;

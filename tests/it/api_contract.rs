@@ -234,6 +234,12 @@ async fn a_purchase_outside_of_stripe_becomes_lots_and_its_refund_takes_them_bac
     assert_eq!(set.status, 200, "{set:?}");
     assert_eq!(app.get("/v1/prices/price_pro").await, set.json());
     assert_eq!(app.get("/v1/prices").await["items"], json!([set.json()]));
+    let set = set.json();
+    assert_eq!(
+        (&set["mode"], &set["findings"], &set["active"]),
+        (&json!("one_time"), &json!([]), &json!(true))
+    );
+    assert_eq!(set["overridden"], json!(["display_name", "money", "grants"]));
 
     let purchase = json!({
         "price_id": "price_pro", "quantity": 2, "money": {"amount": 4760, "tax": 760, "currency": "eur"},
@@ -446,4 +452,54 @@ async fn probes_answer_without_a_key() {
     let metrics = metrics.text().await.expect("text");
     let counted = r#"counterfoil_http_requests_total{method="POST",route="/v1/accounts/{account}/grants",status="201"} 1"#;
     assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[tokio::test]
+async fn prices_are_listed_as_a_shop_shows_them() {
+    let app = TestApp::start().await;
+    app.account_with("alice", 0).await;
+    let set = async |id: &str, order: i32, money: i64, currency: &str, active: bool| {
+        let body = json!({
+            "display_name": id, "display_order": order, "active": active,
+            "money": {"amount": money, "currency": currency}, "grants": [{"unit": "credits", "amount": 1}],
+        });
+        let answer = app.send(Method::PUT, &format!("/v1/prices/{id}"), Some(&body)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    set("b", 1, 900, "eur", true).await;
+    set("a", 1, 900, "usd", true).await;
+    set("c", 1, 100, "eur", true).await;
+    set("d", -1, 5000, "eur", false).await;
+    let list = async |query: &str| -> Vec<String> {
+        let items = app.get(&format!("/v1/prices{query}")).await["items"].clone();
+        let ids = items.as_array().expect("items").iter();
+        ids.map(|item| item["price_id"].as_str().expect("an id").to_owned()).collect()
+    };
+    assert_eq!(list("").await, ["d", "c", "a", "b"]);
+    assert_eq!(list("?active=true").await, ["c", "a", "b"]);
+    assert_eq!(list("?active=false").await, ["d"]);
+    assert_eq!(list("?currency=EUR&active=true").await, ["c", "b"]);
+    // Page by page.
+    let (mut found, mut query) = (Vec::new(), "?limit=1".to_owned());
+    loop {
+        let page = app.get(&format!("/v1/prices{query}")).await;
+        found.push(page["items"][0]["price_id"].as_str().expect("one").to_owned());
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        query = format!("?limit=1&cursor={cursor}");
+    }
+    assert_eq!(found, ["d", "c", "a", "b"]);
+    for (query, field) in [("?active=yes", "active"), ("?currency=euro", "currency"), ("?cursor=x", "cursor")]
+    {
+        let answer = app.send(Method::GET, &format!("/v1/prices{query}"), None).await;
+        assert_eq!((answer.status, answer.field().as_str()), (400, field), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_price_that_stripe_has_told_nothing_of_cannot_follow_stripe() {
+    let app = TestApp::start().await;
+    let empty = app.send(Method::PUT, "/v1/prices/price_1", Some(&json!({}))).await;
+    assert_eq!((empty.status, empty.field().as_str()), (400, "price"));
+    let removed = app.send(Method::DELETE, "/v1/prices/price_1/overrides", None).await;
+    assert_eq!((removed.status, removed.field().as_str()), (400, "price"));
 }

@@ -254,7 +254,7 @@ async fn what_was_put_aside_is_credited_by_a_replay_once_its_cause_is_gone() {
         json!({"account_id": "newcomer", "price_id": "price_of_tomorrow", "quantity": "2"});
     let event_id = ledger.deliver_and_settle(&completed).await;
     assert_eq!(ledger.fate(&event_id).await, "quarantined unknown_price");
-    ledger.submit(Command::SetPrice(price("price_of_tomorrow", 30, 500))).await;
+    ledger.submit(Command::SetPrice(price("price_of_tomorrow", 30, 500).into())).await;
     ledger.replay(slice::from_ref(&event_id)).await;
     assert_eq!(ledger.fate(&event_id).await, "quarantined unknown_account");
     ledger.open("newcomer").await;

@@ -94,8 +94,8 @@ impl WebhookLedger {
             workers: Vec::new(),
         };
         made.submit(Command::ConfigureLedger(settings())).await;
-        made.submit(Command::SetPrice(price("price_demo_starter", 100, 500))).await;
-        made.submit(Command::SetPrice(price("price_demo_pro", 500, 2_000))).await;
+        made.submit(Command::SetPrice(price("price_demo_starter", 100, 500).into())).await;
+        made.submit(Command::SetPrice(price("price_demo_pro", 500, 2_000).into())).await;
         made.open(ACCOUNT).await;
         made
     }
@@ -277,6 +277,8 @@ pub fn price(id: &str, credits: i64, money: i64) -> Price {
         money,
         currency: Currency::parse("eur").expect("a currency"),
         grants: vec![grant],
+        operator: None,
+        stripe: None,
     }
 }
 

@@ -195,7 +195,7 @@ fn profile() -> ProfileChange {
 fn price() -> Command {
     let grants =
         vec![PriceGrant { unit: unit(), amount: amount(5), expires_days: None, priority: 50, share: 1 }];
-    Command::SetPrice(Price {
+    let price = Price {
         price: PriceId::parse("price_1").expect("a price"),
         display_name: "Five".to_owned(),
         display_order: 1,
@@ -203,7 +203,10 @@ fn price() -> Command {
         money: 100,
         currency: currency(),
         grants,
-    })
+        operator: None,
+        stripe: None,
+    };
+    Command::SetPrice(price.into())
 }
 
 fn settings() -> Command {

@@ -107,6 +107,9 @@ impl From<Rejection> for ApiError {
             Rejection::UnknownFeature { .. } => plain(Code::UnknownFeature).with_field("feature"),
             Rejection::FeatureInactive { .. } => plain(Code::FeatureInactive).with_field("feature"),
             Rejection::UnknownPrice { .. } => plain(Code::UnknownPrice).with_field("price_id"),
+            Rejection::PriceGrantsNothing { .. } | Rejection::PriceWithoutUnit { .. } => {
+                Self::invalid("grants", message)
+            }
             Rejection::InsufficientCredits { unit, available, spendable, required } => {
                 let mut error = plain(Code::InsufficientCredits);
                 *error.detail = Detail {

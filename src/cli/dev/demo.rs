@@ -69,8 +69,10 @@ fn steps() -> anyhow::Result<Vec<(String, Command)>> {
             money,
             currency: Currency::parse("EUR").context("EUR is a currency")?,
             grants: vec![grant],
+            operator: None,
+            stripe: None,
         };
-        steps.push((format!("demo:price:{id}"), Command::SetPrice(price)));
+        steps.push((format!("demo:price:{id}"), Command::SetPrice(price.into())));
     }
     Ok(steps)
 }

@@ -1,14 +1,12 @@
-//! What an operator sets for the whole ledger: settings, catalogue, keys. Setting what is set already changes nothing.
+//! What an operator sets for the whole ledger: settings, features, keys. Setting what is set already changes nothing.
 
 use std::collections::BTreeSet;
 
-use super::grant_credits::LAST_PRIORITY;
 use crate::domain::{
-    amount::MAX_AMOUNT,
-    catalogue::{Feature, Price},
+    catalogue::Feature,
     command::{CreateKey, RevokeKey},
     decide::Draft,
-    event::{FeatureSet, KeyCreated, KeyRevoked, LedgerConfigured, PriceSet},
+    event::{FeatureSet, KeyCreated, KeyRevoked, LedgerConfigured},
     ids::KeyId,
     rejection::Rejection,
     settings::LedgerSettings,
@@ -24,33 +22,6 @@ pub(super) fn set_feature(draft: &mut Draft<'_>, feature: &Feature) -> Result<()
     // Point of no return.
     if draft.base().catalogue.features.get(&feature.feature) != Some(feature) {
         draft.emit(None, None, FeatureSet(feature.clone()));
-    }
-    Ok(())
-}
-
-/// Checks, in this order: the money; that something is granted; for each grant the unit, that it comes once, and the
-/// priority.
-pub(super) fn set_price(draft: &mut Draft<'_>, price: &Price) -> Result<(), Rejection> {
-    let invalid = |field, problem| Err(Rejection::InvalidConfiguration { field, problem });
-    if !(0..=MAX_AMOUNT).contains(&price.money) {
-        return invalid("money", "must be 0 to 2^53 - 1");
-    }
-    if price.grants.is_empty() {
-        return invalid("grants", "a price grants at least one unit");
-    }
-    let mut units = BTreeSet::new();
-    for grant in &price.grants {
-        draft.check_unit(&grant.unit)?;
-        if !units.insert(&grant.unit) {
-            return invalid("grants", "a price grants each unit once");
-        }
-        if grant.priority > LAST_PRIORITY {
-            return invalid("priority", "must be 0 to 100");
-        }
-    }
-    // Point of no return.
-    if draft.base().catalogue.prices.get(&price.price) != Some(price) {
-        draft.emit(None, None, PriceSet(price.clone()));
     }
     Ok(())
 }

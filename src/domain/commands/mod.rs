@@ -11,6 +11,7 @@ mod charge;
 mod configuration;
 mod grant_credits;
 mod holds;
+mod prices;
 mod record_payment_fact;
 mod record_purchase;
 mod refund_purchase;
@@ -38,7 +39,9 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<(), Rej
         Command::RecordPaymentFact(command) => record_payment_fact::decide(draft, command),
         Command::RefundPurchase(command) => refund_purchase::decide(draft, command),
         Command::SetFeature(feature) => configuration::set_feature(draft, feature),
-        Command::SetPrice(price) => configuration::set_price(draft, price),
+        Command::SetPrice(command) => prices::set(draft, command),
+        Command::SyncPrice(command) => prices::sync(draft, command),
+        Command::SyncProduct(command) => prices::sync_product(draft, command),
         Command::ConfigureLedger(settings) => configuration::configure_ledger(draft, settings),
         Command::CreateKey(command) => configuration::create_key(draft, command),
         Command::RevokeKey(command) => configuration::revoke_key(draft, command),

@@ -20,10 +20,10 @@ fn what_is_set_already_changes_nothing() {
     let mut told = Story::new();
     let grants = || vec![price_grant("credits", 100, 1)];
     assert!(types(&mut told, Command::SetFeature(feature("analysis", 10))).is_empty());
-    assert!(types(&mut told, Command::SetPrice(price("price_pack", 500, grants()))).is_empty());
+    assert!(types(&mut told, Command::SetPrice(price("price_pack", 500, grants()).into())).is_empty());
     assert!(types(&mut told, Command::ConfigureLedger(settings())).is_empty());
     assert_eq!(types(&mut told, Command::SetFeature(feature("analysis", 11))), ["feature.set"]);
-    assert_eq!(types(&mut told, Command::SetPrice(price("price_pack", 501, grants()))), ["price.set"]);
+    assert_eq!(types(&mut told, Command::SetPrice(price("price_pack", 501, grants()).into())), ["price.set"]);
     let settings = LedgerSettings { claw_on_pending: true, ..settings() };
     assert_eq!(types(&mut told, Command::ConfigureLedger(settings)), ["ledger.configured"]);
     told.tell("grant 22 => 22");
@@ -37,13 +37,14 @@ fn features_and_prices_are_in_units_of_the_ledger() {
     let in_gold = Feature { unit: unit("gold"), ..feature("analysis", 1) };
     assert_eq!(told.run(&Command::SetFeature(in_gold)), Err(gold()));
     let in_gold = price("price_gold", 1, vec![price_grant("gold", 1, 1)]);
-    assert_eq!(told.run(&Command::SetPrice(in_gold)), Err(gold()));
+    assert_eq!(told.run(&Command::SetPrice(in_gold.into())), Err(gold()));
 }
 
 #[test]
 fn a_price_grants_each_unit_once_and_something_at_all() {
     let mut told = Story::new();
-    let mut refuse = |money, grants| invalid(&mut told, Command::SetPrice(price("price_x", money, grants))).0;
+    let mut refuse =
+        |money, grants| invalid(&mut told, Command::SetPrice(price("price_x", money, grants).into())).0;
     let grant = || price_grant("credits", 1, 1);
     assert_eq!(refuse(1, vec![]), "grants");
     assert_eq!(refuse(1, vec![grant(), grant()]), "grants");
@@ -51,8 +52,11 @@ fn a_price_grants_each_unit_once_and_something_at_all() {
     assert_eq!(refuse(-1, vec![grant()]), "money");
     assert_eq!(refuse(MAX_AMOUNT + 1, vec![grant()]), "money");
     let last = PriceGrant { priority: 100, ..grant() };
-    assert_eq!(types(&mut told, Command::SetPrice(price("price_x", MAX_AMOUNT, vec![last]))), ["price.set"]);
-    assert_eq!(types(&mut told, Command::SetPrice(price("price_y", 0, vec![grant()]))), ["price.set"]);
+    assert_eq!(
+        types(&mut told, Command::SetPrice(price("price_x", MAX_AMOUNT, vec![last]).into())),
+        ["price.set"]
+    );
+    assert_eq!(types(&mut told, Command::SetPrice(price("price_y", 0, vec![grant()]).into())), ["price.set"]);
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod debt;
 mod disputes;
 mod expiry;
 mod holds;
+mod prices;
 mod purchases;
 mod spending;
 
@@ -116,6 +117,8 @@ pub(super) fn price(id: &str, money: i64, grants: Vec<PriceGrant>) -> Price {
         money,
         currency: eur(),
         grants,
+        operator: None,
+        stripe: None,
     }
 }
 
@@ -159,9 +162,9 @@ impl Story {
             Command::ConfigureLedger(settings()),
             Command::SetFeature(feature("analysis", 10)),
             Command::SetFeature(Feature { active: false, ..feature("retired", 1) }),
-            Command::SetPrice(price("price_pack", 500, vec![price_grant("credits", 100, 1)])),
-            Command::SetPrice(price("price_both", 400, two_units)),
-            Command::SetPrice(price("price_monthly", 300, vec![monthly])),
+            Command::SetPrice(price("price_pack", 500, vec![price_grant("credits", 100, 1)]).into()),
+            Command::SetPrice(price("price_both", 400, two_units).into()),
+            Command::SetPrice(price("price_monthly", 300, vec![monthly]).into()),
         ] {
             story.run(&command).expect("the setting of the story");
         }

@@ -4,22 +4,25 @@ use std::collections::BTreeMap;
 
 use super::{
     harness::Harness,
-    steps::{Bought, Fact, NEXT_PAYMENT, PAID, Stated, Step},
+    model::Model,
+    steps::{Bought, Fact, NEXT_PAYMENT, PAID, Stated, StatedTerms, Step},
 };
 use crate::domain::{
     amount::{Amount, Currency, MAX_AMOUNT, PaidMoney},
-    catalogue::{Feature, Price, PriceGrant},
+    catalogue::{Feature, MoneyOfPrice, Price, PriceGrant, PriceSettings},
     command::{
         self, AdjustCredits, ApplyDue, CaptureHold, Charge, CloseAccount, Command, Direction, FreezeAccount,
-        GrantCredits, Note, OpenAccount, PaidThrough, PlaceHold, ProfileChange, RecordPaymentFact,
-        RecordPurchase, RefundPurchase, ReleaseHold, SetOverdraftLimit, SpendCredits, UnfreezeAccount,
+        GrantCredits, Heard, Note, OpenAccount, PaidThrough, PlaceHold, ProfileChange, RecordPaymentFact,
+        RecordPurchase, RefundPurchase, ReleaseHold, SetOverdraftLimit, SetPrice, SpendCredits, SyncPrice,
+        SyncProduct, UnfreezeAccount,
     },
     ids::{
         AccountId, FeatureKey, HoldId, PaymentReference, Position, PriceId, PurchaseId, Seed, StripeId, Unit,
     },
+    listing::{Listing, PriceMode, ProductListing, Terms},
     payment::PaymentFact,
     settings::{ClawbackPolicy, LedgerSettings, UnitSettings},
-    time::Span,
+    time::{Span, Timestamp},
 };
 
 fn account_id(account: u8) -> AccountId {
@@ -104,6 +107,8 @@ pub fn prices() -> [Price; 3] {
             money: 100,
             currency: currency("eur"),
             grants,
+            operator: None,
+            stripe: None,
         }
     })
 }
@@ -202,7 +207,7 @@ impl Harness {
             Step::BuyElsewhere { account, bought, gross } => Command::RecordPurchase(RecordPurchase {
                 account: account_id(*account),
                 paid_through: PaidThrough::External,
-                bought: what_was_bought(bought),
+                bought: what_was_bought(&self.model, bought),
                 money: money(*gross, 0),
                 note: note(),
             }),
@@ -221,6 +226,39 @@ impl Harness {
                     fact: what_was_reported(number, fact),
                 })
             }
+            Step::SetPrice { price, active, credits } => Command::SetPrice(SetPrice {
+                price: price_id(*price),
+                settings: said_of_price(*active, *credits),
+            }),
+            Step::SyncPrice { price, moment, active, stated, looked } => {
+                let mode = PriceMode::OneTime;
+                let listing = Listing {
+                    as_of: moment_at_stripe(*moment),
+                    product: product_id(*price % 2),
+                    nickname: None,
+                    money: Some(MoneyOfPrice { amount: 100, currency: currency("eur") }),
+                    active: *active,
+                    deleted: false,
+                    mode,
+                    terms: terms(*stated),
+                    product_listing: None,
+                };
+                let heard = if *looked { Heard::Looked } else { Heard::Told };
+                Command::SyncPrice(SyncPrice { price: price_id(*price), listing, heard })
+            }
+            Step::SyncProduct { product, moment, active, deleted, stated } => {
+                Command::SyncProduct(SyncProduct {
+                    product: product_id(*product),
+                    listing: ProductListing {
+                        as_of: moment_at_stripe(*moment),
+                        name: Some(format!("Product as of {moment}")),
+                        active: *active,
+                        deleted: *deleted,
+                        terms: terms(*stated),
+                    },
+                    heard: Heard::Told,
+                })
+            }
             Step::Configure { policy, claw_on_pending, freeze_on_dispute } => {
                 Command::ConfigureLedger(settings(*policy, *claw_on_pending, *freeze_on_dispute))
             }
@@ -234,7 +272,7 @@ impl Harness {
                 session: stripe_id("cs", self.steps),
                 payment_intent: payment.map(|number| stripe_id("pi", number)),
             },
-            bought: what_was_bought(bought),
+            bought: what_was_bought(&self.model, bought),
             money,
             note: Note::new(),
         })
@@ -275,11 +313,42 @@ impl Harness {
     }
 }
 
-fn what_was_bought(bought: &Bought) -> command::Bought {
+fn said_of_price(active: Option<bool>, credits: Option<i64>) -> PriceSettings {
+    let grant = |credits| PriceGrant {
+        unit: unit(0),
+        amount: amount(credits),
+        expires_days: None,
+        priority: 50,
+        share: 1,
+    };
+    PriceSettings { active, grants: credits.map(|credits| vec![grant(credits)]), ..PriceSettings::default() }
+}
+
+fn terms(stated: StatedTerms) -> Terms {
+    let nothing = Terms::default();
+    match stated {
+        StatedTerms::Nothing => nothing,
+        StatedTerms::Credits(credits) => Terms { credits: Some(amount(credits)), ..nothing },
+        StatedTerms::CreditsOfUnit(credits) => {
+            Terms { credits: Some(amount(credits)), unit: Some(unit(0)), ..nothing }
+        }
+        StatedTerms::Expiry => Terms { expires_days: Some(2), priority: Some(10), ..nothing },
+    }
+}
+
+fn product_id(product: u8) -> StripeId {
+    stripe_id("prod", product)
+}
+
+fn moment_at_stripe(moment: u8) -> Timestamp {
+    Timestamp::from_unix_seconds(1_763_000_000 + i64::from(moment)).expect("in range")
+}
+
+fn what_was_bought(model: &Model, bought: &Bought) -> command::Bought {
     match bought {
         Bought::Price { price, quantity, stated } => {
-            let known = prices().into_iter().find(|known| known.price == price_id(*price));
-            let grants = known.map(|price| price.grants).unwrap_or_default();
+            let known = model.find_price(&price_id(*price));
+            let grants = known.map(|price| model.granted_by(price)).unwrap_or_default();
             let rightly =
                 grants.iter().map(|grant| (grant.unit.clone(), grant.amount.get() * quantity)).collect();
             let totals: BTreeMap<Unit, i64> = match stated {

@@ -3,13 +3,14 @@
 use super::{
     commands::{features, prices, settings},
     invariants::{self, Tally},
-    model::Model,
+    model::{Model, Shown},
     steps::{ACCOUNTS, Step},
     summary::{self, Summary},
 };
 use crate::domain::{
     account::Account,
     account_at,
+    catalogue::Price,
     command::{ApplyDue, Command, Context},
     decide,
     event::{BalanceAfter, Event, EventBody},
@@ -52,7 +53,7 @@ impl Harness {
             harness.accepted(&Command::SetFeature(feature));
         }
         for price in prices() {
-            harness.accepted(&Command::SetPrice(price));
+            harness.accepted(&Command::SetPrice(price.into()));
         }
         for account in 0..ACCOUNTS {
             harness.step(&Step::Open { account });
@@ -147,6 +148,16 @@ impl Harness {
         self.tally.check(&self.set);
         let (code, model) = (self.summary(), summary::of_model(&self.model_now()));
         assert!(code == model, "the code and the model disagree:\n{}", summary::difference(&code, &model));
+        assert_eq!(self.shown_prices(), self.model.shown(), "the shop shows what the model shows");
+    }
+
+    fn shown_prices(&self) -> Vec<Shown> {
+        let prices = self.set.catalogue.prices.values().cloned();
+        let shown = prices.map(|price| {
+            let Price { price, display_name, display_order, active, money, grants, .. } = price;
+            (price, display_name, display_order, active, money, grants)
+        });
+        shown.collect()
     }
 
     /// What the code tells now: everything that is due has happened, written down or not.
@@ -208,8 +219,12 @@ impl Harness {
     }
 }
 
-/// Whether two rejections name the same rule with the same numbers. What exactly contradicts is said for people only.
+/// Whether two rejections name the same rule with the same numbers. What exactly is wrong is said for people only.
 fn is_same_rule(one: &Rejection, other: &Rejection) -> bool {
-    let contradicts = |rule: &Rejection| matches!(rule, Rejection::PaymentContradicts { .. });
-    one == other || (contradicts(one) && contradicts(other))
+    use Rejection::{InvalidConfiguration, PaymentContradicts};
+    match (one, other) {
+        (PaymentContradicts { .. }, PaymentContradicts { .. }) => true,
+        (InvalidConfiguration { field: one, .. }, InvalidConfiguration { field: other, .. }) => one == other,
+        _ => one == other,
+    }
 }

@@ -295,7 +295,7 @@ fn look_at(events: &[Event], seen: &mut BTreeSet<String>) {
 fn random_histories_come_across_every_event_and_every_move() {
     let mut runner = TestRunner::deterministic();
     let mut seen = BTreeSet::new();
-    for _ in 0..150 {
+    for _ in 0..200 {
         let plan = steps::plan(40).new_tree(&mut runner).expect("a plan").current();
         let mut harness = Harness::new(0);
         harness.run(&plan);

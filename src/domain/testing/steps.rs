@@ -102,6 +102,28 @@ pub enum Step {
         payment: u8,
         fact: Fact,
     },
+    /// What the operator says of a price; `None` leaves it to Stripe.
+    SetPrice {
+        price: u8,
+        active: Option<bool>,
+        credits: Option<i64>,
+    },
+    /// What Stripe says of a price, at one of a few moments.
+    SyncPrice {
+        price: u8,
+        moment: u8,
+        active: bool,
+        stated: StatedTerms,
+        looked: bool,
+    },
+    /// What Stripe says of a product; the prices belong to two of them in turn.
+    SyncProduct {
+        product: u8,
+        moment: u8,
+        active: bool,
+        deleted: bool,
+        stated: StatedTerms,
+    },
     Configure {
         policy: ClawbackPolicy,
         claw_on_pending: bool,
@@ -123,6 +145,17 @@ pub enum Bought {
 pub enum Stated {
     Rightly,
     Wrongly,
+}
+
+/// What metadata says of credits.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum StatedTerms {
+    Nothing,
+    /// So many, but not of which unit.
+    Credits(i64),
+    /// So many of the first unit.
+    CreditsOfUnit(i64),
+    Expiry,
 }
 
 /// What is reported of a payment.
@@ -208,6 +241,30 @@ fn settings() -> impl Strategy<Value = Step> {
     )
 }
 
+fn catalogue() -> impl Strategy<Value = Step> {
+    let stated = || {
+        prop_oneof![
+            3 => Just(StatedTerms::Nothing),
+            1 => incoming().prop_map(StatedTerms::Credits),
+            6 => incoming().prop_map(StatedTerms::CreditsOfUnit),
+            1 => Just(StatedTerms::Expiry),
+        ]
+    };
+    let price = || 0_u8..=3;
+    prop_oneof![
+        2 => (price(), option::of(any::<bool>()), option::of(incoming()))
+            .prop_map(|(price, active, credits)| Step::SetPrice { price, active, credits }),
+        4 => (price(), 0_u8..=4, any::<bool>(), stated(), any::<bool>()).prop_map(
+            |(price, moment, active, stated, looked)| Step::SyncPrice { price, moment, active, stated, looked }
+        ),
+        2 => (0_u8..=1, 0_u8..=4, any::<bool>(), prop::bool::weighted(0.05), stated()).prop_map(
+            |(product, moment, active, deleted, stated)| {
+                Step::SyncProduct { product, moment, active, deleted, stated }
+            }
+        ),
+    ]
+}
+
 /// What is rare, and ends much.
 fn rare_steps() -> impl Strategy<Value = Step> {
     prop_oneof![
@@ -289,6 +346,7 @@ pub fn plan(longest: usize) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => wait(),
         2 => rare_steps(),
+        1 => catalogue(),
         8 => credit_steps(),
         2 => purchases(),
         8 => facts(),

@@ -16,7 +16,7 @@ use crate::{
     },
     store::{
         session::{Pipeline, Session, Statement, Value},
-        working_set::CONFIGURATION_STATE_VERSION,
+        working_set::{CONFIGURATION_STATE_VERSION, PRICE_STATE_VERSION},
     },
 };
 
@@ -159,15 +159,13 @@ impl<'a> ConfigurationColumns<'a> {
             let values: Vec<Value<'_>> = vec![&self.ledger, &CONFIGURATION_STATE_VERSION, settings];
             pipeline.rows(session, &WRITE_SETTINGS, values);
         }
-        for (statement, named) in [(&WRITE_FEATURES, &self.features), (&WRITE_PRICES, &self.prices)] {
+        for (statement, version, named) in [
+            (&WRITE_FEATURES, &CONFIGURATION_STATE_VERSION, &self.features),
+            (&WRITE_PRICES, &PRICE_STATE_VERSION, &self.prices),
+        ] {
             if !named.names.is_empty() {
-                let values: Vec<Value<'_>> = vec![
-                    &self.ledger,
-                    &CONFIGURATION_STATE_VERSION,
-                    &named.names,
-                    &named.versions,
-                    &named.states,
-                ];
+                let values: Vec<Value<'_>> =
+                    vec![&self.ledger, version, &named.names, &named.versions, &named.states];
                 pipeline.rows(session, statement, values);
             }
         }

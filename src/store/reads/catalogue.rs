@@ -1,40 +1,43 @@
 //! Features and prices as they are set.
 
+use serde::{Deserialize, Serialize};
 use tokio_postgres::{Row, types::Type};
 
 use super::{ReadError, read};
 use crate::{
     domain::{
+        amount::Currency,
         catalogue::{Feature, Price},
         ids::{FeatureKey, LedgerId, PriceId},
     },
-    store::{pool::Database, rows::RowError, session::Statement},
+    store::{
+        pool::Database,
+        rows::RowError,
+        session::{Statement, Value},
+    },
 };
-
-macro_rules! page_of {
-    ($table:literal, $key:literal) => {
-        concat!(
-            "SELECT state::text AS state FROM ",
-            $table,
-            " WHERE ledger_id = $1 AND ",
-            $key,
-            " COLLATE \"C\" > $2 ORDER BY ",
-            $key,
-            " COLLATE \"C\" LIMIT $3"
-        )
-    };
-}
 
 static LIST_FEATURES: Statement = Statement {
     name: "list_features",
-    sql: page_of!("features", "feature"),
+    sql: "SELECT state::text AS state FROM features
+           WHERE ledger_id = $1 AND feature COLLATE \"C\" > $2
+           ORDER BY feature COLLATE \"C\" LIMIT $3",
     parameters: &[Type::INT8, Type::TEXT, Type::INT8],
 };
 
+// A ledger has few prices: all are read and sorted.
 static LIST_PRICES: Statement = Statement {
     name: "list_prices",
-    sql: page_of!("prices", "price"),
-    parameters: &[Type::INT8, Type::TEXT, Type::INT8],
+    sql: "SELECT p.state::text AS state
+            FROM prices p,
+                 LATERAL (SELECT (p.state->>'display_order')::int4, (p.state->>'money')::int8, p.price COLLATE \"C\")
+                      AS place (display_order, money, price)
+           WHERE p.ledger_id = $1
+             AND ($2::bool IS NULL OR (p.state->>'active')::bool = $2)
+             AND ($3::text IS NULL OR p.state->>'currency' = $3)
+             AND ($4::int4 IS NULL OR (place.display_order, place.money, place.price) > ($4, $5, $6))
+           ORDER BY place.display_order, place.money, place.price LIMIT $7",
+    parameters: &[Type::INT8, Type::BOOL, Type::TEXT, Type::INT4, Type::INT8, Type::TEXT, Type::INT8],
 };
 
 static READ_FEATURE: Statement = Statement {
@@ -64,18 +67,43 @@ pub async fn list_features(
     Ok(answers[0].iter().map(from_row).collect::<Result<_, _>>()?)
 }
 
-/// Up to `limit` prices by id, of those after `after`.
+/// Which prices are listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PriceFilter {
+    /// Only those that can be bought, or only those that cannot.
+    pub active: Option<bool>,
+    /// Only those of this currency.
+    pub currency: Option<Currency>,
+}
+
+/// Where a price stands in a shop's list: by display order, then by what it costs, then by id.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct PricePlace(pub i32, pub i64, pub PriceId);
+
+impl PricePlace {
+    /// The place of a price.
+    pub fn of(price: &Price) -> Self {
+        Self(price.display_order, price.money, price.price.clone())
+    }
+}
+
+/// Up to `limit` prices as a shop lists them, of those after `after`.
 ///
 /// # Errors
 /// [`ReadError`].
 pub async fn list_prices(
     database: &Database,
     ledger: LedgerId,
-    after: Option<&PriceId>,
+    filter: PriceFilter,
+    after: Option<&PricePlace>,
     limit: i64,
 ) -> Result<Vec<Price>, ReadError> {
-    let after = after.map_or("", PriceId::as_str);
-    let answers = read(database, ledger, &[(&LIST_PRICES, &[&ledger.0, &after, &limit])]).await?;
+    let currency = filter.currency.as_ref().map(Currency::as_str);
+    let order = after.map(|PricePlace(order, ..)| *order);
+    let money = after.map(|PricePlace(_, money, _)| *money);
+    let price = after.map(|PricePlace(.., price)| price.as_str());
+    let values: &[Value<'_>] = &[&ledger.0, &filter.active, &currency, &order, &money, &price, &limit];
+    let answers = read(database, ledger, &[(&LIST_PRICES, values)]).await?;
     Ok(answers[0].iter().map(from_row).collect::<Result<_, _>>()?)
 }
 

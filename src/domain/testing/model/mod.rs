@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use crate::domain::{
     amount::PaidMoney,
-    catalogue::{Feature, Price},
+    catalogue::Feature,
     command::Command,
     ids::{AccountId, HoldId, PurchaseId, StripeId, Unit},
+    listing::ProductListing,
     payment::PaymentFact,
     rejection::Rejection,
     settings::LedgerSettings,
@@ -17,10 +18,12 @@ use crate::domain::{
 mod clawback;
 mod facts;
 mod lots;
+mod prices;
 mod requests;
 mod time;
 
 pub use lots::{Lot, Place};
+pub use prices::{Price, Shown};
 
 /// A whole ledger.
 #[derive(Clone, Default)]
@@ -28,6 +31,8 @@ pub struct Model {
     pub settings: LedgerSettings,
     pub features: Vec<Feature>,
     pub prices: Vec<Price>,
+    /// Every state of a product that was told while one of its prices was known.
+    pub products: Vec<(StripeId, ProductListing)>,
     pub accounts: Vec<Account>,
     pub lots: Vec<Lot>,
     pub debts: Vec<Debt>,
@@ -153,10 +158,9 @@ impl Model {
                 self.features.retain(|known| known.feature != feature.feature);
                 self.features.push(feature.clone());
             }
-            Command::SetPrice(price) => {
-                self.prices.retain(|known| known.price != price.price);
-                self.prices.push(price.clone());
-            }
+            Command::SetPrice(command) => self.set_price(command)?,
+            Command::SyncPrice(command) => self.sync_price(command)?,
+            Command::SyncProduct(command) => self.sync_product(command)?,
             Command::ConfigureLedger(settings) => self.settings = settings.clone(),
             Command::ApplyDue(_) => {}
             other => unreachable!("the model knows nothing of {other:?}"),

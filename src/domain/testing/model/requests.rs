@@ -403,12 +403,12 @@ impl Model {
             priority: 50,
         });
         let Some((id, quantity)) = &command.bought.price else { return by_total.collect() };
-        let Some(price) = self.prices.iter().find(|known| known.price == *id) else {
+        let Some(price) = self.find_price(id) else {
             broken.push(Rejection::UnknownPrice { price: id.clone() });
             return Vec::new();
         };
         let mut lots = Vec::new();
-        for grant in &price.grants {
+        for grant in &self.granted_by(price) {
             let Some(amount) = grant.amount.times(*quantity) else {
                 broken.push(Rejection::AmountTooLarge { unit: grant.unit.clone() });
                 continue;

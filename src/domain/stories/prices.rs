@@ -1,0 +1,325 @@
+//! Stories of prices: what the operator says, what Stripe says, and what counts.
+
+use super::*;
+use crate::domain::{
+    catalogue::{MoneyOfPrice, PriceFinding, PriceSettings},
+    command::{Heard, SetPrice, SyncPrice, SyncProduct},
+    listing::{Interval, Listing, Period, PriceMode, ProductListing, Terms},
+};
+
+fn price_id(id: &str) -> PriceId {
+    PriceId::parse(id).expect("a price")
+}
+
+fn at(second: i64) -> Timestamp {
+    start().plus(Span::seconds(second))
+}
+
+fn money(amount: i64) -> MoneyOfPrice {
+    MoneyOfPrice { amount, currency: eur() }
+}
+
+fn of_credits(credits: i64) -> Terms {
+    Terms { credits: Some(amount(credits)), unit: Some(unit("credits")), ..Terms::default() }
+}
+
+/// A price of `prod_1` at 5 euros, as it was so many seconds after the story began.
+fn listing(second: i64, terms: Terms) -> Listing {
+    Listing {
+        as_of: at(second),
+        product: stripe("prod_1"),
+        nickname: None,
+        money: Some(money(500)),
+        active: true,
+        deleted: false,
+        mode: PriceMode::OneTime,
+        terms,
+        product_listing: None,
+    }
+}
+
+fn product(second: i64, name: &str, terms: Terms) -> ProductListing {
+    ProductListing { as_of: at(second), name: Some(name.to_owned()), active: true, deleted: false, terms }
+}
+
+fn told(listing: Listing) -> Command {
+    Command::SyncPrice(SyncPrice { price: price_id("price_1"), listing, heard: Heard::Told })
+}
+
+fn looked(listing: Listing) -> Command {
+    Command::SyncPrice(SyncPrice { price: price_id("price_1"), listing, heard: Heard::Looked })
+}
+
+fn told_of_product(listing: ProductListing) -> Command {
+    Command::SyncProduct(SyncProduct { product: stripe("prod_1"), listing, heard: Heard::Told })
+}
+
+fn say(settings: PriceSettings) -> Command {
+    Command::SetPrice(SetPrice { price: price_id("price_1"), settings })
+}
+
+impl Story {
+    /// How many events the command led to.
+    fn events_of(&mut self, command: Command) -> usize {
+        self.run(&command).unwrap_or_else(|rejection| panic!("{rejection}: {command:?}")).len()
+    }
+
+    fn price_1(&self) -> &Price {
+        &self.state.catalogue.prices[&price_id("price_1")]
+    }
+}
+
+#[test]
+fn what_stripe_says_of_a_price_is_taken_in() {
+    let mut story = Story::new();
+    let terms = Terms { expires_days: Some(90), priority: Some(7), ..of_credits(100) };
+    let monthly = PriceMode::Recurring(Period { count: 1, interval: Interval::Month });
+    let listing = Listing {
+        mode: monthly,
+        product_listing: Some(product(0, "Pro", Terms::default())),
+        ..listing(1, terms)
+    };
+    assert_eq!(story.events_of(told(listing.clone())), 1);
+    let price = story.price_1();
+    assert_eq!((price.display_name.as_str(), price.display_order, price.active), ("Pro", 0, true));
+    assert_eq!((price.money, price.currency, price.mode()), (500, eur(), monthly));
+    assert_eq!(price.product(), Some(&stripe("prod_1")));
+    let grant = PriceGrant { expires_days: Some(90), priority: 7, ..price_grant("credits", 100, 1) };
+    assert_eq!(price.grants, [grant]);
+    assert_eq!(price.findings(), []);
+    // Again, however it is heard of.
+    assert_eq!(story.events_of(told(listing.clone())), 0);
+    assert_eq!(story.events_of(looked(Listing { as_of: at(9), ..listing })), 0);
+}
+
+#[test]
+fn a_price_that_says_nothing_of_credits_is_none_of_ours() {
+    let mut story = Story::new();
+    let refused = Err(Rejection::PriceGrantsNothing { price: price_id("price_1") });
+    assert_eq!(story.run(&told(listing(1, Terms::default()))), refused);
+    // Neither an expiry nor a unit alone promises anything.
+    let idle = Terms { credits: None, expires_days: Some(1), ..of_credits(1) };
+    assert_eq!(story.run(&told(listing(2, idle))), refused);
+    assert_eq!(story.events_of(told_of_product(product(3, "Other", of_credits(5)))), 0);
+}
+
+#[test]
+fn metadata_of_the_price_counts_before_that_of_its_product_key_by_key() {
+    let mut story = Story::new();
+    let of_product = Terms { expires_days: Some(30), priority: Some(3), ..of_credits(10) };
+    let both =
+        |terms| Listing { product_listing: Some(product(0, "Pro", of_product.clone())), ..listing(1, terms) };
+    let granted = |terms| {
+        let mut story = Story::new();
+        story.events_of(told(both(terms)));
+        story.price_1().grants.clone()
+    };
+    let from_product = PriceGrant { expires_days: Some(30), priority: 3, ..price_grant("credits", 10, 1) };
+    assert_eq!(granted(Terms::default()), [from_product.clone()]);
+    let credits_alone = Terms { credits: Some(amount(500)), ..Terms::default() };
+    assert_eq!(granted(credits_alone), [PriceGrant { amount: amount(500), ..from_product.clone() }]);
+    let days_alone = Terms { expires_days: Some(1), ..Terms::default() };
+    assert_eq!(granted(days_alone), [PriceGrant { expires_days: Some(1), ..from_product.clone() }]);
+    let several = vec![price_grant("credits", 5, 3), price_grant("bonus", 1, 1)];
+    let stated = Terms { grants: Some(several.clone()), ..Terms::default() };
+    assert_eq!(granted(stated), several);
+    // Without a unit, and with several in the ledger, nothing is guessed.
+    let unstated = Terms { credits: Some(amount(5)), ..Terms::default() };
+    let refused = Err(Rejection::PriceWithoutUnit { price: price_id("price_1") });
+    assert_eq!(story.run(&told(listing(1, unstated))), refused);
+}
+
+#[test]
+fn what_stripe_states_is_held_to_the_rules_of_prices() {
+    let mut story = Story::new();
+    let mut refuse = |terms| story.run(&told(listing(1, terms))).expect_err("against the rules");
+    let gold = Terms { unit: Some(unit("gold")), ..of_credits(1) };
+    assert_eq!(refuse(gold), Rejection::UnknownUnit { unit: unit("gold") });
+    let twice = vec![price_grant("credits", 1, 1), price_grant("credits", 2, 1)];
+    let of_grants = |grants| Terms { grants: Some(grants), ..Terms::default() };
+    for terms in [of_grants(twice), of_grants(Vec::new()), Terms { priority: Some(101), ..of_credits(1) }] {
+        assert!(matches!(refuse(terms), Rejection::InvalidConfiguration { .. }));
+    }
+    let tiered = Listing { money: None, ..listing(1, of_credits(1)) };
+    let refused = story.run(&told(tiered)).expect_err("costs nothing that could be shown");
+    assert!(matches!(refused, Rejection::InvalidConfiguration { field: "money", .. }));
+}
+
+#[test]
+fn the_newest_state_counts_in_whatever_order_states_arrive() {
+    let states = [
+        told(Listing { nickname: Some("first".to_owned()), ..listing(1, of_credits(100)) }),
+        told(Listing { active: false, ..listing(2, of_credits(100)) }),
+        told(listing(3, of_credits(200))),
+        told_of_product(product(1, "Old", Terms::default())),
+        told_of_product(ProductListing { active: false, ..product(2, "Older", Terms::default()) }),
+        told_of_product(product(3, "New", Terms::default())),
+    ];
+    for rotation in 0..states.len() {
+        for step in [1, 5] {
+            let mut story = Story::new();
+            // A product is only kept with a price, so the first one opens the story.
+            story.events_of(states[0].clone());
+            for place in 0..states.len() {
+                story.events_of(states[(rotation + place * step) % states.len()].clone());
+            }
+            let price = story.price_1();
+            let found = (price.display_name.as_str(), price.active, price.grants[0].amount.get());
+            assert_eq!(found, ("New", true, 200), "{rotation} {step}");
+        }
+    }
+}
+
+#[test]
+fn states_of_one_moment_end_alike_in_either_order() {
+    let [one, other] = [100, 200].map(|credits| told(listing(1, of_credits(credits))));
+    let ends = [[&one, &other], [&other, &one]].map(|order| {
+        let mut story = Story::new();
+        for command in order {
+            story.events_of(command.clone());
+        }
+        story.price_1().clone()
+    });
+    assert_eq!(ends[0], ends[1]);
+}
+
+#[test]
+fn a_late_report_of_a_state_that_came_back_since_changes_nothing() {
+    let mut story = Story::new();
+    story.events_of(told(listing(1, of_credits(100))));
+    // Told of the moment, although nothing else is new: that is what the late one is measured by.
+    assert_eq!(story.events_of(told(listing(3, of_credits(100)))), 1);
+    assert_eq!(story.events_of(told(Listing { active: false, ..listing(2, of_credits(100)) })), 0);
+    assert!(story.price_1().active);
+}
+
+#[test]
+fn what_the_operator_says_wins_until_it_is_taken_back() {
+    let mut story = Story::new();
+    let known =
+        Listing { product_listing: Some(product(0, "Pro", Terms::default())), ..listing(1, of_credits(100)) };
+    story.events_of(told(known.clone()));
+    let settings = PriceSettings {
+        display_name: Some("Our Pro".to_owned()),
+        display_order: Some(-5),
+        active: Some(false),
+        money: Some(money(500)),
+        grants: Some(vec![price_grant("credits", 120, 1)]),
+    };
+    assert_eq!(story.events_of(say(settings.clone())), 1);
+    assert_eq!(story.events_of(say(settings.clone())), 0);
+    story.events_of(told(Listing { as_of: at(5), terms: of_credits(70), ..known.clone() }));
+    let price = story.price_1().clone();
+    let found = (price.display_name.as_str(), price.display_order, price.active);
+    assert_eq!(found, ("Our Pro", -5, false));
+    assert_eq!((price.grants[0].amount.get(), price.operator_side()), (120, settings));
+    // Part by part, and then all of it.
+    story.events_of(say(PriceSettings { display_order: Some(2), ..PriceSettings::default() }));
+    let price = story.price_1();
+    assert_eq!((price.display_name.as_str(), price.display_order, price.active), ("Pro", 2, true));
+    assert_eq!(price.grants[0].amount.get(), 70);
+    assert_eq!(story.events_of(say(PriceSettings::default())), 1);
+    assert_eq!(story.price_1().operator, None);
+    assert_eq!(story.price_1().display_order, 0);
+}
+
+#[test]
+fn a_price_that_was_set_by_hand_stays_so_when_stripe_tells_of_it() {
+    let mut story = Story::new();
+    let by_hand = price("price_1", 450, vec![price_grant("credits", 120, 1)]);
+    story.events_of(Command::SetPrice(by_hand.clone().into()));
+    story.events_of(told(Listing { active: false, ..listing(1, of_credits(100)) }));
+    let price = story.price_1();
+    assert_eq!(
+        (&price.display_name, price.active, &price.grants),
+        (&by_hand.display_name, true, &by_hand.grants)
+    );
+    // What it costs is Stripe's to say.
+    assert_eq!(price.money, 500);
+    let refused = story.run(&Command::SetPrice(by_hand.into())).expect_err("another money");
+    assert!(matches!(refused, Rejection::InvalidConfiguration { field: "money", .. }));
+}
+
+#[test]
+fn a_price_from_before_there_were_two_sides_is_the_operators() {
+    let mut story = Story::new();
+    let old = price("price_1", 450, vec![price_grant("credits", 120, 1)]);
+    assert_eq!((old.operator.is_none(), old.stripe.is_none()), (true, true));
+    story.state.catalogue.prices.insert(old.price.clone(), old.clone());
+    story.events_of(told(listing(1, of_credits(100))));
+    assert_eq!((&story.price_1().display_name, &story.price_1().grants), (&old.display_name, &old.grants));
+}
+
+#[test]
+fn only_what_stripe_has_told_of_can_be_left_to_it() {
+    let mut story = Story::new();
+    let field = |outcome| match outcome {
+        Err(Rejection::InvalidConfiguration { field, .. }) => field,
+        other => panic!("must be refused: {other:?}"),
+    };
+    assert_eq!(field(story.run(&say(PriceSettings::default()))), "price");
+    let mut settings = PriceSettings { active: Some(true), ..PriceSettings::default() };
+    assert_eq!(field(story.run(&say(settings.clone()))), "display_name");
+    settings.display_name = Some("Pro".to_owned());
+    assert_eq!(field(story.run(&say(settings.clone()))), "money");
+    settings.money = Some(money(500));
+    assert_eq!(field(story.run(&say(settings.clone()))), "grants");
+    settings.grants = Some(vec![price_grant("credits", 1, 1)]);
+    assert_eq!(story.events_of(say(settings)), 1);
+}
+
+#[test]
+fn a_price_that_lost_its_metadata_keeps_what_it_granted_and_cannot_be_bought() {
+    let mut story = Story::new();
+    story.events_of(told(listing(1, of_credits(100))));
+    story.events_of(told(listing(2, Terms::default())));
+    let price = story.price_1();
+    assert_eq!((price.active, price.grants.as_slice()), (false, [price_grant("credits", 100, 1)].as_slice()));
+    assert_eq!(price.findings(), [PriceFinding::CreditsUnstated, PriceFinding::ProductUnknown]);
+    // Not even if the operator says so, unless it is said what is sold.
+    story.events_of(say(PriceSettings { active: Some(true), ..PriceSettings::default() }));
+    assert!(!story.price_1().active);
+    let grants = Some(vec![price_grant("credits", 100, 1)]);
+    story.events_of(say(PriceSettings { grants, ..PriceSettings::default() }));
+    assert!(story.price_1().active);
+    story.events_of(say(PriceSettings::default()));
+    story.events_of(told(listing(3, of_credits(150))));
+    assert_eq!((story.price_1().active, story.price_1().grants[0].amount.get()), (true, 150));
+}
+
+#[test]
+fn what_is_deleted_at_stripe_cannot_be_bought_whatever_anyone_says() {
+    for command in [
+        told(Listing { deleted: true, ..listing(2, of_credits(100)) }),
+        told_of_product(ProductListing { deleted: true, ..product(2, "Pro", Terms::default()) }),
+    ] {
+        let mut story = Story::new();
+        story.events_of(told(listing(1, of_credits(100))));
+        story.events_of(say(PriceSettings { active: Some(true), ..PriceSettings::default() }));
+        assert!(story.price_1().active);
+        story.events_of(command);
+        assert!(!story.price_1().active);
+        assert!(story.price_1().findings().contains(&PriceFinding::DeletedAtStripe));
+    }
+}
+
+#[test]
+fn a_product_speaks_for_all_its_prices() {
+    let mut story = Story::new();
+    let sync =
+        |id, listing| Command::SyncPrice(SyncPrice { price: price_id(id), listing, heard: Heard::Told });
+    story.events_of(sync("price_1", listing(1, of_credits(100))));
+    story.events_of(sync("price_2", listing(1, of_credits(300))));
+    let elsewhere = Listing { product: stripe("prod_2"), ..listing(1, of_credits(1)) };
+    story.events_of(sync("price_3", elsewhere));
+    let inactive = ProductListing { active: false, ..product(2, "Gone", of_credits(7)) };
+    assert_eq!(story.events_of(told_of_product(inactive)), 2);
+    let prices = &story.state.catalogue.prices;
+    let active = ["price_1", "price_2", "price_3"].map(|id| prices[&price_id(id)].active);
+    assert_eq!(active, [false, false, true]);
+    // A new price of the product is known with it at once.
+    assert_eq!(story.events_of(sync("price_4", listing(3, Terms::default()))), 1);
+    let price = &story.state.catalogue.prices[&price_id("price_4")];
+    assert_eq!((price.display_name.as_str(), price.active), ("Gone", false));
+    assert_eq!(price.grants, [price_grant("credits", 7, 1)]);
+}
