@@ -100,6 +100,25 @@ pub struct MoneyOfPrice {
     pub currency: Currency,
 }
 
+impl Catalogue {
+    /// Whether a price at Stripe is this ledger's: it is known, or it or its product says how many credits it is for.
+    pub fn concerns(&self, price: &PriceId, listing: &Listing) -> bool {
+        self.prices.contains_key(price)
+            || listing.states_credits()
+            || self.listings_of(&listing.product).any(Listing::states_credits)
+    }
+
+    /// Whether a price of a product is known.
+    pub fn knows_product(&self, product: &StripeId) -> bool {
+        self.listings_of(product).next().is_some()
+    }
+
+    fn listings_of<'a>(&'a self, product: &'a StripeId) -> impl Iterator<Item = &'a Listing> {
+        let listings = self.prices.values().filter_map(|price| price.stripe.as_ref());
+        listings.filter(move |listing| listing.product == *product)
+    }
+}
+
 /// Something about a price that an operator should know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PriceFinding {

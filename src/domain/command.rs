@@ -11,7 +11,7 @@ use super::{
         AccountId, AccountNumber, Actor, FeatureKey, HoldId, Key, KeyId, PaymentReference, Position, PriceId,
         PurchaseId, Seed, StripeId, Unit,
     },
-    listing::{Listing, ProductListing},
+    listing::{Listing, Moments, ProductListing},
     payment::PaymentFact,
     settings::{LedgerSettings, Scope},
     time::{Span, Timestamp},
@@ -340,7 +340,11 @@ pub enum Heard {
     /// An event told of a change.
     Told,
     /// Somebody looked. To find what is known is no news.
-    Looked,
+    Looked {
+        /// The moments of what was known of the price before, if anything. If that is still what is known, what was seen
+        /// is newer, whatever the clocks say.
+        before: Option<Moments>,
+    },
 }
 
 /// See [`Command::SyncPrice`].
@@ -359,10 +363,8 @@ pub struct SyncPrice {
 pub struct SyncProduct {
     /// The product.
     pub product: StripeId,
-    /// How it is at Stripe.
+    /// How it is at Stripe, as an event told.
     pub listing: ProductListing,
-    /// How that came to be known.
-    pub heard: Heard,
 }
 
 /// See [`Command::CreateKey`].

@@ -9,7 +9,7 @@ use super::{
     amount::Amount,
     catalogue::{MoneyOfPrice, PriceGrant},
     ids::{StripeId, Unit},
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 
 /// The priority of credits whose metadata states none.
@@ -61,6 +61,15 @@ pub struct ProductListing {
     /// What its metadata says for those of its prices that do not say it themselves.
     #[serde(default, skip_serializing_if = "Terms::is_empty")]
     pub terms: Terms,
+}
+
+/// The moments that a price and its product are known of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moments {
+    /// Of the price.
+    pub price: Timestamp,
+    /// Of its product.
+    pub product: Option<Timestamp>,
 }
 
 /// How a price is paid.
@@ -130,6 +139,21 @@ impl Listing {
         let of_older = older.product_listing.filter(|_| is_same_product);
         // `None` is below every state.
         Self { product_listing: newer.product_listing.max(of_older), ..newer }
+    }
+
+    /// The moments that it is of.
+    pub fn moments(&self) -> Moments {
+        let product = self.product_listing.as_ref().map(|product| product.as_of);
+        Moments { price: self.as_of, product }
+    }
+
+    /// Moves it to just after `moments`, unless it is of later ones.
+    pub fn overtake(&mut self, moments: Moments) {
+        let after = |moment: Timestamp| moment.plus(Span::of_microseconds(1));
+        self.as_of = self.as_of.max(after(moments.price));
+        if let (Some(product), Some(moment)) = (&mut self.product_listing, moments.product) {
+            product.as_of = product.as_of.max(after(moment));
+        }
     }
 
     /// Whether it says what buying one grants.

@@ -68,6 +68,11 @@ impl Timestamp {
 }
 
 impl Span {
+    /// A span of microseconds.
+    pub const fn of_microseconds(microseconds: i64) -> Self {
+        Self(microseconds)
+    }
+
     /// A span of whole seconds.
     pub const fn seconds(seconds: i64) -> Self {
         Self(seconds * 1_000_000)

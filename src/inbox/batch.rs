@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
+        Rejection,
         ids::{Actor, LedgerId},
         settings::LedgerMode,
     },
@@ -161,7 +162,7 @@ impl Batches {
     async fn hand_over(&self, ledger: LedgerId, keyed: KeyedCommand) -> Result<(), Undone> {
         let submission = Submission {
             command: keyed.command.clone(),
-            key: Some(keyed.key),
+            key: keyed.key,
             fingerprint: None,
             actor: Actor::Stripe,
             request_id: None,
@@ -174,6 +175,10 @@ impl Batches {
                 Err(Quarantined::MoneyDiffers.into())
             }
             Outcome::Accepted(_) => Ok(()),
+            // What made it ours has changed since the configuration was read.
+            Outcome::Rejected(Rejection::PriceGrantsNothing { .. }) => {
+                Err(Undone::Not(Ignored::NoFact(stripe::Ignored::NoCredits).into()))
+            }
             Outcome::Rejected(rejection) => Err(Quarantined::Rejected(rejection).into()),
         }
     }

@@ -9,12 +9,17 @@ use crate::{
     domain::{
         Command,
         amount::Amount,
-        command::{Bought, Note, PaidThrough, RecordPaymentFact, RecordPurchase},
+        command::{
+            Bought, Heard, Note, PaidThrough, RecordPaymentFact, RecordPurchase, SyncPrice, SyncProduct,
+        },
         ids::{AccountId, InvalidName, Key, Namespace, PaymentReference, PriceId, Unit},
         payment::PaymentFact,
     },
     store::configuration::Configuration,
-    stripe::{AccountMarker, Fact, PaidSession, PaymentReport, SoldPrice, StatedCredits},
+    stripe::{
+        self, AccountMarker, Fact, NeedsStripe, PaidSession, PaymentReport, PriceReport, ProductReport,
+        SoldPrice, StatedCredits,
+    },
 };
 
 use super::outcome::{Ignored, NotDone, Quarantined};
@@ -22,8 +27,8 @@ use super::outcome::{Ignored, NotDone, Quarantined};
 /// A command and what makes it happen once.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct KeyedCommand {
-    /// The name of the business fact.
-    pub(super) key: Key,
+    /// The name of the business fact; none for a state, which knows the moment that it is of.
+    pub(super) key: Option<Key>,
     /// What the ledger is to do.
     pub(super) command: Command,
 }
@@ -35,6 +40,8 @@ pub(super) fn commands(fact: Fact, ledger: &Configuration) -> Result<Vec<KeyedCo
         // Orders of ours would be recorded before their session is made.
         Fact::SessionClosed(_) => Err(Quarantined::UnknownOrder.into()),
         Fact::PaymentReport(report) => payment_facts(report),
+        Fact::PriceTold(report) => Ok(vec![price(report, ledger)?]),
+        Fact::ProductTold(report) => Ok(vec![product(report, ledger)?]),
     }
 }
 
@@ -45,7 +52,7 @@ fn purchase(session: PaidSession, ledger: &Configuration) -> Result<KeyedCommand
     let bought = bought(&session, ledger)?;
     let account = account(session.account.as_ref())?;
     Ok(KeyedCommand {
-        key: key(format!("checkout_session:{}", session.session))?,
+        key: Some(key(format!("checkout_session:{}", session.session))?),
         command: Command::RecordPurchase(RecordPurchase {
             account,
             paid_through: PaidThrough::CheckoutSession {
@@ -103,7 +110,7 @@ fn account(marker: Option<&AccountMarker>) -> Result<AccountId, NotDone> {
 fn payment_facts(report: PaymentReport) -> Result<Vec<KeyedCommand>, NotDone> {
     let keyed = |fact: PaymentFact| {
         Ok(KeyedCommand {
-            key: fact_key(&fact)?,
+            key: Some(fact_key(&fact)?),
             command: Command::RecordPaymentFact(RecordPaymentFact {
                 payment: PaymentReference::Stripe(report.payment_intent.clone()),
                 fact,
@@ -111,6 +118,32 @@ fn payment_facts(report: PaymentReport) -> Result<Vec<KeyedCommand>, NotDone> {
         })
     };
     report.facts.into_iter().map(keyed).collect()
+}
+
+/// Prices of other products are none of ours.
+fn price(report: PriceReport, ledger: &Configuration) -> Result<KeyedCommand, NotDone> {
+    let PriceReport { price, listing } = report;
+    if !ledger.catalogue.concerns(&price, &listing) {
+        return Err(Ignored::NoFact(stripe::Ignored::NoCredits).into());
+    }
+    let command = SyncPrice { price, listing, heard: Heard::Told };
+    Ok(KeyedCommand { key: None, command: Command::SyncPrice(command) })
+}
+
+/// A product is ours if the ledger knows one of its prices. If it only says how many credits its prices are for, Stripe
+/// has to tell which those are.
+fn product(report: ProductReport, ledger: &Configuration) -> Result<KeyedCommand, NotDone> {
+    let ProductReport { product, listing } = report;
+    if !ledger.catalogue.knows_product(&product) {
+        return if listing.terms.states_credits() && !listing.deleted {
+            let needs = NeedsStripe { kind: "product", id: product, missing: "prices" };
+            Err(Quarantined::NeedsStripe(needs).into())
+        } else {
+            Err(Ignored::UnknownProduct.into())
+        };
+    }
+    let command = SyncProduct { product, listing };
+    Ok(KeyedCommand { key: None, command: Command::SyncProduct(command) })
 }
 
 fn fact_key(fact: &PaymentFact) -> Result<Key, NotDone> {
@@ -303,12 +336,12 @@ mod tests {
     #[test]
     fn keys_name_the_business_fact() {
         let session_key = commands(Fact::SessionPaid(session()), &ledger(&["credits"])).expect("a command");
-        assert_eq!(session_key[0].key.text(), "checkout_session:cs_1");
+        assert_eq!(session_key[0].key, Key::new(Namespace::Stripe, "checkout_session:cs_1").ok());
         let sum = PaymentFact::ChargeRefunded { charge: id("ch_1"), amount_refunded: 300, currency: eur() };
         let keyed = report(vec![refund(RefundStatus::Succeeded, 300), sum]);
-        let keys: Vec<&str> = keyed.iter().map(|keyed| keyed.key.text()).collect();
-        assert_eq!(keys, ["refund:re_1:succeeded", "charge:ch_1:300"]);
-        assert!(keyed.iter().all(|keyed| keyed.key.namespace == Namespace::Stripe));
+        let keys: Vec<Option<Key>> = keyed.into_iter().map(|keyed| keyed.key).collect();
+        let expected = ["refund:re_1:succeeded", "charge:ch_1:300"];
+        assert_eq!(keys, expected.map(|text| Key::new(Namespace::Stripe, text).ok()));
     }
 
     #[test]

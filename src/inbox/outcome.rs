@@ -31,6 +31,9 @@ pub(super) enum Ignored {
     /// Of an account that is connected to the one whose endpoint this is.
     #[error("foreign_account: the event is of a connected Stripe account")]
     ForeignAccount,
+    /// A product of which no price is ours.
+    #[error("unknown_product: the ledger knows no price of this product")]
+    UnknownProduct,
     /// A checkout without a marker of ours that sold none of our prices.
     #[error("no_known_price: the session sold no price of this ledger")]
     NoKnownPrice,

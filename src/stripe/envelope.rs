@@ -13,7 +13,7 @@ use super::{
     no_fact::{Nonsense, Problem},
     object::StripeObject,
 };
-use crate::domain::ids::StripeId;
+use crate::domain::{ids::StripeId, time::Timestamp};
 
 /// The longest type of an event that is stored, in characters; Stripe's are half as long.
 const LONGEST_TYPE: usize = 128;
@@ -55,6 +55,8 @@ pub struct Event {
     pub id: StripeId,
     /// Its type, such as `checkout.session.completed`.
     pub kind: String,
+    /// When what it tells of happened, by Stripe's clock; snapshot events tell whole seconds.
+    pub created: Option<Timestamp>,
     /// The API version that shaped the object; thin events have none.
     pub api_version: Option<String>,
     /// Whether real money is concerned.
@@ -95,6 +97,7 @@ impl Event {
         Ok(Self {
             id: event.own_id()?,
             kind: event.text("type")?.ok_or_else(|| missing("type"))?.to_owned(),
+            created: created(&event)?,
             api_version: event.text("api_version")?.map(str::to_owned),
             livemode: event.flag("livemode")?.ok_or_else(|| missing("livemode"))?,
             account: account(&event)?,
@@ -112,6 +115,16 @@ impl Event {
         self.payload = Payload::Snapshot(object.into_json());
         self
     }
+}
+
+/// Snapshot events tell seconds since 1970, thin ones a text.
+fn created(event: &Fields<'_>) -> Result<Option<Timestamp>, Nonsense> {
+    let moment = match event.value("created") {
+        None => return Ok(None),
+        Some(Value::String(text)) => Timestamp::parse(text),
+        Some(_) => event.count("created")?.and_then(Timestamp::from_unix_seconds),
+    };
+    moment.map(Some).ok_or_else(|| event.nonsense("created", Problem::OutOfRange))
 }
 
 fn snapshot(event: &Fields<'_>) -> Result<Value, Nonsense> {
@@ -158,6 +171,7 @@ mod tests {
         assert_eq!(event.kind, "refund.created");
         assert_eq!(event.api_version.as_deref(), Some("2025-03-31.basil"));
         assert!(!event.livemode);
+        assert_eq!(event.created, Timestamp::from_unix_seconds(1));
         assert_eq!(event.account, None);
         assert_eq!(event.payload, Payload::Snapshot(json!({"id": "re_1"})));
     }
@@ -172,6 +186,7 @@ mod tests {
         .expect("an event");
         assert_eq!(event.payload, Payload::Thin(StripeId::parse("ch_1").expect("an id")));
         assert!(event.livemode);
+        assert_eq!(event.created, Timestamp::parse("2026-10-01T10:00:00Z"));
     }
 
     #[test]

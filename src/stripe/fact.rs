@@ -8,6 +8,7 @@
 use crate::domain::{
     amount::{Amount, PaidMoney},
     ids::{PriceId, StripeId, Unit},
+    listing::{Listing, ProductListing},
     payment::PaymentFact,
 };
 
@@ -20,6 +21,10 @@ pub enum Fact {
     SessionClosed(ClosedSession),
     /// Money of a payment went back, is on its way back, or came back to us after all.
     PaymentReport(PaymentReport),
+    /// A price was made, changed or deleted.
+    PriceTold(PriceReport),
+    /// A product was made, changed or deleted.
+    ProductTold(ProductReport),
 }
 
 /// A paid checkout, or one whose price was zero.
@@ -114,4 +119,22 @@ pub struct PaymentReport {
     pub payment_intent: StripeId,
     /// At least one; single refunds stand before the sum of them, so that the sum never tells more than they do.
     pub facts: Vec<PaymentFact>,
+}
+
+/// How a price is at Stripe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PriceReport {
+    /// The price, `price_…`.
+    pub price: PriceId,
+    /// How it is.
+    pub listing: Listing,
+}
+
+/// How a product is at Stripe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProductReport {
+    /// The product, `prod_…`.
+    pub product: StripeId,
+    /// How it is.
+    pub listing: ProductListing,
 }

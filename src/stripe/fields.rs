@@ -46,6 +46,14 @@ impl<'body> Fields<'body> {
         self.read(name, Value::as_str, Problem::NotText)
     }
 
+    /// A name for people, if it is not empty. What no database can keep is none.
+    pub(super) fn name(&self, name: &str) -> Result<Option<&'body str>, Nonsense> {
+        match self.text(name)? {
+            Some(text) if text.contains('\0') => Err(self.nonsense(name, Problem::Unknown)),
+            text => Ok(text.filter(|text| !text.is_empty())),
+        }
+    }
+
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Nonsense> {
         self.read(name, Value::as_bool, Problem::NotAFlag)
     }
@@ -112,6 +120,15 @@ impl<'body> Fields<'body> {
         match self.text("object")? {
             Some(stated) if stated != kind => Err(self.nonsense("object", Problem::Contradicts("type"))),
             _ => Ok(()),
+        }
+    }
+
+    /// Refuses an object with other fields than these.
+    pub(super) fn expect_only(&self, names: &[&str]) -> Result<(), Nonsense> {
+        if self.members.keys().all(|name| names.contains(&name.as_str())) {
+            Ok(())
+        } else {
+            Err(Nonsense { field: self.path.clone(), problem: Problem::Unknown })
         }
     }
 

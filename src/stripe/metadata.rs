@@ -85,18 +85,20 @@ pub(super) fn price(session: &Fields<'_>) -> Result<Option<SoldPrice>, Nonsense>
 fn at_least_one(metadata: &Fields<'_>, name: &str) -> Result<Option<Amount>, Nonsense> {
     match metadata.value(name) {
         Some(Value::String(text)) => {
-            digits(text).map(Some).map_err(|problem| metadata.nonsense(name, problem))
+            let amount = digits(text).and_then(|number| Amount::new(number).ok_or(Problem::OutOfRange));
+            amount.map(Some).map_err(|problem| metadata.nonsense(name, problem))
         }
         _ => metadata.amount(name),
     }
 }
 
-fn digits(text: &str) -> Result<Amount, Problem> {
+/// A whole number in digits.
+pub(super) fn digits(text: &str) -> Result<i64, Problem> {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     if unsigned.is_empty() || !unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Problem::NotAWholeNumber);
     }
-    text.parse().ok().and_then(Amount::new).ok_or(Problem::OutOfRange)
+    text.parse().map_err(|_| Problem::OutOfRange)
 }
 
 #[cfg(test)]

@@ -20,16 +20,21 @@ mod json;
 mod metadata;
 mod no_fact;
 mod object;
+mod price;
+mod product;
 mod refund;
 pub mod signature;
+mod terms;
 
 pub use envelope::{Event, Identity, Payload};
 pub use fact::{
-    AccountMarker, ClosedSession, Fact, PaidSession, PaymentReport, SessionEnding, SoldPrice, StatedCredits,
+    AccountMarker, ClosedSession, Fact, PaidSession, PaymentReport, PriceReport, ProductReport,
+    SessionEnding, SoldPrice, StatedCredits,
 };
 pub use no_fact::{Ignored, NeedsStripe, NoFact, Nonsense, Problem};
 pub use object::{CheckoutSession, CheckoutStatus, Customer, Page, Refund, StripeObject};
 
+use crate::domain::time::{Span, Timestamp};
 use fields::Fields;
 
 /// What an event tells the ledger.
@@ -40,7 +45,7 @@ pub fn extract(event: &Event) -> Result<Fact, NoFact> {
     match &event.payload {
         Payload::Snapshot(object) => {
             let (_, read) = reader(&event.kind).ok_or(Ignored::TypeNotUsed)?;
-            read(&Fields::of("data.object", object)?)
+            read(&Fields::of("data.object", object)?, event.created)
         }
         Payload::Thin(id) => {
             let known = event.kind.strip_prefix(envelope::THIN_PREFIX).and_then(reader);
@@ -58,25 +63,80 @@ pub fn extract_refund(refund: &Refund) -> Result<PaymentReport, NoFact> {
     refund::report(&refund.object.fields()?)
 }
 
-type Reader = fn(&Fields<'_>) -> Result<Fact, NoFact>;
+/// What a price that was fetched at `as_of` tells the ledger.
+///
+/// # Errors
+/// [`NoFact`] if it tells nothing, or what cannot be.
+pub fn extract_price(price: &StripeObject, as_of: Timestamp) -> Result<PriceReport, NoFact> {
+    price::report(&price.fields()?, as_of)
+}
+
+/// Reads an object that an event of the given moment carries.
+type Reader = fn(&Fields<'_>, Option<Timestamp>) -> Result<Fact, NoFact>;
 
 /// The kind of object that snapshot events of type `event` carry and the reader for it, if we use them.
 fn reader(event: &str) -> Option<(&'static str, Reader)> {
     Some(match event {
-        "checkout.session.completed" => (checkout_session::KIND, checkout_session::completed),
-        "checkout.session.async_payment_succeeded" => {
-            (checkout_session::KIND, checkout_session::payment_succeeded)
+        "checkout.session.completed" => {
+            (checkout_session::KIND, |session, _| checkout_session::completed(session))
         }
-        "checkout.session.async_payment_failed" => (checkout_session::KIND, |session| {
+        "checkout.session.async_payment_succeeded" => {
+            (checkout_session::KIND, |session, _| checkout_session::payment_succeeded(session))
+        }
+        "checkout.session.async_payment_failed" => (checkout_session::KIND, |session, _| {
             checkout_session::closed(session, SessionEnding::PaymentFailed)
         }),
         "checkout.session.expired" => {
-            (checkout_session::KIND, |session| checkout_session::closed(session, SessionEnding::Expired))
+            (checkout_session::KIND, |session, _| checkout_session::closed(session, SessionEnding::Expired))
         }
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
-            (refund::KIND, |refund| refund::report(refund).map(Fact::PaymentReport))
+            (refund::KIND, |refund, _| refund::report(refund).map(Fact::PaymentReport))
         }
-        "charge.refunded" => (charge::KIND, |charge| charge::report(charge).map(Fact::PaymentReport)),
+        "charge.refunded" => (charge::KIND, |charge, _| charge::report(charge).map(Fact::PaymentReport)),
+        "price.created" => (price::KIND, |price, created| told_of_price(price, Change::Made.at(created)?)),
+        "price.updated" => (price::KIND, |price, created| told_of_price(price, Change::Changed.at(created)?)),
+        "price.deleted" => (price::KIND, |price, created| {
+            let mut report = price::report(price, Change::Deleted.at(created)?)?;
+            (report.listing.active, report.listing.deleted) = (false, true);
+            Ok(Fact::PriceTold(report))
+        }),
+        "product.created" => {
+            (product::KIND, |product, created| told_of_product(product, Change::Made.at(created)?))
+        }
+        "product.updated" => {
+            (product::KIND, |product, created| told_of_product(product, Change::Changed.at(created)?))
+        }
+        "product.deleted" => (product::KIND, |product, created| {
+            let mut report = product::report(product, Change::Deleted.at(created)?)?;
+            (report.listing.active, report.listing.deleted) = (false, true);
+            Ok(Fact::ProductTold(report))
+        }),
         _ => return None,
     })
+}
+
+fn told_of_price(price: &Fields<'_>, as_of: Timestamp) -> Result<Fact, NoFact> {
+    price::report(price, as_of).map(Fact::PriceTold)
+}
+
+fn told_of_product(product: &Fields<'_>, as_of: Timestamp) -> Result<Fact, NoFact> {
+    Ok(Fact::ProductTold(product::report(product, as_of)?))
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy)]
+enum Change {
+    Made,
+    Changed,
+    Deleted,
+}
+
+impl Change {
+    /// The moment of a change. Events tell whole seconds; within one, an object is made before it is changed, and changed
+    /// before it is deleted.
+    fn at(self, created: Option<Timestamp>) -> Result<Timestamp, Nonsense> {
+        let second =
+            created.ok_or_else(|| Nonsense { field: "created".to_owned(), problem: Problem::Missing })?;
+        Ok(second.plus(Span::of_microseconds(self as i64)))
+    }
 }

@@ -42,6 +42,9 @@ pub enum Ignored {
     /// Every checkout is paid through a payment intent, so what has none was not sold by one.
     #[error("without a payment intent this stems from no checkout")]
     NoPaymentIntent,
+    /// A price that does not say how many credits it is for: another product's.
+    #[error("neither the price nor its product says how many credits it is for")]
+    NoCredits,
     /// The charge says that nothing of it has been paid back.
     #[error("nothing has been refunded")]
     NothingRefunded,
@@ -59,6 +62,7 @@ impl Ignored {
             Self::Setup => "setup",
             Self::ClosedWithoutOrder => "closed_without_order",
             Self::NoPaymentIntent => "no_payment_intent",
+            Self::NoCredits => "no_credits",
             Self::NothingRefunded => "nothing_refunded",
         }
     }

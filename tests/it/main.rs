@@ -34,6 +34,7 @@ mod stripe_client_support;
 mod stripe_http;
 mod stripe_inbox;
 mod stripe_inbox_store;
+mod stripe_prices;
 mod stripe_scenarios;
 mod stripe_support;
 mod support;

@@ -5,8 +5,11 @@ use std::{collections::BTreeSet, fs, path::Path};
 use serde_json::{Value, json};
 
 use counterfoil::{
-    domain::payment::PaymentFact,
-    stripe::{self, Event, Fact, NoFact, PaidSession},
+    domain::{
+        listing::{PriceMode, ProductListing, Terms},
+        payment::PaymentFact,
+    },
+    stripe::{self, Event, Fact, NoFact, PaidSession, PriceReport},
 };
 
 /// Says in one line what a body tells the ledger.
@@ -20,6 +23,10 @@ pub fn describe(body: &[u8]) -> String {
         Ok(Fact::PaymentReport(report)) => {
             let facts: Vec<String> = report.facts.iter().map(describe_fact).collect();
             format!("{}: {}", report.payment_intent, facts.join(", "))
+        }
+        Ok(Fact::PriceTold(report)) => describe_price(&report),
+        Ok(Fact::ProductTold(report)) => {
+            format!("product {} {}", report.product, describe_product(&report.listing))
         }
         Err(NoFact::Ignored(ignored)) => format!("ignored: {}", ignored.code()),
         Err(other) => other.to_string(),
@@ -38,6 +45,46 @@ fn describe_paid(session: &PaidSession) -> String {
     words.push(format!("for {} {} (tax {})", session.money.gross, session.money.currency, session.money.tax));
     words.push(session.payment_intent.as_ref().map_or("no payment".to_owned(), ToString::to_string));
     words.join(", ")
+}
+
+fn describe_price(report: &PriceReport) -> String {
+    let listing = &report.listing;
+    let mut words = vec![format!("price {} of {} as of {}", report.price, listing.product, listing.as_of)];
+    words.extend(listing.nickname.clone());
+    let money = listing.money.map(|money| format!("{} {}", money.amount, money.currency));
+    words.push(money.unwrap_or_else(|| "no one amount".to_owned()));
+    words.push(if listing.active { "active" } else { "inactive" }.to_owned());
+    words.extend(listing.deleted.then(|| "deleted".to_owned()));
+    words.push(match listing.mode {
+        PriceMode::OneTime => "once".to_owned(),
+        PriceMode::Recurring(period) => format!("each {} {:?}", period.count, period.interval),
+    });
+    words.extend(describe_terms(&listing.terms));
+    words.extend(
+        listing.product_listing.iter().map(|product| format!("product {}", describe_product(product))),
+    );
+    words.join(", ")
+}
+
+fn describe_product(listing: &ProductListing) -> String {
+    let mut words = vec![format!("as of {}", listing.as_of)];
+    words.extend(listing.name.clone());
+    words.push(if listing.active { "active" } else { "inactive" }.to_owned());
+    words.extend(listing.deleted.then(|| "deleted".to_owned()));
+    words.extend(describe_terms(&listing.terms));
+    words.join(", ")
+}
+
+fn describe_terms(terms: &Terms) -> Vec<String> {
+    let lasting = |days: Option<u32>| days.map(|days| format!(" for {days} days")).unwrap_or_default();
+    let single = terms.credits.map(|credits| {
+        let unit = terms.unit.as_ref().map_or("of the only unit", |unit| unit.as_str());
+        format!("grants {credits} {unit}{}", lasting(terms.expires_days))
+    });
+    let several = terms.grants.iter().flatten();
+    let several =
+        several.map(|grant| format!("grants {} {}{}", grant.amount, grant.unit, lasting(grant.expires_days)));
+    single.into_iter().chain(several).collect()
 }
 
 fn describe_fact(fact: &PaymentFact) -> String {
@@ -94,6 +141,71 @@ const TABLE: &[(&str, &str)] = &[
     ("envelope_without_data", "`data` is missing"),
     ("invoice_paid", "ignored: type_not_used"),
     ("key_given_twice", "`body` cannot be read: a key occurs twice in one object at line 15 column 17"),
+    (
+        "price_created__2020-08-27_included_credits",
+        "price price_monthly of prod_shop as of 2026-09-21T14:13:20.000000Z, 500 eur, active, each 1 Month, grants 30 of the only unit",
+    ),
+    (
+        "price_created__credits",
+        "price price_shop_pack of prod_shop as of 2026-09-21T14:13:20.000000Z, pack of 100, 500 eur, active, once, grants 100 credits for 365 days",
+    ),
+    (
+        "price_created__of_another_product",
+        "price price_of_theirs of prod_theirs as of 2026-09-21T14:13:20.000000Z, 500 eur, active, each 1 Month",
+    ),
+    ("price_created__plan_with_a_name_of_its_own", "ignored: no_credits"),
+    (
+        "price_deleted",
+        "price price_shop_pack of prod_shop as of 2026-09-21T14:13:20.000002Z, 500 eur, inactive, deleted, once, grants 100 of the only unit",
+    ),
+    (
+        "price_updated__amount_for_ten",
+        "price price_ten of prod_shop as of 2026-09-21T14:13:20.000001Z, no one amount, active, once, grants 100 of the only unit",
+    ),
+    ("price_updated__credits_in_words", "`data.object.metadata.credits` is not a whole number"),
+    (
+        "price_updated__expanded_deleted_product",
+        "price price_shop_pack of prod_shop as of 2026-09-21T14:13:20.000001Z, 500 eur, inactive, once, grants 100 of the only unit, product as of 2026-09-21T14:13:20.000001Z, inactive, deleted",
+    ),
+    (
+        "price_updated__expanded_product",
+        "price price_shop_pack of prod_shop as of 2026-09-21T14:13:20.000001Z, 500 eur, active, once, grants 100 of the only unit, product as of 2026-09-21T14:13:20.000001Z, Shop credits, active",
+    ),
+    (
+        "price_updated__grants_that_are_no_json",
+        "`data.object.metadata.counterfoil_grants` cannot be read: trailing characters at line 1 column 5",
+    ),
+    (
+        "price_updated__several_units",
+        "price price_both of prod_shop as of 2026-09-21T14:13:20.000001Z, 500 eur, active, once, grants 500 credits, grants 1 licence_30d for 30 days",
+    ),
+    (
+        "price_updated__tiered",
+        "price price_tiers of prod_shop as of 2026-09-21T14:13:20.000001Z, no one amount, active, once, grants 100 of the only unit",
+    ),
+    ("price_updated__unknown_interval", "`data.object.recurring.interval` has an unknown value"),
+    ("price_updated__without_product", "`data.object.product` is missing"),
+    (
+        "product_created__credits",
+        "product prod_shop as of 2026-09-21T14:13:20.000000Z, Shop credits, active, grants 100 of the only unit",
+    ),
+    (
+        "product_created__credits_of_no_known_price",
+        "product prod_new as of 2026-09-21T14:13:20.000000Z, Shop credits, active, grants 100 of the only unit",
+    ),
+    (
+        "product_deleted",
+        "product prod_shop as of 2026-09-21T14:13:20.000002Z, Shop credits, inactive, deleted",
+    ),
+    (
+        "product_updated",
+        "product prod_shop as of 2026-09-21T14:13:20.000001Z, Shop credits, renamed, inactive",
+    ),
+    ("product_updated__negative_credits", "`data.object.metadata.credits` is out of range"),
+    (
+        "product_updated__of_another_product",
+        "product prod_theirs as of 2026-09-21T14:13:20.000001Z, Theirs, active",
+    ),
     ("refund_created__amount_zero", "`data.object.amount` is out of range"),
     ("refund_created__expanded_charge", "pi_yen: re_expanded succeeded 3300 jpy"),
     ("refund_created__payment_intent_in_charge", "pi_creditsInMetadata: re_in_charge succeeded 700 eur"),
@@ -227,6 +339,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("thin_charge_refunded", "needs `object` of charge ch_creditsInMetadata from Stripe"),
     ("thin_customer_created", "ignored: type_not_used"),
+    ("thin_price_updated", "needs `object` of price price_shop_pack from Stripe"),
     ("thin_session_completed", "needs `object` of checkout.session cs_test_thin from Stripe"),
 ];
 
@@ -277,7 +390,10 @@ fn pointers(value: &Value, here: &str, found: &mut Vec<String>) {
 }
 
 /// One body of each shape.
-const SHAPES: [&str; 7] = [
+const SHAPES: [&str; 10] = [
+    "price_updated__expanded_product",
+    "price_created__2020-08-27_included_credits",
+    "product_created__credits",
     "session_completed__line_items_expanded",
     "session_completed__price_in_metadata",
     "session_completed__2020-08-27",

@@ -75,12 +75,34 @@ const TABLE: &[(&str, &str)] = &[
     ("payment_intent.payment_failed__2020-08-27__1", NOT_USED),
     ("payment_intent.requires_action__2020-08-27__1", NOT_USED),
     ("payment_intent.succeeded__2020-03-02__1", NOT_USED),
-    ("price.created__2020-03-02__1", NOT_USED),
-    ("price.deleted__2020-08-27__1", NOT_USED),
-    ("price.updated__2020-03-02__1", NOT_USED),
-    ("price.updated__2020-08-27__1", NOT_USED),
-    ("product.deleted__2020-03-02__1", NOT_USED),
-    ("product.updated__2020-03-02__1", NOT_USED),
+    (
+        "price.created__2020-03-02__1",
+        "price price_XBJYPiWAFRqBkZctieWVibjb of prod_gzn3fe6DvLXvMB as of 2021-06-08T10:49:24.000000Z, 400 usd, \
+         inactive, each 1 Month",
+    ),
+    (
+        "price.deleted__2020-08-27__1",
+        "price plan_00000000000000 of prod_00000000000000 as of 2022-03-26T18:40:48.000002Z, 2000 usd, inactive, \
+         deleted, each 1 Month",
+    ),
+    (
+        "price.updated__2020-03-02__1",
+        "price price_qxkffKmuTykKJjrpVTGaT5eM of prod_gzn3fe6DvLXvMB as of 2021-04-29T13:40:58.000001Z, 2500 usd, \
+         active, each 1 Month",
+    ),
+    (
+        "price.updated__2020-08-27__1",
+        "price price_000000000000000000000000 of prod_00000000000000 as of 2022-03-26T18:40:56.000001Z, 1500 usd, \
+         active, each 1 Month",
+    ),
+    (
+        "product.deleted__2020-03-02__1",
+        "product prod_sZrFBufUswKTWa as of 2021-06-08T10:49:33.000002Z, fake product, inactive, deleted",
+    ),
+    (
+        "product.updated__2020-03-02__1",
+        "product prod_gzn3fe6DvLXvMB as of 2021-04-29T11:57:10.000001Z, Pro tier, active",
+    ),
 ];
 
 #[test]

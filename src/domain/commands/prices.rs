@@ -46,10 +46,16 @@ pub(super) fn set(draft: &mut Draft<'_>, command: &SetPrice) -> Result<(), Rejec
 pub(super) fn sync(draft: &mut Draft<'_>, command: &SyncPrice) -> Result<(), Rejection> {
     let prices = &draft.base().catalogue.prices;
     let known = prices.get(&command.price);
+    let before = known.and_then(|price| price.stripe.clone());
     let mut listing = command.listing.clone();
+    if let (Heard::Looked { before: Some(moments) }, Some(before)) = (command.heard, &before)
+        && before.moments() == moments
+    {
+        listing.overtake(moments);
+    }
     listing.product_listing = listing.product_listing.max(newest_of_product(draft, &listing.product));
-    if let Some(before) = known.and_then(|price| price.stripe.clone()) {
-        if command.heard == Heard::Looked && before.says_the_same(&listing) {
+    if let Some(before) = before {
+        if command.heard != Heard::Told && before.says_the_same(&listing) {
             return Ok(());
         }
         listing = before.merged(listing);
@@ -68,9 +74,6 @@ pub(super) fn sync_product(draft: &mut Draft<'_>, command: &SyncProduct) -> Resu
     for price in draft.base().catalogue.prices.values().filter(of_product) {
         let Some(before) = &price.stripe else { continue };
         let told = Listing { product_listing: Some(command.listing.clone()), ..before.clone() };
-        if command.heard == Heard::Looked && before.says_the_same(&told) {
-            continue;
-        }
         let listing = before.clone().merged(told);
         changed.push(assemble(draft, &price.price, price.operator_side(), Some(listing))?);
     }
@@ -90,8 +93,8 @@ fn newest_of_product(draft: &Draft<'_>, product: &StripeId) -> Option<ProductLis
 
 /// Puts a price together.
 ///
-/// Checks, in this order: that there is a name; the money; that something is granted; for each grant the unit, that it
-/// comes once, and the priority.
+/// Checks, in this order: that there is a name; that something is granted; for each grant the unit, that it comes once,
+/// and the priority; the money.
 fn assemble(
     draft: &Draft<'_>,
     price: &PriceId,
@@ -104,9 +107,9 @@ fn assemble(
         (None, Some(listing)) => listing.name().unwrap_or(price.as_str()).to_owned(),
         (None, None) => return invalid("display_name", "must be given where Stripe has told no name"),
     };
-    let money = money(known, &settings, listing.as_ref())?;
     let grants = grants(draft, price, known, &settings, listing.as_ref())?;
     check_grants(draft, &grants)?;
+    let money = money(known, &settings, listing.as_ref())?;
     let mut price = Price {
         price: price.clone(),
         display_name,

@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::{
     catalogue::{MoneyOfPrice, PriceFinding, PriceSettings},
     command::{Heard, SetPrice, SyncPrice, SyncProduct},
-    listing::{Interval, Listing, Period, PriceMode, ProductListing, Terms},
+    listing::{Interval, Listing, Moments, Period, PriceMode, ProductListing, Terms},
 };
 
 fn price_id(id: &str) -> PriceId {
@@ -47,11 +47,12 @@ fn told(listing: Listing) -> Command {
 }
 
 fn looked(listing: Listing) -> Command {
-    Command::SyncPrice(SyncPrice { price: price_id("price_1"), listing, heard: Heard::Looked })
+    let heard = Heard::Looked { before: None };
+    Command::SyncPrice(SyncPrice { price: price_id("price_1"), listing, heard })
 }
 
 fn told_of_product(listing: ProductListing) -> Command {
-    Command::SyncProduct(SyncProduct { product: stripe("prod_1"), listing, heard: Heard::Told })
+    Command::SyncProduct(SyncProduct { product: stripe("prod_1"), listing })
 }
 
 fn say(settings: PriceSettings) -> Command {
@@ -194,6 +195,33 @@ fn a_late_report_of_a_state_that_came_back_since_changes_nothing() {
 }
 
 #[test]
+fn who_looks_sees_what_is_newer_than_what_was_known_before_whatever_the_clocks_say() {
+    let mut story = Story::new();
+    let known = Listing {
+        product_listing: Some(product(100, "Old", Terms::default())),
+        ..listing(100, of_credits(100))
+    };
+    story.events_of(told(known.clone()));
+    let seen = Listing {
+        product_listing: Some(product(50, "New", Terms::default())),
+        ..listing(50, of_credits(200))
+    };
+    let look = |before| {
+        let heard = Heard::Looked { before };
+        Command::SyncPrice(SyncPrice { price: price_id("price_1"), listing: seen.clone(), heard })
+    };
+    // Without knowing what was known, or if that has changed meanwhile, the clocks decide.
+    assert_eq!(story.events_of(look(None)), 0);
+    assert_eq!(story.events_of(look(Some(Moments { product: None, ..known.moments() }))), 0);
+    assert_eq!(story.events_of(look(Some(known.moments()))), 1);
+    let price = story.price_1();
+    assert_eq!((price.display_name.as_str(), price.grants[0].amount.get()), ("New", 200));
+    // What comes late is still late, and what follows still follows.
+    assert_eq!(story.events_of(told(listing(99, of_credits(7)))), 0);
+    assert_eq!(story.events_of(told(listing(101, of_credits(300)))), 1);
+}
+
+#[test]
 fn what_the_operator_says_wins_until_it_is_taken_back() {
     let mut story = Story::new();
     let known =
@@ -261,10 +289,10 @@ fn only_what_stripe_has_told_of_can_be_left_to_it() {
     let mut settings = PriceSettings { active: Some(true), ..PriceSettings::default() };
     assert_eq!(field(story.run(&say(settings.clone()))), "display_name");
     settings.display_name = Some("Pro".to_owned());
-    assert_eq!(field(story.run(&say(settings.clone()))), "money");
-    settings.money = Some(money(500));
     assert_eq!(field(story.run(&say(settings.clone()))), "grants");
     settings.grants = Some(vec![price_grant("credits", 1, 1)]);
+    assert_eq!(field(story.run(&say(settings.clone()))), "money");
+    settings.money = Some(money(500));
     assert_eq!(story.events_of(say(settings)), 1);
 }
 

@@ -243,7 +243,7 @@ impl Harness {
                     terms: terms(*stated),
                     product_listing: None,
                 };
-                let heard = if *looked { Heard::Looked } else { Heard::Told };
+                let heard = if *looked { Heard::Looked { before: None } } else { Heard::Told };
                 Command::SyncPrice(SyncPrice { price: price_id(*price), listing, heard })
             }
             Step::SyncProduct { product, moment, active, deleted, stated } => {
@@ -256,7 +256,6 @@ impl Harness {
                         deleted: *deleted,
                         terms: terms(*stated),
                     },
-                    heard: Heard::Told,
                 })
             }
             Step::Configure { policy, claw_on_pending, freeze_on_dispute } => {

@@ -60,7 +60,7 @@ impl Model {
         let mut price = self.known_or_new(&command.price);
         let is_same =
             |newest: &Listing| Listing { as_of: command.listing.as_of, ..newest.clone() } == command.listing;
-        if command.heard == Heard::Looked && price.told.iter().max().is_some_and(is_same) {
+        if command.heard != Heard::Told && price.told.iter().max().is_some_and(is_same) {
             return Ok(());
         }
         price.told.push(command.listing.clone());
@@ -68,14 +68,9 @@ impl Model {
     }
 
     pub fn sync_product(&mut self, command: &SyncProduct) -> Result<(), Broken> {
-        let known = self.product(&command.product);
-        let is_same = |known: &ProductListing| {
-            ProductListing { as_of: command.listing.as_of, ..known.clone() } == command.listing
-        };
-        let is_news = command.heard == Heard::Told || !known.as_ref().is_some_and(is_same);
         let is_of_it = |price: &&Price| price.told.iter().any(|listing| listing.product == command.product);
         let of_it: Vec<Price> = self.prices.iter().filter(is_of_it).cloned().collect();
-        if of_it.is_empty() || !is_news {
+        if of_it.is_empty() {
             return Ok(());
         }
         let before = self.clone();
