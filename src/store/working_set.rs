@@ -1,4 +1,5 @@
-//! Loads what a batch of commands needs: one round trip, whatever the number of commands.
+//! Loads what a batch of commands needs: one round trip, whatever the number of commands, and none of its own for those
+//! that are there when the head's lock is taken.
 //!
 //! From the accounts and payments that the commands name, the server itself goes on to what belongs to them, because a
 //! second round trip would be needed otherwise: from a payment to its purchases, their accounts and their lots; from an
@@ -34,6 +35,13 @@ pub struct Wanted {
     pub key_hashes: Vec<Vec<u8>>,
     /// Whether settings and catalogue are wanted.
     pub configuration: bool,
+}
+
+impl Wanted {
+    /// Whether there is nothing to load.
+    pub fn is_empty(&self) -> bool {
+        !self.configuration && self.key_hashes.is_empty() && self.needs == Needs::default()
+    }
 }
 
 /// What was found.
@@ -72,43 +80,78 @@ pub enum LoadError {
     Row(#[from] RowError),
 }
 
-/// Loads what is wanted, within the transaction that holds the head's lock.
+/// The statements that load what is wanted, within the transaction that holds the head's lock.
+pub struct Load<'a> {
+    parameters: Parameters<'a>,
+    wanted: &'a Wanted,
+}
+
+impl<'a> Load<'a> {
+    /// Of this ledger.
+    pub fn new(ledger: LedgerId, wanted: &'a Wanted) -> Self {
+        Self { parameters: Parameters::new(ledger, wanted), wanted }
+    }
+
+    /// Adds the statements to a pipeline; none if nothing is wanted.
+    pub fn push<'p>(&'p self, session: &'p Session, pipeline: &mut Pipeline<'p>) {
+        for (statement, values, _) in self.steps() {
+            pipeline.rows(session, statement, values);
+        }
+    }
+
+    /// Adds what the statements answered, in their order, to what was loaded before under the same lock.
+    ///
+    /// # Errors
+    /// [`RowError`] if a row cannot be read.
+    pub fn read(&self, answers: &[Vec<Row>], loaded: &mut Loaded) -> Result<(), RowError> {
+        for (rows, (_, _, reader)) in answers.iter().zip(self.steps()) {
+            rows.iter().try_for_each(|row| reader(loaded, row))?;
+        }
+        Ok(())
+    }
+
+    fn steps(&self) -> Vec<(&'static Statement, Vec<Value<'_>>, Reader)> {
+        let (parameters, wanted) = (&self.parameters, self.wanted);
+        let mut steps: Vec<(&'static Statement, Vec<Value<'_>>, Reader)> = Vec::new();
+        if !wanted.key_hashes.is_empty() {
+            steps.push((&LOAD_COMMANDS, vec![&parameters.ledger, &wanted.key_hashes], read_command));
+        }
+        if parameters.names_state {
+            steps
+                .extend(STATE.iter().map(|(statement, reader)| (*statement, parameters.of_state(), *reader)));
+        }
+        if !parameters.events.is_empty() {
+            let values: Vec<Value<'_>> = vec![&parameters.ledger, &parameters.events];
+            steps.push((&LOAD_ACCOUNTS_OF_EVENTS, values, read_account_of_event));
+        }
+        if !parameters.api_keys.is_empty() {
+            let values: Vec<Value<'_>> = vec![&parameters.ledger, &parameters.api_keys];
+            steps.push((&LOAD_API_KEYS, values, read_api_key));
+        }
+        if wanted.configuration {
+            let of_ledger = |(statement, reader): &(&'static Statement, Reader)| {
+                (*statement, vec![&parameters.ledger as Value<'_>], *reader)
+            };
+            steps.extend(CONFIGURATION.iter().map(of_ledger));
+        }
+        steps
+    }
+}
+
+/// Loads what is wanted in a round trip of its own, and adds it to what was loaded before under the same lock.
 ///
 /// # Errors
 /// [`LoadError`].
-pub async fn load(session: &Session, ledger: LedgerId, wanted: &Wanted) -> Result<Loaded, LoadError> {
-    let parameters = Parameters::new(ledger, wanted);
+pub async fn load(
+    session: &Session,
+    ledger: LedgerId,
+    wanted: &Wanted,
+    loaded: &mut Loaded,
+) -> Result<(), LoadError> {
+    let load = Load::new(ledger, wanted);
     let mut pipeline = Pipeline::default();
-    let mut readers: Vec<Reader> = Vec::new();
-    if !wanted.key_hashes.is_empty() {
-        pipeline.rows(session, &LOAD_COMMANDS, vec![&parameters.ledger, &wanted.key_hashes]);
-        readers.push(read_command);
-    }
-    if parameters.names_state {
-        for (statement, reader) in STATE {
-            pipeline.rows(session, statement, parameters.of_state());
-            readers.push(*reader);
-        }
-    }
-    if !parameters.events.is_empty() {
-        pipeline.rows(session, &LOAD_ACCOUNTS_OF_EVENTS, vec![&parameters.ledger, &parameters.events]);
-        readers.push(read_account_of_event);
-    }
-    if !parameters.api_keys.is_empty() {
-        pipeline.rows(session, &LOAD_API_KEYS, vec![&parameters.ledger, &parameters.api_keys]);
-        readers.push(read_api_key);
-    }
-    if wanted.configuration {
-        for (statement, reader) in CONFIGURATION {
-            pipeline.rows(session, statement, vec![&parameters.ledger]);
-            readers.push(*reader);
-        }
-    }
-    let mut loaded = Loaded::default();
-    for (rows, reader) in pipeline.run().await?.iter().zip(readers) {
-        rows.iter().try_for_each(|row| reader(&mut loaded, row))?;
-    }
-    Ok(loaded)
+    load.push(session, &mut pipeline);
+    Ok(load.read(&pipeline.run().await?, loaded)?)
 }
 
 pub(super) type Reader = fn(&mut Loaded, &Row) -> Result<(), RowError>;

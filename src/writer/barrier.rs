@@ -28,6 +28,7 @@ use crate::{
         rows::RowError,
         scope,
         session::{Pipeline, Session},
+        working_set::Wanted,
     },
 };
 
@@ -49,7 +50,9 @@ pub(super) async fn cross(
     limit: Duration,
 ) -> Result<Found, Failure> {
     let begin = scope::begin_writing_durably(ledger);
-    let Locked { head, transaction, .. } = within(limit, lock_head(session, ledger, &begin, clock)).await?;
+    let nothing = Wanted::default();
+    let locked = within(limit, lock_head(session, ledger, &begin, clock, &nothing)).await?;
+    let Locked { head, transaction, .. } = locked;
     let found = match doubtful {
         Some(doubtful) => within(limit, find(session, ledger, doubtful)).await?,
         None => Found::Absent,

@@ -1,5 +1,6 @@
-//! One batch: lock the head, load, decide, write and commit. Three round trips for any number of commands; one more
-//! when others have written to the ledger in the meantime.
+//! One batch: lock the head, load, decide, write and commit. Two round trips for the commands that are there when the
+//! lock is asked for, three with those that come while it is waited for, whatever their number; one or two more when
+//! others have written to the ledger in the meantime.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -19,9 +20,9 @@ use super::{
 use crate::{
     domain::{
         Command, Event, Needs, Private, WorkingSet,
-        account::Lot,
+        account::{Account, Lot},
         command::RecordLostHistory,
-        ids::{AccountId, AccountNumber, Actor, LotId, Position},
+        ids::{AccountId, AccountNumber, Actor, Key, LotId, Position},
         time::Timestamp,
     },
     store::{
@@ -30,7 +31,7 @@ use crate::{
         heads::{Head, Incarnation},
         scope,
         session::Session,
-        working_set::{StoredCommand, Wanted, load},
+        working_set::{Loaded, StoredCommand, Wanted, load},
     },
     telemetry::metrics as series,
 };
@@ -52,28 +53,48 @@ struct Basis {
     stored: Vec<StoredCommand>,
 }
 
+/// What was found behind the last head that this writer knew.
+struct LookBack {
+    /// Whether the head is that one: nobody else has written.
+    is_known: bool,
+    /// The last position known before, if it is no longer part of the ledger.
+    lost: Option<Position>,
+}
+
 impl LedgerWriter {
-    /// Tries to carry out a batch.
+    /// Tries to carry out a batch; `may_grow` says whether those who come while the lock is waited for may join it.
     ///
     /// # Errors
     /// [`Failure`]: nothing of it is written.
     pub(super) async fn attempt(
         &mut self,
         session: &Session,
-        commands: &[Pending],
+        commands: &mut Vec<Pending>,
+        may_grow: bool,
     ) -> Result<Attempt, Failure> {
         let limit = self.settings().step_limit;
         let begun = Instant::now();
         let begin = scope::begin_writing(self.ledger);
         let clock = self.settings().process_clock;
-        let locked = within(limit, lock_head(session, self.ledger, &begin, clock)).await?;
-        let lost = self.look_back(session, &locked).await?;
+        let wanted = self.wanted(commands);
+        let lock = lock_head(session, self.ledger, &begin, clock, &wanted);
+        let mut locked = within(limit, lock).await?;
+        let past = self.look_back(session, &locked).await?;
         let now = locked.clocks.ledger_time().map_err(|_| Failure::ClockSkew(locked.clocks))?;
 
-        let Basis { mut set, mut names, versions, lot_rows, stored } = self.basis(session, commands).await?;
+        // What others changed is no longer cached, whoever needs it.
+        let asked = if past.is_known { commands.len() } else { 0 };
+        if may_grow {
+            self.take_latecomers(commands);
+        }
+        let wanted = self.wanted(&commands[asked..]);
+        if !wanted.is_empty() {
+            within(limit, load(session, self.ledger, &wanted, &mut locked.loaded)).await?;
+        }
+        let Basis { mut set, mut names, versions, lot_rows, stored } = self.basis(commands, locked.loaded);
         set.clock_ahead = locked.head.clock_ahead;
         let mut decisions = Decisions::new(set, stored, self.settings().decide, now, locked.head.position);
-        let verdicts = decide_all(&mut decisions, commands, lost)?;
+        let verdicts = decide_all(&mut decisions, commands, past.lost)?;
         if decisions.written.is_empty() {
             within(limit, session.roll_back()).await?;
             self.remember(decisions.set, names);
@@ -83,7 +104,7 @@ impl LedgerWriter {
         for written in &decisions.written {
             rename(&mut names, &written.private);
         }
-        let after = head_after(&locked.head, &decisions, now, lost.is_some());
+        let after = head_after(&locked.head, &decisions, now, past.lost.is_some());
         let changes = Changes {
             ledger: self.ledger,
             before: locked.head,
@@ -108,10 +129,12 @@ impl LedgerWriter {
         Ok(Attempt::Settled(after, verdicts))
     }
 
-    /// Brings what this writer knows up to the head. Answers with the last position known before, if that is lost.
-    async fn look_back(&mut self, session: &Session, locked: &Locked) -> Result<Option<Position>, Failure> {
+    /// Brings what this writer knows up to the head.
+    async fn look_back(&mut self, session: &Session, locked: &Locked) -> Result<LookBack, Failure> {
         let limit = self.settings().step_limit;
+        let mut is_known = true;
         if let Some(known) = self.known {
+            is_known = known.is_same_place(&locked.head);
             let past = catch_up(session, self.ledger, &known, &locked.head, &mut self.cache);
             if within(limit, past).await? == Past::Lost {
                 tracing::error!(
@@ -119,67 +142,61 @@ impl LedgerWriter {
                     "history was lost: events that were committed are gone"
                 );
                 self.cache.clear();
-                return Ok(Some(known.position));
+                return Ok(LookBack { is_known, lost: Some(known.position) });
             }
         }
         self.known = Some(locked.head);
-        Ok(None)
+        Ok(LookBack { is_known, lost: None })
     }
 
-    /// Takes what the commands need out of the cache, and loads the rest: one round trip.
-    async fn basis(&mut self, session: &Session, commands: &[Pending]) -> Result<Basis, Failure> {
-        let mut set = WorkingSet::default();
-        let mut names = BTreeMap::new();
-        let mut wanted = Wanted {
-            key_hashes: commands
-                .iter()
-                .filter_map(|command| command.submission.key.as_ref())
-                .map(|key| key.hash())
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .map(Vec::from)
-                .collect(),
-            ..Wanted::default()
-        };
-        match self.cache.take_configuration() {
-            Some((settings, catalogue)) => (set.settings, set.catalogue) = (settings, catalogue),
-            None => wanted.configuration = true,
-        }
+    /// What the commands need and the cache does not have.
+    fn wanted(&self, commands: &[Pending]) -> Wanted {
+        let keys = commands.iter().filter_map(|command| command.submission.key.as_ref());
         let mut needs = Needs::default();
         for command in commands {
             add_needs(&mut needs, command.submission.command.needs());
         }
-        for name in std::mem::take(&mut needs.accounts).into_iter().collect::<BTreeSet<_>>() {
-            match self.cache.take_named(&name) {
-                Some(account) => add_account(&mut set, &mut names, name, account),
-                None => needs.accounts.push(name),
-            }
+        needs.accounts.retain(|name| !self.cache.has_named(name));
+        needs.accounts.sort_unstable();
+        needs.accounts.dedup();
+        needs.account_numbers.retain(|number| !self.cache.has(*number));
+        needs.account_numbers.sort_unstable();
+        needs.account_numbers.dedup();
+        Wanted {
+            needs,
+            key_hashes: keys.map(Key::hash).collect::<BTreeSet<_>>().into_iter().map(Vec::from).collect(),
+            configuration: !commands.is_empty() && !self.cache.has_configuration(),
         }
-        for number in std::mem::take(&mut needs.account_numbers).into_iter().collect::<BTreeSet<_>>() {
-            match self.cache.take(number) {
-                Some((name, account)) => add_account(&mut set, &mut names, name, account),
-                None if set.accounts.contains_key(&number) => {}
-                None => needs.account_numbers.push(number),
-            }
+    }
+
+    /// Takes what the commands need out of the cache, and joins it with what was loaded.
+    fn basis(&mut self, commands: &[Pending], loaded: Loaded) -> Basis {
+        let Loaded { mut set, mut names, lot_rows: loaded_rows, commands: stored } = loaded;
+        if let Some((settings, catalogue)) = self.cache.take_configuration() {
+            (set.settings, set.catalogue) = (settings, catalogue);
         }
-        wanted.needs = needs;
-        let loaded = within(self.settings().step_limit, load(session, self.ledger, &wanted)).await?;
+        let mut cached = Vec::new();
+        for command in commands {
+            let needs = command.submission.command.needs();
+            let numbers = needs.accounts.iter().filter_map(|name| self.cache.number_of(name));
+            let numbers: Vec<AccountNumber> = numbers.chain(needs.account_numbers.iter().copied()).collect();
+            cached.extend(numbers.into_iter().filter_map(|number| self.cache.take(number)));
+        }
+        let spilled = |account: &Account| {
+            let lots = account.books.values().flat_map(|book| book.lots.values());
+            lots.filter(|lot| lot.spilled).map(|lot| (lot.id, lot.clone())).collect::<Vec<_>>()
+        };
         let mut lot_rows: BTreeMap<LotId, Lot> =
-            lots(&set).filter(|lot| lot.spilled).map(|lot| (lot.id, lot.clone())).collect();
-        lot_rows.extend(loaded.lot_rows);
-        names.extend(loaded.names);
-        if wanted.configuration {
-            (set.settings, set.catalogue) = (loaded.set.settings, loaded.set.catalogue);
+            cached.iter().flat_map(|(_, account)| spilled(account)).collect();
+        lot_rows.extend(loaded_rows);
+        for (name, account) in cached {
+            set.account_numbers.insert(name.clone(), account.number);
+            names.insert(account.number, name);
+            // What was loaded has closed lots that the cache does not have.
+            set.accounts.entry(account.number).or_insert(account);
         }
-        // What was loaded has closed lots that the cache does not have.
-        set.account_numbers.extend(loaded.set.account_numbers);
-        set.accounts.extend(loaded.set.accounts);
-        set.purchases = loaded.set.purchases;
-        set.payments = loaded.set.payments;
-        set.keys = loaded.set.keys;
-        set.accounts_of_events = loaded.set.accounts_of_events;
         let versions = set.accounts.values().map(|account| (account.number, account.version)).collect();
-        Ok(Basis { set, names, versions, lot_rows, stored: loaded.commands })
+        Basis { set, names, versions, lot_rows, stored }
     }
 
     /// Puts a working set into the cache that is true as of the head.
@@ -200,21 +217,6 @@ fn add_needs(all: &mut Needs, more: Needs) {
     all.payments.extend(more.payments);
     all.purchases.extend(more.purchases);
     all.keys.extend(more.keys);
-}
-
-fn add_account(
-    set: &mut WorkingSet,
-    names: &mut BTreeMap<AccountNumber, AccountId>,
-    name: AccountId,
-    account: crate::domain::account::Account,
-) {
-    set.account_numbers.insert(name.clone(), account.number);
-    names.insert(account.number, name);
-    set.accounts.insert(account.number, account);
-}
-
-fn lots(set: &WorkingSet) -> impl Iterator<Item = &Lot> {
-    set.accounts.values().flat_map(|account| account.books.values()).flat_map(|book| book.lots.values())
 }
 
 /// Decides the commands in order; before them, that history was lost, if it was.

@@ -35,10 +35,24 @@ impl Cache {
         Self { capacity, accounts: HashMap::new(), numbers: HashMap::new(), configuration: None, uses: 0 }
     }
 
-    /// Takes out the account of this name.
-    pub(super) fn take_named(&mut self, name: &AccountId) -> Option<Account> {
-        let number = self.numbers.get(name).copied()?;
-        self.take(number).map(|(_, account)| account)
+    /// Whether it has the account of this name.
+    pub(super) fn has_named(&self, name: &AccountId) -> bool {
+        self.numbers.contains_key(name)
+    }
+
+    /// Whether it has this account.
+    pub(super) fn has(&self, number: AccountNumber) -> bool {
+        self.accounts.contains_key(&number)
+    }
+
+    /// Whether it has settings and catalogue.
+    pub(super) fn has_configuration(&self) -> bool {
+        self.configuration.is_some()
+    }
+
+    /// The number of the account of this name.
+    pub(super) fn number_of(&self, name: &AccountId) -> Option<AccountNumber> {
+        self.numbers.get(name).copied()
     }
 
     /// Takes out an account, with its name.
@@ -117,8 +131,8 @@ mod tests {
     fn what_is_taken_out_is_no_longer_there() {
         let mut cache = Cache::new(10);
         cache.put(name(1), account(1));
-        assert_eq!(cache.take_named(&name(1)), Some(account(1)));
-        assert_eq!(cache.take_named(&name(1)), None);
+        assert_eq!(cache.take(AccountNumber(1)), Some((name(1), account(1))));
+        assert!(!cache.has_named(&name(1)) && !cache.has(AccountNumber(1)));
         assert_eq!(cache.take(AccountNumber(1)), None);
     }
 
@@ -140,8 +154,9 @@ mod tests {
         let mut cache = Cache::new(4);
         cache.put(name(1), account(1));
         cache.put(name(2), account(1));
-        assert_eq!(cache.take_named(&name(1)), None);
-        assert_eq!(cache.take_named(&name(2)), Some(account(1)));
+        assert!(!cache.has_named(&name(1)));
+        assert_eq!(cache.number_of(&name(2)), Some(AccountNumber(1)));
+        assert_eq!(cache.take(AccountNumber(1)), Some((name(2), account(1))));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub struct Submission {
     pub request_id: Option<RequestId>,
 }
 
-/// What became of a command; true as of a commit, or of a look at the head, that began after it was submitted.
+/// What became of a command; true as of the head under its lock, at a moment after the command was submitted.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Outcome {
     /// It holds: its events are committed.

@@ -66,16 +66,17 @@ impl LedgerWriter {
                 self.settle_doubt().await;
                 continue;
             }
-            let mut batch = match self.again.pop_front() {
-                Some(batch) => batch,
+            // What is tried again stays as it is: a culprit is searched for in it.
+            let (mut batch, may_grow) = match self.again.pop_front() {
+                Some(batch) => (batch, false),
                 None => match self.receive().await {
-                    Some(batch) => batch,
+                    Some(batch) => (batch, true),
                     None => break,
                 },
             };
             batch.retain(|command| !command.is_abandoned());
             if !batch.is_empty() {
-                self.write(batch).await;
+                self.write(batch, may_grow).await;
             }
         }
     }
@@ -92,7 +93,19 @@ impl LedgerWriter {
         (!batch.is_empty()).then_some(batch)
     }
 
-    async fn write(&mut self, commands: Vec<Pending>) {
+    /// Adds those who have come since the batch was taken, and would have to wait for its end otherwise.
+    pub(super) fn take_latecomers(&mut self, batch: &mut Vec<Pending>) {
+        while batch.len() < self.settings().batch_limit
+            && let Ok(command) = self.queue.try_recv()
+        {
+            metrics::gauge!(series::WRITER_QUEUE_DEPTH).decrement(1.0);
+            if !command.is_abandoned() {
+                batch.push(command);
+            }
+        }
+    }
+
+    async fn write(&mut self, mut commands: Vec<Pending>, may_grow: bool) {
         let session = match self.session.take().filter(|session| !session.is_closed()) {
             Some(session) => session,
             None => match self.connect().await {
@@ -100,7 +113,7 @@ impl LedgerWriter {
                 Err(failure) => return self.refuse_waiting(commands, &failure),
             },
         };
-        match self.attempt(&session, &commands).await {
+        match self.attempt(&session, &mut commands, may_grow).await {
             Ok(Attempt::Settled(head, verdicts)) => {
                 self.session = Some(session);
                 for (command, verdict) in commands.into_iter().zip(verdicts) {

@@ -4,20 +4,20 @@
 //! everything that waits while it was busy with the previous batch (so a lone command is not delayed, and many share the
 //! cost of one commit), and tries it as one transaction:
 //!
-//! 1. `transaction`: lock the ledger's head, read the database's clock; find out what others wrote since (one more
-//!    round trip if they did);
-//! 2. `batch`: load what the commands need and the `cache` does not have;
+//! 1. `transaction`: lock the ledger's head, read the database's clock, load what the commands need and the `cache` does
+//!    not have; find out what others wrote since (one more round trip if they did);
+//! 2. `batch`: let those join who came in the meantime, and load what they need (one more round trip if there are any);
 //! 3. `decisions`: decide them in order, in memory;
 //! 4. `store::changes`: write events, state and the new head, and commit.
 //!
-//! Three round trips for a batch of any size. Why each step stands where it stands:
+//! Two round trips for a lone command, three for a batch of any size. Why each step stands where it stands:
 //!
 //! - **The head's lock** orders everything: positions have no gaps and follow commit order. It is taken in a statement
-//!   of its own, because a statement that waited for a lock does not see what its holder committed.
+//!   of its own, because a statement that waited for a lock does not see what its holder committed; those behind it do.
 //! - **The head's identity** is (position, batch, time). A number alone would not tell a forked history, as an
 //!   asynchronous fail-over or a restored backup makes one; such a loss is recorded as `history.lost`.
-//! - **Answers**, rejections and replays included, leave only after a commit, or a look at the head, that began after
-//!   the command was submitted: the cache alone never answers.
+//! - **Answers**, rejections and replays included, leave only after the end of a transaction that held the head's lock
+//!   when the command was taken in: the cache alone never answers.
 //! - **Fences in the server** (head, account versions) fail the transaction by an error, since COMMIT is already on its
 //!   way when the client could notice.
 //! - **A doubt** whether a batch was written (connection gone, no answer in time) is settled by a `barrier` on a new
@@ -93,7 +93,7 @@ impl Default for WriterSettings {
     fn default() -> Self {
         Self {
             queue_capacity: 4_096,
-            batch_limit: 500,
+            batch_limit: 1_000,
             cached_accounts: 20_000,
             step_limit: Duration::from_secs(6),
             doubt_limit: Duration::from_secs(10),

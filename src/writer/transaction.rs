@@ -1,5 +1,5 @@
-//! The parts of a transaction that come before anything is decided: taking the head's lock, and finding out what
-//! happened since this process last held it.
+//! The parts of a transaction that come before anything is decided: taking the head's lock, loading behind it, and finding
+//! out what happened since this process last held it.
 
 use std::{future::Future, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
         heads::{CHANGED_SINCE_LIMIT, Change, Head, LIST_SINCE, LOCK_HEAD, READ_SERVER},
         rows::{RowError, timestamp},
         session::{Pipeline, Session},
-        working_set::LoadError,
+        working_set::{Load, LoadError, Loaded, Wanted},
     },
 };
 
@@ -93,28 +93,36 @@ pub(super) struct Locked {
     /// The transaction, by the server's number.
     pub(super) transaction: String,
     pub(super) clocks: Clocks,
+    /// What was wanted, as of the head.
+    pub(super) loaded: Loaded,
 }
 
-/// Begins a transaction with `begin` and takes the head's lock: one round trip.
+/// Begins a transaction with `begin`, takes the head's lock and loads what is wanted: one round trip. Each statement sees
+/// what was committed before it began, so that those behind the lock see whatever its last holder wrote.
 pub(super) async fn lock_head(
     session: &Session,
     ledger: LedgerId,
     begin: &str,
     clock: ProcessClock,
+    wanted: &Wanted,
 ) -> Result<Locked, Failure> {
     let asked = clock();
+    let load = Load::new(ledger, wanted);
     let mut pipeline = Pipeline::default();
     pipeline.execute(session, begin);
     pipeline.rows(session, &LOCK_HEAD, vec![&ledger.0]);
     pipeline.rows(session, &READ_SERVER, vec![]);
+    load.push(session, &mut pipeline);
     let answers = pipeline.run().await?;
     let answered = clock();
-    let [_, head, server] = &answers[..] else { return Err(Failure::UnknownLedger) };
+    let [_, head, server, of_load @ ..] = &answers[..] else { return Err(Failure::UnknownLedger) };
     let (Some(head), Some(server)) = (head.first(), server.first()) else {
         return Err(Failure::UnknownLedger);
     };
     let head = Head::from_row(head)?;
     let database: Timestamp = timestamp(server.try_get("now").map_err(RowError::from)?, "now")?;
+    let mut loaded = Loaded::default();
+    load.read(of_load, &mut loaded)?;
     Ok(Locked {
         head,
         transaction: server.try_get("transaction").map_err(RowError::from)?,
@@ -124,6 +132,7 @@ pub(super) async fn lock_head(
             ahead: head.clock_ahead.unwrap_or(Span::seconds(0)),
             head: head.recorded_at,
         },
+        loaded,
     })
 }
 

@@ -21,7 +21,7 @@ use counterfoil::{
         pool::Database,
         reads, scope,
         session::{Session, statements},
-        working_set::{Wanted, load},
+        working_set::{Loaded, Wanted, load},
     },
     writer::{Outcome, WriterSettings, system_clock},
 };
@@ -197,7 +197,9 @@ async fn load_all(book: &Book, numbers: Vec<AccountNumber>) -> WorkingSet {
     session.execute(&scope::begin_writing(book.ledger)).await.expect("a transaction");
     let needs = Needs { account_numbers: numbers, ..Needs::default() };
     let wanted = Wanted { needs, configuration: true, ..Wanted::default() };
-    load(&session, book.ledger, &wanted).await.expect("state").set
+    let mut loaded = Loaded::default();
+    load(&session, book.ledger, &wanted, &mut loaded).await.expect("state");
+    loaded.set
 }
 
 fn database_of(database: &TestDatabase) -> Database {
