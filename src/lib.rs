@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod inbox;
+pub mod outbox;
 pub mod projector;
 pub mod sandbox;
 pub mod service;

@@ -100,6 +100,8 @@ codes! {
     ApiKeyNotFound => NOT_FOUND,
     /// There is no such event in the inbox.
     InboxEventNotFound => NOT_FOUND,
+    /// There is no such effect, or it is done.
+    EffectNotFound => NOT_FOUND,
     /// The path does not take this method.
     MethodNotAllowed => METHOD_NOT_ALLOWED,
     /// The idempotency key was used for another request.
@@ -118,6 +120,8 @@ codes! {
     PaymentContradicts => CONFLICT,
     /// The body of the event is no longer kept, so that it cannot be replayed.
     BodyGone => CONFLICT,
+    /// The effect is not dead, so that there is nothing to decide.
+    EffectNotDead => CONFLICT,
     /// The position token is of a history that was lost.
     HistoryLost => CONFLICT,
     /// The body is not `application/json`.

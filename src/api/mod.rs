@@ -14,7 +14,7 @@
 //! | `envelope`, `site_map`, `metrics` | what stands around every request |
 //! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
 //! | `answers`, `error` | how they are answered |
-//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `catalogue`, `prices`, `events`, `inbox`, `api_keys`, `test_clock` | the resources |
+//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `catalogue`, `prices`, `events`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
 //! | `webhooks` | where Stripe leaves its events |
 //! | `probes`, `openapi`, `tags` | what machines and readers of the specification ask |
 
@@ -31,6 +31,7 @@ pub mod idempotency;
 pub mod inbox;
 pub mod metrics;
 pub mod openapi;
+pub mod outbox;
 pub mod params;
 pub mod payload;
 pub mod prices;
@@ -74,6 +75,7 @@ type Resources = (
     prices::Prices,
     events::EventStream,
     inbox::Inbox,
+    outbox::Outbox,
     api_keys::ApiKeys,
     test_clock::TestClock,
 );
@@ -90,6 +92,7 @@ fn resources() -> Resources {
         prices::Prices,
         events::EventStream,
         inbox::Inbox,
+        outbox::Outbox,
         api_keys::ApiKeys,
         test_clock::TestClock,
     )

@@ -21,6 +21,8 @@ pub enum Tag {
     Events,
     /// Stripe's webhooks as they arrived.
     Inbox,
+    /// What is still to be done outside of the ledger, and what waits there for a person.
+    Outbox,
     /// Who may call.
     #[oai(rename = "API keys")]
     ApiKeys,

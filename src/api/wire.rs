@@ -21,7 +21,8 @@ use crate::{
     domain::{
         amount::Currency,
         ids::{
-            AccountId, FeatureKey, InvalidName, KeyId, LotId, PriceId, PurchaseId, SpendId, StripeId, Unit,
+            AccountId, EffectId, FeatureKey, InvalidName, KeyId, LotId, PriceId, PurchaseId, SpendId,
+            StripeId, Unit,
         },
         settings::Scope,
         time::Timestamp,
@@ -73,7 +74,7 @@ mod numbers;
 mod texts;
 
 pub use numbers::{Days, Limit, Priority, Share, SignedAmount, Whole};
-pub use texts::{DisplayName, Email, Locale, Metadata, Reason, Reference};
+pub use texts::{CauseCode, DisplayName, Email, Locale, Metadata, Reason, Reference};
 
 fn text(pattern: &str, longest: usize, example: &str) -> MetaSchema {
     MetaSchema {
@@ -104,6 +105,7 @@ scalar!(LotId, public_id("lot", "a1b2c3d4e5f607"));
 scalar!(SpendId, public_id("spd", "a1b2c3d4e5f607"));
 scalar!(PurchaseId, public_id("pur", "a1b2c3d4e5f607"));
 scalar!(KeyId, public_id("key", "a1b2c3d4e5f607"));
+scalar!(EffectId, public_id("eff", "a1b2c3d4e5f607"));
 scalar!(
     Scope,
     MetaSchema {
@@ -133,6 +135,7 @@ named_in_paths! {
     PriceId = "price", Self::parse;
     StripeId = "event", Self::parse;
     PurchaseId = "purchase", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of a purchase, `pur_…`" });
+    EffectId = "effect", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of an effect, `eff_…`" });
     KeyId = "key", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of an API key, `key_…`" });
 }
 

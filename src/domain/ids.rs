@@ -395,6 +395,19 @@ impl fmt::Debug for EffectId {
     }
 }
 
+impl Serialize for EffectId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for EffectId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom("must be the id of an effect, `eff_…`"))
+    }
+}
+
 /// The number that 32 lower-case hexadecimal digits write.
 fn hexadecimal(digits: &str) -> Option<u128> {
     let is_ours = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));

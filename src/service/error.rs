@@ -37,6 +37,9 @@ pub enum ServiceError {
     /// The body of the webhook is no longer kept.
     #[error("the body is no longer kept")]
     BodyGone,
+    /// Only of dead effects there is something to decide.
+    #[error("the effect is not dead")]
+    EffectNotDead,
     /// The position is of a history that was lost.
     #[error("the position is of a history that was lost")]
     HistoryLost,
@@ -56,6 +59,8 @@ pub enum NotFound {
     Price,
     /// An event in the inbox.
     InboxEvent,
+    /// An effect in the outbox.
+    Effect,
 }
 
 impl From<ReadError> for ServiceError {

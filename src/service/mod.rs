@@ -11,6 +11,7 @@ mod error;
 mod history;
 mod inbox;
 mod key_text;
+mod outbox;
 mod position;
 mod views;
 pub mod webhooks;
@@ -24,6 +25,7 @@ pub use authorise::Caller;
 pub use error::{NotFound, ServiceError};
 pub use inbox::{InboxPage, InboxQuery};
 pub use key_text::{KeySecret, KeyText};
+pub use outbox::{EffectPage, EffectQuery};
 pub use position::PositionToken;
 pub use views::{
     AccountPage, AccountView, BalanceView, BookView, EventPage, KeyPage, LotPage, LotView, NextExpiry,
@@ -33,6 +35,13 @@ pub use views::{
 pub use crate::{
     store::{
         inbox::{InboxCursor, InboxEntry, InboxStatus},
+        outbox::{
+            StoredCause,
+            entries::{
+                DeadGroup, Decided, Decision, EffectState, Found as FoundEffect, OutboxEntry, OutboxFilter,
+                OutboxPlace,
+            },
+        },
         projections::read::{HistoryEntry, HistoryPage},
         reads::{
             accounts::{AccountFilter, AccountRow, Profile},

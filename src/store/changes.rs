@@ -10,9 +10,11 @@
 //! | `payments` | purchases and payments |
 //! | `private` | notes, profiles and names: everything that can be erased |
 //! | `configuration` | settings, features, prices, API keys |
+//! | `outbox` | what the events order outside |
 
 mod accounts;
 mod configuration;
+mod outbox;
 mod payments;
 mod private;
 
@@ -23,6 +25,7 @@ use tokio_postgres::Error;
 use self::{
     accounts::{AccountColumns, LotColumns},
     configuration::ConfigurationColumns,
+    outbox::EffectColumns,
     payments::{PaymentColumns, PurchaseColumns},
     private::PrivateColumns,
 };
@@ -101,6 +104,7 @@ pub async fn save(session: &Session, changes: &Changes<'_>, transaction: &str) -
     let purchases = PurchaseColumns::new(changes)?;
     let payments = PaymentColumns::new(changes)?;
     let configuration = ConfigurationColumns::new(changes)?;
+    let effects = EffectColumns::new(changes)?;
 
     let mut pipeline = Pipeline::default();
     events.push(session, &mut pipeline);
@@ -110,6 +114,7 @@ pub async fn save(session: &Session, changes: &Changes<'_>, transaction: &str) -
     purchases.push(session, &mut pipeline);
     payments.push(session, &mut pipeline);
     configuration.push(session, &mut pipeline);
+    effects.push(session, &mut pipeline);
     pipeline.rows(
         session,
         &MOVE_HEAD,
@@ -149,4 +154,5 @@ pub(super) fn statements() -> impl Iterator<Item = &'static Statement> {
         .chain(payments::STATEMENTS.iter().copied())
         .chain(private::STATEMENTS.iter().copied())
         .chain(configuration::STATEMENTS.iter().copied())
+        .chain(outbox::STATEMENTS.iter().copied())
 }

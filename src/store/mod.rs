@@ -12,6 +12,7 @@ pub mod heads;
 pub mod inbox;
 pub mod ledgers;
 pub mod migrate;
+pub mod outbox;
 pub mod pool;
 pub mod projections;
 pub mod provision;

@@ -30,6 +30,14 @@ pub const EVENTS: &str = "counterfoil_events_total";
 pub const WEBHOOKS_REFUSED: &str = "counterfoil_webhooks_refused_total";
 /// Gauge: stored webhooks, by `status`.
 pub const INBOX_EVENTS: &str = "counterfoil_inbox_events";
+/// Gauge: effects in the outbox, by `state` and `kind`.
+pub const OUTBOX_EFFECTS: &str = "counterfoil_outbox_effects";
+/// Gauge: age of the oldest effect, by `state`; 0 if there is none.
+pub const OUTBOX_OLDEST_SECONDS: &str = "counterfoil_outbox_oldest_seconds";
+/// Counter: attempts at effects by this process, by `kind` and `outcome`.
+pub const OUTBOX_ATTEMPTS: &str = "counterfoil_outbox_attempts_total";
+/// Gauge: ledgers for which this process leaves a destination alone, by `destination`.
+pub const OUTBOX_BREAKERS_OPEN: &str = "counterfoil_outbox_breakers_open";
 /// Counter: events folded by this process, by `projection`.
 pub const PROJECTOR_EVENTS: &str = "counterfoil_projector_events_total";
 /// Gauge: events that the ledger furthest behind has not folded yet, by `projection`.
@@ -74,6 +82,10 @@ pub const SERIES: &[Series] = &[
     counter(EVENTS, "Events committed."),
     counter(WEBHOOKS_REFUSED, "Webhooks whose signature was bad, old or missing."),
     gauge(INBOX_EVENTS, Unit::Count, "Stored webhooks."),
+    gauge(OUTBOX_EFFECTS, Unit::Count, "Effects that wait, back off, are held behind others, or are dead."),
+    gauge(OUTBOX_OLDEST_SECONDS, Unit::Seconds, "Age of the oldest effect that is not done."),
+    counter(OUTBOX_ATTEMPTS, "Attempts at effects."),
+    gauge(OUTBOX_BREAKERS_OPEN, Unit::Count, "Ledgers for which a destination of effects is left alone."),
     counter(PROJECTOR_EVENTS, "Events folded into a projection."),
     gauge(PROJECTOR_LAG_EVENTS, Unit::Count, "Events that the ledger furthest behind has yet to fold."),
     gauge(PROJECTOR_LAG_SECONDS, Unit::Seconds, "Age of the oldest event that is yet to be folded."),

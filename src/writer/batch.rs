@@ -22,6 +22,7 @@ use crate::{
         Command, Event, Needs, Private, WorkingSet,
         account::{Account, Lot},
         command::RecordLostHistory,
+        effects::effects_of,
         ids::{AccountId, AccountNumber, Actor, Key, LotId, Position},
         time::Timestamp,
     },
@@ -123,7 +124,11 @@ impl LedgerWriter {
             Ok(Ok(Saved::Unknown(_))) | Err(_) => return Ok(Attempt::Unknown(after, verdicts)),
         }
         metrics::histogram!(series::WRITER_COMMIT).record(begun.elapsed());
-        count_events(decisions.written.iter().flat_map(|written| &*written.events));
+        let events = || decisions.written.iter().flat_map(|written| &*written.events);
+        count_events(events());
+        if events().any(|event| !effects_of(event).is_empty()) {
+            self.announce_orders(&after);
+        }
         self.remember(decisions.set, names);
         self.moved_to(after);
         Ok(Attempt::Settled(after, verdicts))

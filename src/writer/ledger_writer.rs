@@ -270,4 +270,12 @@ impl LedgerWriter {
             heads.insert(ledger, position);
         });
     }
+
+    /// Tells those who carry out effects that this batch ordered some.
+    pub(super) fn announce_orders(&self, head: &Head) {
+        let (ledger, position) = (self.ledger, head.position);
+        self.shared.orders.send_modify(|orders| {
+            orders.insert(ledger, position);
+        });
+    }
 }

@@ -117,6 +117,7 @@ struct Shared {
     database: Database,
     settings: WriterSettings,
     heads: watch::Sender<HashMap<LedgerId, Position>>,
+    orders: watch::Sender<HashMap<LedgerId, Position>>,
     /// The newest timeline of the server's history that any writer has seen.
     newest_timeline: AtomicU32,
     newer_version: AtomicBool,
@@ -140,6 +141,7 @@ impl Writers {
             database,
             settings,
             heads: watch::Sender::new(HashMap::new()),
+            orders: watch::Sender::new(HashMap::new()),
             newest_timeline: AtomicU32::new(0),
             newer_version: AtomicBool::new(false),
         };
@@ -161,6 +163,11 @@ impl Writers {
     /// The heads that this process's writers have moved, by ledger: wakes workers that follow the events.
     pub fn commits(&self) -> watch::Receiver<HashMap<LedgerId, Position>> {
         self.shared.heads.subscribe()
+    }
+
+    /// The last heads, by ledger, whose batches ordered effects: wakes whoever carries them out. Most batches order none.
+    pub fn orders(&self) -> watch::Receiver<HashMap<LedgerId, Position>> {
+        self.shared.orders.subscribe()
     }
 
     /// Whether a newer version of the service has written to a ledger, so that this process should get no more requests.

@@ -243,6 +243,7 @@ async fn keys_parameters_and_paths_are_held_to_the_same() {
         (404, "feature_not_found", "", "/v1/features/flying"),
         (404, "price_not_found", "", "/v1/prices/price_9"),
         (404, "inbox_event_not_found", "", "/v1/inbox/evt_9"),
+        (404, "effect_not_found", "", "/v1/outbox/eff_00000000000000000000000000000001"),
         (404, "not_found", "", "/v1"),
         (404, "not_found", "", "/v1/nothing"),
         (404, "not_found", "", "/v1/accounts/alice/nothing"),
@@ -270,6 +271,10 @@ async fn keys_parameters_and_paths_are_held_to_the_same() {
         (400, "invalid_request", "after", "/v1/events?after=9007199254740992"),
         (400, "invalid_request", "status", "/v1/inbox?status=lost"),
         (400, "invalid_request", "event", "/v1/inbox/%E2%9C%93"),
+        (400, "invalid_request", "state", "/v1/outbox?state=done"),
+        (400, "invalid_request", "code", "/v1/outbox?code=Two%20words"),
+        (400, "invalid_request", "cursor", "/v1/outbox?cursor=MTI"),
+        (400, "invalid_request", "effect", "/v1/outbox/eff_1"),
     ] {
         let answer = app.send(Method::GET, path, None).await;
         assert_eq!(

@@ -54,6 +54,11 @@ const MODULES: &[Module] = &[
         because: "it turns stored webhooks into commands, and nothing that answers requests may be needed for that",
     },
     Module {
+        name: "outbox",
+        may_use: &["domain", "store", "writer", "stripe"],
+        because: "it carries out what events order, and nothing that answers requests may be needed for that",
+    },
+    Module {
         name: "service",
         may_use: &["domain", "store", "writer", "stripe"],
         because: "use cases know nothing of HTTP",
@@ -74,6 +79,7 @@ const MODULES: &[Module] = &[
             "api",
             "domain",
             "inbox",
+            "outbox",
             "projector",
             "sandbox",
             "service",
@@ -91,6 +97,7 @@ const MODULES: &[Module] = &[
             "app",
             "domain",
             "inbox",
+            "outbox",
             "projector",
             "sandbox",
             "service",

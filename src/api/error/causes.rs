@@ -26,6 +26,9 @@ impl From<ServiceError> for ApiError {
             ServiceError::Failed(error) => error.into(),
             ServiceError::NotFound(what) => what.into(),
             ServiceError::BodyGone => Self::new(Code::BodyGone, "the body of the event is no longer kept"),
+            ServiceError::EffectNotDead => {
+                Self::new(Code::EffectNotDead, "the effect is not dead: there is nothing to decide")
+            }
             ServiceError::HistoryLost => Self::new(
                 Code::HistoryLost,
                 "the position token is of a history that was lost: read again without it",
@@ -55,6 +58,7 @@ impl From<NotFound> for ApiError {
             NotFound::Account => Self::new(Code::AccountNotFound, "there is no such account"),
             NotFound::Feature => Self::new(Code::FeatureNotFound, "there is no such feature"),
             NotFound::Price => Self::new(Code::PriceNotFound, "there is no such price"),
+            NotFound::Effect => Self::new(Code::EffectNotFound, "there is no such effect, or it is done"),
             NotFound::InboxEvent => {
                 Self::new(Code::InboxEventNotFound, "there is no such event in the inbox")
             }

@@ -10,7 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
 use super::text;
-use crate::domain::command::Note;
+use crate::{
+    api::params::Parameter,
+    domain::{command::Note, ids::InvalidName},
+};
 
 /// Makes a kind of text that only the interface knows.
 macro_rules! free_text {
@@ -53,6 +56,14 @@ free_text!(
     |text| is_printable(text, 500, true),
     "must be 1 to 500 characters without control characters",
     short_text(500, "goodwill after an outage")
+);
+free_text!(
+    /// What an effect failed at, by its code.
+    CauseCode,
+    |text| (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')),
+    "must be 1 to 64 lower-case letters, digits and _",
+    text("^[a-z0-9_]+$", 64, "resource_missing")
 );
 free_text!(
     /// What a payment is called elsewhere: an invoice number, a transfer's reference.
@@ -143,6 +154,13 @@ scalar!(
         ..MetaSchema::new("object")
     }
 );
+
+impl Parameter for CauseCode {
+    fn parse(text: &str) -> Result<Self, InvalidName> {
+        let expected = "must be 1 to 64 lower-case letters, digits and _";
+        serde_json::from_value(text.into()).map_err(|_| InvalidName { expected })
+    }
+}
 
 #[cfg(test)]
 mod tests {

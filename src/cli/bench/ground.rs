@@ -6,10 +6,12 @@ use anyhow::{Context, ensure};
 use tokio_postgres::Client;
 
 use crate::{
+    domain::ids::LedgerId,
     sandbox::postgres::{Cluster, SUPERUSER, Settings},
     store::{
         database_url::DatabaseUrl,
         migrate,
+        outbox::shard_of,
         pool::Database,
         provision::{ensure_database, ensure_owner},
         roles::Login,
@@ -89,6 +91,36 @@ impl Ground {
     /// Vacuums and analyses the service's database, as autovacuum does in time.
     pub async fn vacuum_ours(&self) -> anyhow::Result<()> {
         Ok(self.connect(OWNER, OURS).await?.batch_execute("VACUUM ANALYZE").await?)
+    }
+
+    /// Puts effects into the outbox of a ledger, as its writer does when many are ordered at once.
+    pub async fn fill_outbox(&self, ledger: LedgerId, effects: i64, keys: i64) -> anyhow::Result<()> {
+        let client = self.connect(SUPERUSER, OURS).await?;
+        let names = (0..keys).map(|number| format!("refund:{number}"));
+        let (names, shards): (Vec<String>, Vec<i16>) =
+            names.map(|name| (name.clone(), shard_of(&name))).unzip();
+        let statement = "
+            INSERT INTO outbox (ledger_id, shard, position, ordinal, effect_id, key, kind, effect, created_at)
+            SELECT $1, ($3::int2[])[n % $4 + 1], n + 1, 0, gen_random_uuid(), ($2::text[])[n % $4 + 1], 'create_customer',
+                   jsonb_build_object('kind', 'create_customer', 'account', n % $4), now()
+              FROM generate_series(0, $5::int8 - 1) n";
+        client.execute(statement, &[&ledger.0, &names, &shards, &keys, &effects]).await?;
+        client.batch_execute("VACUUM ANALYZE outbox").await?;
+        Ok(client.batch_execute("CHECKPOINT").await?)
+    }
+
+    /// How many effects are left in the outbox of a ledger.
+    pub async fn effects_left(&self, ledger: LedgerId) -> anyhow::Result<i64> {
+        let client = self.connect(SUPERUSER, OURS).await?;
+        let statement = "SELECT count(*) FROM outbox WHERE ledger_id = $1";
+        Ok(client.query_one(statement, &[&ledger.0]).await?.try_get(0)?)
+    }
+
+    /// A transaction that sees everything as it is now for as long as the connection lasts.
+    pub async fn hold_snapshot(&self) -> anyhow::Result<Client> {
+        let client = self.connect(SUPERUSER, OURS).await?;
+        client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM outbox").await?;
+        Ok(client)
     }
 
     /// Reads the settings that make commits durable.

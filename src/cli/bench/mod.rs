@@ -5,19 +5,22 @@
 //! features, and the best of several numbers of connections. Both run on a private PostgreSQL that is as durable as in
 //! production, which is checked; afterwards both must have stored exactly the spends that were acknowledged.
 //!
+//! `counterfoil bench outbox` measures something else: how fast the outbox is emptied.
+//!
 //! Rounds of both alternate, and medians are compared, because machines are noisy. Only ratios of one run mean anything.
 
 mod ground;
 mod http;
 mod load;
 mod ours;
+mod outbox;
 mod report;
 mod rival;
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::ensure;
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::{config::LogSettings, telemetry::start_logging};
 
@@ -32,7 +35,10 @@ use self::{
 
 /// Measure spends a second and their latency against one transaction for each spend.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    measurement: Option<Measurement>,
     /// How many accounts the spends are spread over.
     #[arg(long, default_value_t = 10_000)]
     accounts: usize,
@@ -52,6 +58,12 @@ pub struct Arguments {
     log: LogSettings,
 }
 
+/// Something else to measure.
+#[derive(Subcommand)]
+enum Measurement {
+    Outbox(outbox::Arguments),
+}
+
 /// The numbers of connections that the other design may choose from.
 const CONNECTIONS: [usize; 4] = [8, 16, 32, 64];
 
@@ -66,7 +78,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     );
     start_logging(&arguments.log)?;
     let ground = Ground::prepare(arguments.directory.clone(), arguments.accounts).await?;
-    let outcome = measure(&ground, &arguments).await;
+    let outcome = match &arguments.measurement {
+        Some(Measurement::Outbox(arguments)) => outbox::measure(&ground, arguments).await,
+        None => measure(&ground, &arguments).await,
+    };
     ground.remove().await?;
     outcome
 }

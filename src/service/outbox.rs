@@ -1,0 +1,101 @@
+//! The outbox as the operator sees it: what waits, what died of which cause, and what is to become of it.
+
+use super::{
+    Caller, DeadGroup, Decided, Decision, EffectState, FoundEffect, NotFound, OutboxEntry, OutboxFilter,
+    OutboxPlace, Service, ServiceError,
+};
+use crate::{
+    domain::ids::{Actor, EffectId},
+    store::{outbox::entries, reads::ReadError},
+};
+
+/// Which effects a page holds.
+#[derive(Clone, Debug, Default)]
+pub struct EffectQuery {
+    /// Only these.
+    pub filter: OutboxFilter,
+    /// Only those after this place.
+    pub after: Option<OutboxPlace>,
+    /// How many at most.
+    pub limit: i64,
+}
+
+/// A page of effects.
+pub struct EffectPage {
+    /// The effects, in the order in which they were ordered.
+    pub entries: Vec<OutboxEntry>,
+    /// The place after which the next page begins, if there is one.
+    pub next: Option<OutboxPlace>,
+}
+
+impl Service {
+    /// A page of the outbox, in the order in which effects were ordered.
+    ///
+    /// # Errors
+    /// Whatever keeps a read from succeeding.
+    pub async fn outbox(&self, caller: &Caller, query: EffectQuery) -> Result<EffectPage, ServiceError> {
+        let client = self.database.pool().get().await.map_err(ReadError::from)?;
+        let EffectQuery { filter, after, limit } = query;
+        let entries = entries::list(&client, caller.ledger, &filter, after, limit + 1).await;
+        let mut entries = entries.map_err(ReadError::from)?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = entries.len() > limit;
+        entries.truncate(limit);
+        let place = |entry: &OutboxEntry| (entry.place.position, entry.place.ordinal);
+        let next = entries.last().filter(|_| has_more).map(place);
+        Ok(EffectPage { entries, next })
+    }
+
+    /// Dead effects by cause and kind, the most frequent first.
+    ///
+    /// # Errors
+    /// Whatever keeps a read from succeeding.
+    pub async fn dead_effects(&self, caller: &Caller) -> Result<Vec<DeadGroup>, ServiceError> {
+        let client = self.database.pool().get().await.map_err(ReadError::from)?;
+        Ok(entries::group_dead(&client, caller.ledger).await.map_err(ReadError::from)?)
+    }
+
+    /// One effect, and what was decided of it.
+    ///
+    /// # Errors
+    /// [`NotFound::Effect`] if there is nothing on record of it any more, and whatever keeps a read from succeeding.
+    pub async fn effect(&self, caller: &Caller, effect: EffectId) -> Result<FoundEffect, ServiceError> {
+        let client = self.database.pool().get().await.map_err(ReadError::from)?;
+        let found = entries::find(&client, caller.ledger, effect).await.map_err(ReadError::from)?;
+        if found.entry.is_none() && found.decisions.is_empty() {
+            return Err(ServiceError::NotFound(NotFound::Effect));
+        }
+        Ok(found)
+    }
+
+    /// Has a dead effect tried again, or never. Who and why stays on record. Whoever repeats what he has decided last is
+    /// told the same.
+    ///
+    /// # Errors
+    /// [`NotFound::Effect`]; [`ServiceError::EffectNotDead`] if there is nothing to decide.
+    pub async fn decide_effect(
+        &self,
+        caller: &Caller,
+        effect: EffectId,
+        decision: Decision,
+        reason: &str,
+    ) -> Result<FoundEffect, ServiceError> {
+        let found = self.effect(caller, effect).await?;
+        let actor = Actor::ApiKey(caller.key);
+        let dead = found.entry.as_ref().filter(|entry| entry.state == EffectState::Dead);
+        let Some(dead) = dead else {
+            let is_repeat = |last: &Decided| {
+                (last.decision, &last.actor, last.reason.as_str()) == (decision, &actor, reason)
+            };
+            let is_repeat = found.decisions.last().is_some_and(is_repeat);
+            return if is_repeat { Ok(found) } else { Err(ServiceError::EffectNotDead) };
+        };
+        let client = self.database.pool().get().await.map_err(ReadError::from)?;
+        let decided = entries::decide(&client, caller.ledger, dead, decision, &actor, reason).await;
+        if !decided.map_err(ReadError::from)? {
+            return Err(ServiceError::EffectNotDead);
+        }
+        drop(client);
+        self.effect(caller, effect).await
+    }
+}
