@@ -49,6 +49,27 @@ SELECT e.ledger_id,
                concat(CASE WHEN e.amount > 0 THEN 'Gave ' || e.unit || ' back: '
                            ELSE 'Gave no ' || e.unit || ' back: ' END, c.cause)
            WHEN 'debt.settled' THEN concat('Paid off debt of ', e.unit)
+           WHEN 'customer.linked' THEN
+               CASE e.body ->> 'cause' WHEN 'deleted' THEN 'Customer at Stripe is gone'
+                                       ELSE 'Linked to a customer at Stripe' END
+           WHEN 'order.placed' THEN
+               concat('Began a checkout (', e.body ->> 'price', ' × ', e.body ->> 'quantity', ')')
+           WHEN 'order.session_created' THEN 'Checkout is ready to be paid'
+           WHEN 'order.paid' THEN
+               CASE WHEN (e.body ->> 'again')::boolean THEN 'Checkout was paid once more' ELSE 'Checkout was paid' END
+           WHEN 'order.expired' THEN 'Checkout was not paid in time'
+           WHEN 'order.failed' THEN
+               CASE e.body ->> 'reason' WHEN 'payment_failed' THEN 'Checkout failed: its payment did not arrive'
+                                        WHEN 'refused' THEN 'Checkout failed: Stripe refused it'
+                                        ELSE 'Checkout failed: it was given up' END
+           WHEN 'refund.requested' THEN concat('Asked for a refund of ', m.written)
+           WHEN 'refund.refused' THEN
+               concat('Refund refused: ',
+                      CASE e.body ->> 'reason' WHEN 'already_refunded' THEN 'the money has gone back already'
+                                               WHEN 'disputed' THEN 'the payment is disputed'
+                                               WHEN 'insufficient_funds' THEN 'the balance at Stripe does not cover it'
+                                               WHEN 'refused' THEN 'Stripe does not do it'
+                                               ELSE 'it was given up' END)
            WHEN 'limit.changed' THEN
                CASE WHEN (e.body ->> 'overdraft')::bigint > 0 THEN concat('Overdraft limit of ', e.unit, ' changed')
                     ELSE concat('Overdraft of ', e.unit, ' no longer allowed') END
@@ -58,16 +79,21 @@ SELECT e.ledger_id,
        e.recorded_at,
        e.effective_at,
        e.actor,
-       COALESCE(e.body ->> 'spend', e.body ->> 'hold', e.body ->> 'purchase', e.body ->> 'lot')
+       COALESCE(e.body ->> 'spend', e.body ->> 'hold', e.body ->> 'refund', e.body ->> 'order', e.body ->> 'purchase',
+                e.body ->> 'lot')
   FROM events e
  CROSS JOIN LATERAL (
-       SELECT upper(e.body #>> '{money,currency}') || ' ' ||
-              CASE WHEN e.body #>> '{money,currency}' IN ('bif', 'clp', 'djf', 'gnf', 'jpy', 'kmf', 'krw', 'mga', 'pyg',
+       SELECT COALESCE(e.body #>> '{money,currency}', e.body ->> 'currency') AS currency,
+              COALESCE(e.body #>> '{money,gross}', e.body ->> 'amount') AS amount
+       ) p
+ CROSS JOIN LATERAL (
+       SELECT upper(p.currency) || ' ' ||
+              CASE WHEN p.currency IN ('bif', 'clp', 'djf', 'gnf', 'jpy', 'kmf', 'krw', 'mga', 'pyg',
                                                           'rwf', 'ugx', 'vnd', 'vuv', 'xaf', 'xof', 'xpf')
-                   THEN (e.body #>> '{money,gross}')
-                   WHEN e.body #>> '{money,currency}' IN ('bhd', 'jod', 'kwd', 'omr', 'tnd')
-                   THEN to_char((e.body #>> '{money,gross}')::numeric / 1000, 'FM9999999999999990.000')
-                   ELSE to_char((e.body #>> '{money,gross}')::numeric / 100, 'FM99999999999999990.00')
+                   THEN p.amount
+                   WHEN p.currency IN ('bhd', 'jod', 'kwd', 'omr', 'tnd')
+                   THEN to_char(p.amount::numeric / 1000, 'FM9999999999999990.000')
+                   ELSE to_char(p.amount::numeric / 100, 'FM99999999999999990.00')
               END AS written
        ) m
  CROSS JOIN LATERAL (
@@ -86,7 +112,9 @@ SELECT e.ledger_id,
                   ELSE CASE e.body ->> 'cause'
                            WHEN 'noted_before' THEN 'the payment was refunded or disputed early'
                            WHEN 'credits_returned' THEN 'credits of a refunded payment came back'
-                           ELSE 'the payment changed' END
+                           ELSE CASE WHEN e.body -> 'cause' ? 'refund_requested' THEN 'a refund was asked for'
+                                     WHEN e.body -> 'cause' ? 'refund_refused' THEN 'a refund was refused'
+                                     ELSE 'the payment changed' END END
               END AS cause
        ) c
  WHERE e.ledger_id = $1 AND e.position > $2 AND e.position <= $3 AND e.account_number IS NOT NULL

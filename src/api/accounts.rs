@@ -163,6 +163,7 @@ impl NewAccount {
                 locale: text(self.locale.clone().map(|locale| locale.0)),
                 metadata: self.metadata.clone().map(Metadata::into_note),
             },
+            stripe_customer: None,
         }
     }
 }

@@ -66,6 +66,10 @@ codes! {
     FeatureInactive => BAD_REQUEST,
     /// The ledger has no such price.
     UnknownPrice => BAD_REQUEST,
+    /// The price cannot be bought.
+    PriceInactive => BAD_REQUEST,
+    /// The price is paid again and again: an order is paid once.
+    PriceIsRecurring => BAD_REQUEST,
     /// An amount, or the sum that it would lead to, is beyond 2^53 - 1.
     AmountTooLarge => BAD_REQUEST,
     /// The expiry is not in the future.
@@ -92,6 +96,10 @@ codes! {
     HoldNotFound => NOT_FOUND,
     /// There is no such purchase.
     PurchaseNotFound => NOT_FOUND,
+    /// There is no such order.
+    OrderNotFound => NOT_FOUND,
+    /// There is no such refund.
+    RefundNotFound => NOT_FOUND,
     /// There is no such feature.
     FeatureNotFound => NOT_FOUND,
     /// There is no such price.
@@ -116,6 +124,14 @@ codes! {
     PurchasePaidThroughStripe => CONFLICT,
     /// More is to be refunded than is left of the payment.
     RefundExceedsPayment => CONFLICT,
+    /// The customer at Stripe belongs to another account.
+    CustomerOfAnotherAccount => CONFLICT,
+    /// The account has another customer at Stripe already.
+    AccountHasCustomer => CONFLICT,
+    /// The order is not paid.
+    OrderNotPaid => CONFLICT,
+    /// What was paid is not what was ordered.
+    OrderContradicts => CONFLICT,
     /// Two statements about the payment disagree.
     PaymentContradicts => CONFLICT,
     /// The body of the event is no longer kept, so that it cannot be replayed.

@@ -306,6 +306,7 @@ impl Purchases {
         let (bought, money) = (body.content.bought()?, body.content.money.paid()?);
         let NewPurchase { reference, metadata, .. } = body.content;
         let command = Command::RecordPurchase(RecordPurchase {
+            order: None,
             account: account.0.clone(),
             paid_through: PaidThrough::External,
             bought,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     event::{BalanceAfter, Draw, SuccessorLot},
-    ids::{AccountNumber, DebtId, HoldId, LotId, Position, PurchaseId, SpendId, Unit},
+    ids::{AccountNumber, DebtId, HoldId, LotId, Position, PurchaseId, SpendId, StripeId, Unit},
     time::Timestamp,
 };
 
@@ -55,6 +55,9 @@ pub struct Account {
     pub status: AccountStatus,
     /// When it was opened.
     pub opened_at: Timestamp,
+    /// Its customer at Stripe, of which it is the only account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stripe_customer: Option<StripeId>,
     /// The position of the last event that it has seen.
     pub version: Position,
     /// Its credits, by unit.
@@ -79,7 +82,7 @@ pub struct Book {
     pub available: i64,
     /// Sum of what lots have in holds.
     pub held: i64,
-    /// Sum of what lots have set aside.
+    /// Sum of what lots have set aside for disputes and requested refunds.
     pub disputed: i64,
     /// Sum of what is owed.
     pub debt: i64,

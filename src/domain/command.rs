@@ -1,5 +1,7 @@
 //! What somebody wants to happen, and which state is needed to decide on it. One file for each under `commands/`.
 
+mod selling;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
@@ -8,13 +10,17 @@ use super::{
     amount::{Amount, PaidMoney},
     catalogue::{Feature, Price, PriceSettings},
     ids::{
-        AccountId, AccountNumber, Actor, FeatureKey, HoldId, Key, KeyId, PaymentReference, Position, PriceId,
-        PurchaseId, Seed, StripeId, Unit,
+        AccountId, AccountNumber, Actor, FeatureKey, HoldId, Key, KeyId, OrderId, PaymentReference, Position,
+        PriceId, PurchaseId, Seed, StripeId, Unit,
     },
     listing::{Listing, Moments, ProductListing},
     payment::PaymentFact,
     settings::{LedgerSettings, Scope},
     time::{Span, Timestamp},
+};
+
+pub use selling::{
+    CloseOrder, LinkCustomer, PlaceOrder, RecordSession, RefuseRefund, RequestRefund, UnlinkCustomer,
 };
 
 /// A wish. Values in it are valid by themselves; whether they fit the ledger is for `decide` to say.
@@ -52,6 +58,20 @@ pub enum Command {
     RecordPaymentFact(RecordPaymentFact),
     /// Records that a purchase paid outside of Stripe was refunded.
     RefundPurchase(RefundPurchase),
+    /// Gives an account its customer at Stripe.
+    LinkCustomer(LinkCustomer),
+    /// Takes an account's customer away that Stripe has no longer.
+    UnlinkCustomer(UnlinkCustomer),
+    /// Begins a checkout.
+    PlaceOrder(PlaceOrder),
+    /// Records where an order can be paid.
+    RecordSession(RecordSession),
+    /// Records that nobody paid an order.
+    CloseOrder(CloseOrder),
+    /// Asks for a refund of an order.
+    RequestRefund(RequestRefund),
+    /// Records that a refund which was asked of us will not be.
+    RefuseRefund(RefuseRefund),
     /// Sets what a feature costs.
     SetFeature(Feature),
     /// Sets what the operator says of a price.
@@ -97,6 +117,8 @@ pub struct OpenAccount {
     pub account: AccountId,
     /// What is known of its holder.
     pub profile: ProfileChange,
+    /// A customer at Stripe that is to be the account's.
+    pub stripe_customer: Option<StripeId>,
 }
 
 /// See [`Command::ChangeAccount`].
@@ -282,6 +304,15 @@ pub struct Bought {
     pub totals: BTreeMap<Unit, Amount>,
 }
 
+/// What a paid session says of the order that it was made for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PaidOrder {
+    /// The order.
+    pub order: OrderId,
+    /// What everything cost before discounts, tax and shipping, in the smallest part of the currency that was paid in.
+    pub subtotal: i64,
+}
+
 /// See [`Command::RecordPurchase`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct RecordPurchase {
@@ -289,7 +320,10 @@ pub struct RecordPurchase {
     pub account: AccountId,
     /// How the payment reached us.
     pub paid_through: PaidThrough,
-    /// What was bought: a price, totals, or both.
+    /// The order of ours that was paid. What was sold is the order's then, and what is known of it besides is held
+    /// against it.
+    pub order: Option<PaidOrder>,
+    /// What was bought: a price, totals, or both; neither, if there is an order.
     pub bought: Bought,
     /// What was paid, in all.
     pub money: PaidMoney,
@@ -436,8 +470,22 @@ pub struct Needs {
     pub payments: Vec<PaymentReference>,
     /// Purchases, with their payments and everything that those bring.
     pub purchases: Vec<PurchaseId>,
+    /// Orders. Their accounts have to be asked for by the position in their ids.
+    pub orders: Vec<OrderId>,
+    /// Orders of which the purchases are needed, with their payments and all lots that those purchases touch.
+    pub purchases_of_orders: Vec<OrderId>,
+    /// Customers at Stripe, whose they are.
+    pub customers: Vec<StripeId>,
     /// API keys, whether they exist.
     pub keys: Vec<KeyId>,
+}
+
+impl Needs {
+    /// An order and its account.
+    fn order(&mut self, order: OrderId) {
+        self.orders.push(order);
+        self.accounts_of_events.push(order.position());
+    }
 }
 
 impl Command {
@@ -445,7 +493,10 @@ impl Command {
     pub fn needs(&self) -> Needs {
         let mut needs = Needs::default();
         match self {
-            Self::OpenAccount(command) => needs.accounts.push(command.account.clone()),
+            Self::OpenAccount(command) => {
+                needs.accounts.push(command.account.clone());
+                needs.customers.extend(command.stripe_customer.clone());
+            }
             Self::ChangeAccount(command) => needs.accounts.push(command.account.clone()),
             Self::EraseProfile(command) => needs.accounts.push(command.account.clone()),
             Self::SetOverdraftLimit(command) => needs.accounts.push(command.account.clone()),
@@ -465,7 +516,26 @@ impl Command {
                 {
                     needs.payments.push(PaymentReference::Stripe(intent.clone()));
                 }
+                if let Some(paid) = &command.order {
+                    needs.order(paid.order);
+                }
             }
+            Self::LinkCustomer(command) => {
+                needs.account_numbers.push(command.account);
+                needs.customers.push(command.customer.clone());
+            }
+            Self::UnlinkCustomer(command) => {
+                needs.account_numbers.push(command.account);
+                needs.orders.extend(command.order);
+            }
+            Self::PlaceOrder(command) => needs.accounts.push(command.account.clone()),
+            Self::RecordSession(command) => needs.order(command.order),
+            Self::CloseOrder(command) => needs.order(command.order),
+            Self::RequestRefund(command) => {
+                needs.order(command.order);
+                needs.purchases_of_orders.push(command.order);
+            }
+            Self::RefuseRefund(command) => needs.payments.push(command.payment.clone()),
             Self::RecordPaymentFact(command) => needs.payments.push(command.payment.clone()),
             Self::RefundPurchase(command) => needs.purchases.push(command.purchase),
             Self::RevokeKey(command) => needs.keys.push(command.key),

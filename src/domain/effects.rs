@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    event::{Event, EventBody},
-    ids::{AccountNumber, OrderId, RefundRequestId},
+    event::{CustomerLinked, Event, EventBody, LinkCause},
+    ids::{AccountNumber, OrderId, RefundRequestId, StripeId},
 };
 
 /// Something that must be done outside, exactly once in effect. It names what it is about, and nothing else: whoever does
@@ -68,7 +68,16 @@ impl Effect {
 
 /// The effects that one event orders. The match is exhaustive, so that whoever adds an event has to say.
 pub fn effects_of(event: &Event) -> Vec<Effect> {
-    match event.body {
+    match &event.body {
+        EventBody::OrderPlaced(body) => checkout(event, body.customer.as_ref(), body.order),
+        EventBody::CustomerLinked(CustomerLinked {
+            customer,
+            cause: LinkCause::Deleted,
+            order: Some(order),
+        }) => checkout(event, customer.as_ref(), *order),
+        EventBody::RefundRequested(body) => {
+            of_account(event, |account| vec![Effect::CreateRefund { account, refund: body.refund }])
+        }
         EventBody::AccountOpened(_)
         | EventBody::AccountChanged(_)
         | EventBody::AccountFrozen(_)
@@ -86,6 +95,12 @@ pub fn effects_of(event: &Event) -> Vec<Effect> {
         | EventBody::PurchaseRestored(_)
         | EventBody::PaymentNoted(_)
         | EventBody::DebtSettled(_)
+        | EventBody::CustomerLinked(_)
+        | EventBody::OrderSessionCreated(_)
+        | EventBody::OrderPaid(_)
+        | EventBody::OrderExpired(_)
+        | EventBody::OrderFailed(_)
+        | EventBody::RefundRefused(_)
         | EventBody::LimitChanged(_)
         | EventBody::FeatureSet(_)
         | EventBody::PriceSet(_)
@@ -95,6 +110,21 @@ pub fn effects_of(event: &Event) -> Vec<Effect> {
         | EventBody::HistoryLost(_)
         | EventBody::ClockAdvanced(_) => Vec::new(),
     }
+}
+
+/// What the checkout of an order asks for: the customer, if the account has none, and then the session.
+fn checkout(event: &Event, customer: Option<&StripeId>, order: OrderId) -> Vec<Effect> {
+    of_account(event, |account| {
+        let session = Effect::CreateCheckoutSession { account, order };
+        match customer {
+            Some(_) => vec![session],
+            None => vec![Effect::CreateCustomer { account, order: Some(order) }, session],
+        }
+    })
+}
+
+fn of_account(event: &Event, effects: impl FnOnce(AccountNumber) -> Vec<Effect>) -> Vec<Effect> {
+    event.account.map(effects).unwrap_or_default()
 }
 
 #[cfg(test)]

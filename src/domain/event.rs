@@ -9,13 +9,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    amount::PaidMoney,
+    amount::{Currency, PaidMoney},
     catalogue::{Feature, Price},
     ids::{
-        AccountNumber, Actor, DebtId, FeatureKey, HoldId, Key, KeyId, LotId, PaymentReference, Position,
-        PriceId, PurchaseId, SpendId, StripeId, Unit,
+        AccountNumber, Actor, DebtId, FeatureKey, HoldId, Key, KeyId, LotId, OrderId, PaymentReference,
+        Position, PriceId, PurchaseId, RefundRequestId, SpendId, StripeId, Unit,
     },
-    payment::PaymentFact,
+    order::{OrderFailure, SoldCredits},
+    payment::{PaymentFact, RefundRefusal},
     settings::{LedgerSettings, Scope},
     time::Timestamp,
 };
@@ -192,6 +193,22 @@ event_bodies! {
     PaymentNoted("payment.noted", 1),
     /// Credits that became usable paid off debt.
     DebtSettled("debt.settled", 1),
+    /// An account got, or lost, its customer at Stripe.
+    CustomerLinked("customer.linked", 1),
+    /// A checkout began.
+    OrderPlaced("order.placed", 1),
+    /// A checkout has a page where it can be paid.
+    OrderSessionCreated("order.session_created", 1),
+    /// A checkout was paid.
+    OrderPaid("order.paid", 1),
+    /// Nobody completed a checkout in time.
+    OrderExpired("order.expired", 1),
+    /// A checkout came to nothing.
+    OrderFailed("order.failed", 1),
+    /// A refund was asked of us: its money is set aside.
+    RefundRequested("refund.requested", 1),
+    /// A refund that was asked of us will not be: its money counts as ours again.
+    RefundRefused("refund.refused", 1),
     /// An account's overdraft limit was set.
     LimitChanged("limit.changed", 1),
     /// What a feature costs was set.
@@ -568,15 +585,19 @@ pub enum TargetCause {
     NotedBefore,
     /// Credits of the purchase came back that had been in use.
     CreditsReturned,
+    /// A refund was asked of us.
+    RefundRequested(RefundRequestId),
+    /// A refund that was asked of us will not be.
+    RefundRefused(RefundRequestId),
 }
 
 /// How much of a purchase must not be in the buyer's hands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// For refunds that succeeded, and disputes open or lost.
+    /// For refunds that succeeded or are asked for, and disputes open or lost.
     pub total: i64,
-    /// The part of it that is final: without open disputes.
+    /// The part of it that is final: without open disputes and refunds that are only asked for.
     pub taken: i64,
 }
 
@@ -636,6 +657,129 @@ pub struct Settlement {
 pub struct DebtSettled {
     /// What paid off what.
     pub settlements: Vec<Settlement>,
+}
+
+/// Why an account's customer is what it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkCause {
+    /// We made it.
+    Created,
+    /// It was there, and the client said that it is the account's.
+    Adopted,
+    /// Stripe has it no longer.
+    Deleted,
+}
+
+/// See [`EventBody::CustomerLinked`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustomerLinked {
+    /// The account's customer from here on; none after it was deleted.
+    pub customer: Option<StripeId>,
+    /// Why.
+    pub cause: LinkCause,
+    /// The order whose checkout came to a halt over a deleted customer: it is made anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderId>,
+}
+
+/// See [`EventBody::OrderPlaced`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderPlaced {
+    /// The order.
+    pub order: OrderId,
+    /// What was ordered.
+    pub price: PriceId,
+    /// How many of it.
+    pub quantity: i64,
+    /// What that costs before discounts, tax and shipping, in the currency's smallest part.
+    pub subtotal: i64,
+    /// The currency of it.
+    pub currency: Currency,
+    /// What was sold, whatever becomes of the price.
+    pub sold: Vec<SoldCredits>,
+    /// The account's customer at that time.
+    pub customer: Option<StripeId>,
+}
+
+/// See [`EventBody::OrderSessionCreated`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderSessionCreated {
+    /// The order.
+    pub order: OrderId,
+    /// The checkout session.
+    pub session: StripeId,
+    /// Until when it can be paid.
+    pub expires_at: Timestamp,
+}
+
+/// See [`EventBody::OrderPaid`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderPaid {
+    /// The order.
+    pub order: OrderId,
+    /// The session that was paid.
+    pub session: StripeId,
+    /// What was bought; none if nothing had to be paid.
+    pub purchase: Option<PurchaseId>,
+    /// Whether it had been paid before: somebody paid twice.
+    pub again: bool,
+}
+
+/// See [`EventBody::OrderExpired`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderExpired {
+    /// The order.
+    pub order: OrderId,
+    /// The session that expired.
+    pub session: Option<StripeId>,
+}
+
+/// See [`EventBody::OrderFailed`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderFailed {
+    /// The order.
+    pub order: OrderId,
+    /// The session that failed, if there was one.
+    pub session: Option<StripeId>,
+    /// Why.
+    pub reason: OrderFailure,
+}
+
+/// See [`EventBody::RefundRequested`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefundRequested {
+    /// The refund.
+    pub refund: RefundRequestId,
+    /// The order that it is of.
+    pub order: Option<OrderId>,
+    /// The purchase that it takes back.
+    pub purchase: PurchaseId,
+    /// The payment that the money goes back of.
+    pub payment: PaymentReference,
+    /// How much, in the currency's smallest part.
+    pub amount: i64,
+    /// The currency of it: the payment's.
+    pub currency: Currency,
+}
+
+/// See [`EventBody::RefundRefused`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefundRefused {
+    /// The refund.
+    pub refund: RefundRequestId,
+    /// The payment that it was asked of.
+    pub payment: PaymentReference,
+    /// Why.
+    pub reason: RefundRefusal,
 }
 
 /// See [`EventBody::LimitChanged`].

@@ -4,13 +4,18 @@
 //! is left out. A state that an event cannot belong to (a lot without the credits that are drawn from it) is a defect,
 //! and evolving it panics rather than go on with wrong numbers.
 
+mod orders;
+
+use std::collections::BTreeMap;
+
 use super::{
     account::{Account, AccountStatus, Book, DebtCause, Hold, Lot, Pool},
     event::{
-        CreditsAdjusted, CreditsGranted, CreditsHeld, CreditsPurchased, CreditsSpent, DebtSettled, Draw,
-        Event, EventBody, HoldCaptured, PaymentNoted, TargetCause, TargetMove, TargetMoved,
+        CreditsAdjusted, CreditsGranted, CreditsHeld, CreditsPurchased, CreditsSpent, CustomerLinked,
+        DebtSettled, Draw, Event, EventBody, HoldCaptured, PaymentNoted, TargetCause, TargetMove,
+        TargetMoved,
     },
-    ids::{AccountNumber, HoldId, PurchaseId, Unit},
+    ids::{AccountNumber, HoldId, PurchaseId, StripeId, Unit},
     payment::Payment,
     purchase::{Part, Purchase, TakenFrom},
     time::{Span, Timestamp},
@@ -32,7 +37,19 @@ pub fn evolve(working_set: &mut WorkingSet, event: &Event) {
         EventBody::PaymentNoted(body) => note_payment(working_set, event, body),
         EventBody::HistoryLost(_) => {}
         EventBody::AccountOpened(_) => open_account(working_set, event),
-        _ => evolve_account(working_set, event),
+        body => {
+            match body {
+                EventBody::OrderPlaced(body) => orders::place(working_set, event, body),
+                EventBody::OrderSessionCreated(body) => orders::give_session(working_set, event, body),
+                EventBody::OrderPaid(body) => orders::pay(working_set, event, body),
+                EventBody::OrderExpired(body) => orders::expire(working_set, event, body),
+                EventBody::OrderFailed(body) => orders::fail(working_set, event, body),
+                EventBody::RefundRequested(body) => orders::request_refund(working_set, event, body),
+                EventBody::RefundRefused(body) => orders::refuse_refund(working_set, event, body),
+                _ => {}
+            }
+            evolve_account(working_set, event);
+        }
     }
 }
 
@@ -79,6 +96,7 @@ fn open_account(working_set: &mut WorkingSet, event: &Event) {
         number,
         status: AccountStatus::Open,
         opened_at: event.recorded_at,
+        stripe_customer: None,
         version: event.position,
         books: Default::default(),
         holds: Default::default(),
@@ -100,6 +118,7 @@ fn evolve_account(working_set: &mut WorkingSet, event: &Event) {
         EventBody::AccountClosed(_) => account.status = AccountStatus::Closed,
         EventBody::HoldReleased(body) => return_hold(account, body.hold, &body.returned),
         EventBody::HoldCaptured(body) => capture_hold(account, body),
+        EventBody::CustomerLinked(body) => link(account, &mut working_set.customers, body),
         _ => {}
     }
     let Some(unit) = &event.unit else { return };
@@ -118,6 +137,16 @@ fn evolve_account(working_set: &mut WorkingSet, event: &Event) {
         EventBody::LimitChanged(body) => book(account, unit).overdraft_limit = body.overdraft,
         _ => {}
     }
+}
+
+fn link(account: &mut Account, customers: &mut BTreeMap<StripeId, AccountNumber>, body: &CustomerLinked) {
+    if let Some(before) = account.stripe_customer.take() {
+        customers.remove(&before);
+    }
+    if let Some(customer) = &body.customer {
+        customers.insert(customer.clone(), account.number);
+    }
+    account.stripe_customer.clone_from(&body.customer);
 }
 
 fn book<'a>(account: &'a mut Account, unit: &Unit) -> &'a mut Book {

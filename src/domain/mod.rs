@@ -10,7 +10,7 @@
 //! | `amount`, `ids`, `time` | values that cannot be invalid |
 //! | `event`, `canonical`, `effects` | facts, the bytes that are hashed, and what they order in the outside world |
 //! | `command`, `commands/` | wishes, and one file for each with its checks |
-//! | `account`, `purchase`, `payment`, `catalogue`, `listing`, `settings`, `working_set` | state |
+//! | `account`, `purchase`, `payment`, `order`, `catalogue`, `listing`, `settings`, `working_set` | state |
 //! | `decide`, `evolve` | the two entries |
 //! | `due`, `clawback`, `follow_up` | what follows from time, from money that goes back, and from credits that come in |
 
@@ -25,6 +25,7 @@ pub mod event;
 pub mod evolve;
 pub mod ids;
 pub mod listing;
+pub mod order;
 pub mod payment;
 pub mod purchase;
 pub mod rejection;

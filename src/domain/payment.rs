@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     amount::{Currency, PaidMoney},
-    ids::{PaymentReference, Position, PurchaseId, StripeId},
+    ids::{OrderId, PaymentReference, Position, PurchaseId, RefundRequestId, StripeId},
 };
 
 /// The version of the shape of a stored [`Payment`].
@@ -86,6 +86,9 @@ pub enum PaymentFact {
         amount: i64,
         /// In which currency.
         currency: Currency,
+        /// The request of ours that it answers, if it says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<RefundRequestId>,
     },
     /// The sum of refunds that the charge shows, pending ones included.
     ChargeRefunded {
@@ -128,6 +131,84 @@ impl PaymentFact {
     }
 }
 
+/// Why a refund that was asked of us will not be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundRefusal {
+    /// The money has gone back already.
+    AlreadyRefunded,
+    /// The payment is disputed, so that its money is no longer ours to give.
+    Disputed,
+    /// The balance at Stripe does not cover it.
+    InsufficientFunds,
+    /// Stripe refused for another reason.
+    Refused,
+    /// Somebody gave up on asking Stripe.
+    GivenUp,
+}
+
+impl RefundRefusal {
+    /// The name in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AlreadyRefunded => "already_refunded",
+            Self::Disputed => "disputed",
+            Self::InsufficientFunds => "insufficient_funds",
+            Self::Refused => "refused",
+            Self::GivenUp => "given_up",
+        }
+    }
+}
+
+/// A refund that was asked of us.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RefundRequest {
+    /// The order that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderId>,
+    /// The purchase that it takes back.
+    pub purchase: PurchaseId,
+    /// How much, in the smallest part of the payment's currency.
+    pub amount: i64,
+    /// Stripe's refund that answers it, once one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund: Option<StripeId>,
+    /// Why it will not be, if nothing came of it. What Stripe tells of its refund counts more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<RefundRefusal>,
+}
+
+/// How far a refund has come that was asked of us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RequestStatus {
+    /// Stripe has not answered yet.
+    Requested,
+    /// Stripe's refund is on its way.
+    Pending,
+    /// The money went back.
+    Succeeded,
+    /// The money came back to us after all.
+    Failed,
+    /// Called off.
+    Cancelled,
+    /// It will not be.
+    Refused,
+}
+
+impl RequestStatus {
+    /// The name in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Pending => "pending",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// One payment: what it paid for, and everything reported of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Payment {
@@ -143,6 +224,9 @@ pub struct Payment {
     pub disputes: BTreeMap<StripeId, (DisputeStatus, i64, Currency)>,
     /// The highest sum of refunds that a charge showed, by currency.
     pub amount_refunded: BTreeMap<Currency, i64>,
+    /// The refunds that were asked of us, all in the payment's currency.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requested: BTreeMap<RefundRequestId, RefundRequest>,
     /// The position of the last event that it has seen.
     pub version: Position,
 }
@@ -150,9 +234,9 @@ pub struct Payment {
 /// The money of a payment that must not stay with us, in the payment's currency.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MoneyBack {
-    /// Refunds that count, and disputes open or lost.
+    /// Refunds that count or are asked for, and disputes open or lost.
     pub total: i64,
-    /// The part of it that is final: without open disputes.
+    /// The part of it that is final: without open disputes and refunds that are only asked for.
     pub taken: i64,
 }
 
@@ -166,15 +250,17 @@ impl Payment {
             refunds: BTreeMap::new(),
             disputes: BTreeMap::new(),
             amount_refunded: BTreeMap::new(),
+            requested: BTreeMap::new(),
             version: Position::default(),
         }
     }
 
-    /// Whether the fact says nothing that is not known already: its rank is not above, its sum not higher.
+    /// Whether the fact says nothing that is not known already: its rank is not above, its sum not higher, and it ties no
+    /// refund to a request.
     pub fn knows(&self, fact: &PaymentFact) -> bool {
         match fact {
-            PaymentFact::Refund { refund, status, .. } => {
-                self.refunds.get(refund).is_some_and(|(known, ..)| status.rank() <= known.rank())
+            PaymentFact::Refund { refund, status, request, .. } => {
+                self.outranks(refund, *status) && !request.is_some_and(|request| self.waits(request))
             }
             PaymentFact::Dispute { dispute, status, .. } => {
                 self.disputes.get(dispute).is_some_and(|(known, ..)| status.rank() <= known.rank())
@@ -185,14 +271,30 @@ impl Payment {
         }
     }
 
+    /// Whether what is known of the refund is not below that status.
+    fn outranks(&self, refund: &StripeId, status: RefundStatus) -> bool {
+        self.refunds.get(refund).is_some_and(|(known, ..)| status.rank() <= known.rank())
+    }
+
+    /// Whether the request is one of this payment's and no refund answers it yet.
+    fn waits(&self, request: RefundRequestId) -> bool {
+        self.requested.get(&request).is_some_and(|request| request.refund.is_none())
+    }
+
     /// Takes the fact in, unless it is known already.
     pub fn learn(&mut self, fact: &PaymentFact) {
         if self.knows(fact) {
             return;
         }
         match fact {
-            PaymentFact::Refund { refund, status, amount, currency } => {
-                self.refunds.insert(refund.clone(), (*status, *amount, *currency));
+            PaymentFact::Refund { refund, status, amount, currency, request } => {
+                if !self.outranks(refund, *status) {
+                    self.refunds.insert(refund.clone(), (*status, *amount, *currency));
+                }
+                let request = request.and_then(|request| self.requested.get_mut(&request));
+                if let Some(request) = request.filter(|request| request.refund.is_none()) {
+                    request.refund = Some(refund.clone());
+                }
             }
             PaymentFact::Dispute { dispute, status, amount, currency } => {
                 self.disputes.insert(dispute.clone(), (*status, *amount, *currency));
@@ -203,7 +305,37 @@ impl Payment {
         }
     }
 
-    /// R and D of rule 7. Reports in another currency than the payment's never count.
+    /// How far a refund of this payment has come that was asked of us.
+    pub fn status_of(&self, request: &RefundRequest) -> RequestStatus {
+        let refund = request.refund.as_ref().and_then(|refund| self.refunds.get(refund));
+        match (refund, request.refusal) {
+            (Some((RefundStatus::Pending, ..)), _) => RequestStatus::Pending,
+            (Some((RefundStatus::Succeeded, ..)), _) => RequestStatus::Succeeded,
+            (Some((RefundStatus::Failed, ..)), _) => RequestStatus::Failed,
+            (Some((RefundStatus::Cancelled, ..)), _) => RequestStatus::Cancelled,
+            (None, Some(_)) => RequestStatus::Refused,
+            (None, None) => RequestStatus::Requested,
+        }
+    }
+
+    /// What can still be refunded: what was paid, without what went back or is on its way, is asked for or disputed.
+    pub fn refundable(&self) -> i64 {
+        self.money.map_or(0, |money| (money.gross - self.money_back(true).total).max(0))
+    }
+
+    /// What is asked for and not known to have gone back, where `unexplained` is the part of the charge's sum that no known
+    /// refund explains: it may well be the money of a request of which Stripe has not told yet, and must not count twice.
+    fn set_aside(&self, claw_on_pending: bool, unexplained: i64) -> i64 {
+        let of_status = |status| {
+            let requests = self.requested.values();
+            let amounts = requests.filter(move |request| self.status_of(request) == status);
+            amounts.fold(0_i64, |sum, request| sum.saturating_add(request.amount))
+        };
+        let on_its_way = if claw_on_pending { 0 } else { of_status(RequestStatus::Pending) };
+        on_its_way.saturating_add(of_status(RequestStatus::Requested).saturating_sub(unexplained).max(0))
+    }
+
+    /// R and D of rule 7, and what is asked for. Reports in another currency than the payment's never count.
     pub fn money_back(&self, claw_on_pending: bool) -> MoneyBack {
         let Some(money) = self.money else { return MoneyBack::default() };
         let refunds = |counts: fn(RefundStatus) -> bool| -> i64 {
@@ -216,11 +348,14 @@ impl Payment {
         let pending = refunds(|status| status == RefundStatus::Pending);
         let undone = refunds(|status| matches!(status, RefundStatus::Failed | RefundStatus::Cancelled));
         let highest = self.amount_refunded.get(&money.currency).copied().unwrap_or(0);
-        let refunded = if claw_on_pending {
-            succeeded.saturating_add(pending).max(highest.saturating_sub(undone))
+        let by_sum = highest.saturating_sub(undone);
+        let (known, refunded) = if claw_on_pending {
+            let known = succeeded.saturating_add(pending);
+            (known, known.max(by_sum))
         } else {
-            succeeded.max(highest.saturating_sub(undone).saturating_sub(pending))
+            (succeeded, succeeded.max(by_sum.saturating_sub(pending)))
         };
+        let set_aside = self.set_aside(claw_on_pending, refunded - known);
         let disputed = |status: DisputeStatus| -> i64 {
             let of_this = self
                 .disputes
@@ -229,6 +364,7 @@ impl Payment {
             of_this.fold(0, |sum, (_, amount, _)| sum.saturating_add(*amount))
         };
         let taken = refunded.saturating_add(disputed(DisputeStatus::Lost));
-        MoneyBack { total: taken.saturating_add(disputed(DisputeStatus::Open)), taken }
+        let open = disputed(DisputeStatus::Open).saturating_add(set_aside);
+        MoneyBack { total: taken.saturating_add(open), taken }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     amount::MAX_AMOUNT,
-    ids::{FeatureKey, HoldId, KeyId, PriceId, PurchaseId, Unit},
+    ids::{FeatureKey, HoldId, KeyId, OrderId, PriceId, PurchaseId, RefundRequestId, StripeId, Unit},
 };
 
 /// A rule that a command would have broken.
@@ -52,6 +52,53 @@ pub enum Rejection {
     PriceWithoutUnit {
         /// The price.
         price: PriceId,
+    },
+    /// The price cannot be bought.
+    #[error("the price `{price}` is not active")]
+    PriceInactive {
+        /// The price.
+        price: PriceId,
+    },
+    /// The price is paid again and again, and an order is paid once.
+    #[error("the price `{price}` is paid again and again, not once")]
+    PriceIsRecurring {
+        /// The price.
+        price: PriceId,
+    },
+    /// The customer at Stripe is another account's.
+    #[error("the customer `{customer}` belongs to another account")]
+    CustomerOfAnotherAccount {
+        /// The customer.
+        customer: StripeId,
+    },
+    /// The account has a customer at Stripe already.
+    #[error("the account has the customer `{customer}` already")]
+    AccountHasCustomer {
+        /// The customer that it has.
+        customer: StripeId,
+    },
+    /// No such order.
+    #[error("there is no such order")]
+    OrderNotFound,
+    /// The order is not paid, so that nothing of it can be refunded.
+    #[error("the order `{order}` is not paid")]
+    OrderNotPaid {
+        /// The order.
+        order: OrderId,
+    },
+    /// What was paid is not what was ordered.
+    #[error("what was paid is not what was ordered by `{order}`: {what}")]
+    OrderContradicts {
+        /// The order.
+        order: OrderId,
+        /// What differs, for people; names no one.
+        what: &'static str,
+    },
+    /// No such refund was asked of that payment.
+    #[error("there is no such refund `{refund}`")]
+    RefundNotFound {
+        /// The refund.
+        refund: RefundRequestId,
     },
     /// The spend, hold or negative adjustment is not covered.
     #[error("{required} {unit} are required, {spendable} can be spent")]

@@ -8,7 +8,8 @@ use super::{
     command::{Note, ProfileChange},
     event::Event,
     evolve::evolve,
-    ids::{AccountId, AccountNumber, KeyId, PaymentReference, Position, PurchaseId},
+    ids::{AccountId, AccountNumber, KeyId, OrderId, PaymentReference, Position, PurchaseId, StripeId},
+    order::{Order, OrderDetails},
     payment::Payment,
     purchase::Purchase,
     settings::LedgerSettings,
@@ -34,6 +35,10 @@ pub struct WorkingSet {
     pub payments: BTreeMap<PaymentReference, Payment>,
     /// Purchases.
     pub purchases: BTreeMap<PurchaseId, Purchase>,
+    /// Orders.
+    pub orders: BTreeMap<OrderId, Order>,
+    /// The accounts of customers at Stripe.
+    pub customers: BTreeMap<StripeId, AccountNumber>,
     /// API keys that work.
     pub keys: BTreeSet<KeyId>,
     /// Which account a `credits.held` concerns whose hold is asked for.
@@ -88,6 +93,24 @@ pub enum Private {
         /// The name that takes its place.
         replacement: AccountId,
     },
+    /// What the checkout of a new order needs to know.
+    Ordered {
+        /// The order.
+        order: OrderId,
+        /// Who ordered: whose erasure erases it.
+        account: AccountNumber,
+        /// Language and addresses.
+        details: OrderDetails,
+    },
+    /// Where an order can be paid: whoever knows the address can.
+    Session {
+        /// The order.
+        order: OrderId,
+        /// Who ordered.
+        account: AccountNumber,
+        /// The address of the page.
+        url: String,
+    },
     /// A new API key's secret.
     KeySecret {
         /// The key.
@@ -114,7 +137,11 @@ impl WorkingSet {
                     self.account_numbers.remove(account_id);
                     self.account_numbers.insert(replacement.clone(), *account);
                 }
-                Private::Note { .. } | Private::Profile { .. } | Private::KeySecret { .. } => {}
+                Private::Note { .. }
+                | Private::Profile { .. }
+                | Private::Ordered { .. }
+                | Private::Session { .. }
+                | Private::KeySecret { .. } => {}
             }
         }
     }

@@ -61,7 +61,10 @@ fn is_moved_by(moved: &TargetMoved, command: &RecordPaymentFact) -> bool {
         TargetCause::Fact(fact) => {
             moved.payment.as_ref() == Some(&command.payment) && same_amount(fact, &command.fact)
         }
-        TargetCause::NotedBefore | TargetCause::CreditsReturned => true,
+        TargetCause::NotedBefore
+        | TargetCause::CreditsReturned
+        | TargetCause::RefundRequested(_)
+        | TargetCause::RefundRefused(_) => true,
     }
 }
 

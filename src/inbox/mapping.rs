@@ -59,6 +59,7 @@ fn purchase(session: PaidSession, ledger: &Configuration) -> Result<KeyedCommand
                 session: session.session,
                 payment_intent: session.payment_intent,
             },
+            order: None,
             bought,
             money: session.money,
             note: Note::new(),
@@ -330,7 +331,7 @@ mod tests {
     }
 
     fn refund(status: RefundStatus, amount: i64) -> PaymentFact {
-        PaymentFact::Refund { refund: id("re_1"), status, amount, currency: eur() }
+        PaymentFact::Refund { refund: id("re_1"), status, amount, currency: eur(), request: None }
     }
 
     #[test]

@@ -89,7 +89,8 @@ fn rejection_code(rejection: &Rejection) -> &'static str {
         Rejection::UnknownUnit { .. } => "unknown_unit",
         Rejection::UnknownPrice { .. } => "unknown_price",
         Rejection::PriceWithoutUnit { .. } => "missing_unit",
-        Rejection::PaymentContradicts { .. } => "contradiction",
+        Rejection::OrderNotFound => "unknown_order",
+        Rejection::PaymentContradicts { .. } | Rejection::OrderContradicts { .. } => "contradiction",
         _ => "rejected",
     }
 }

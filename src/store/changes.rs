@@ -8,12 +8,14 @@
 //! | --- | --- |
 //! | `accounts` | accounts and the lots that have rows of their own |
 //! | `payments` | purchases and payments |
+//! | `orders` | orders and refunds that are asked of us |
 //! | `private` | notes, profiles and names: everything that can be erased |
 //! | `configuration` | settings, features, prices, API keys |
 //! | `outbox` | what the events order outside |
 
 mod accounts;
 mod configuration;
+mod orders;
 mod outbox;
 mod payments;
 mod private;
@@ -25,6 +27,7 @@ use tokio_postgres::Error;
 use self::{
     accounts::{AccountColumns, LotColumns},
     configuration::ConfigurationColumns,
+    orders::OrderColumns,
     outbox::EffectColumns,
     payments::{PaymentColumns, PurchaseColumns},
     private::PrivateColumns,
@@ -103,6 +106,7 @@ pub async fn save(session: &Session, changes: &Changes<'_>, transaction: &str) -
     let lots = LotColumns::new(changes)?;
     let purchases = PurchaseColumns::new(changes)?;
     let payments = PaymentColumns::new(changes)?;
+    let orders = OrderColumns::new(changes)?;
     let configuration = ConfigurationColumns::new(changes)?;
     let effects = EffectColumns::new(changes)?;
 
@@ -113,6 +117,7 @@ pub async fn save(session: &Session, changes: &Changes<'_>, transaction: &str) -
     lots.push(session, &mut pipeline);
     purchases.push(session, &mut pipeline);
     payments.push(session, &mut pipeline);
+    orders.push(session, &mut pipeline);
     configuration.push(session, &mut pipeline);
     effects.push(session, &mut pipeline);
     pipeline.rows(
@@ -152,6 +157,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static Statement> {
     std::iter::once(&super::events::INSERT_EVENTS)
         .chain(accounts::STATEMENTS.iter().copied())
         .chain(payments::STATEMENTS.iter().copied())
+        .chain(orders::STATEMENTS.iter().copied())
         .chain(private::STATEMENTS.iter().copied())
         .chain(configuration::STATEMENTS.iter().copied())
         .chain(outbox::STATEMENTS.iter().copied())

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod catalogue;
 pub mod events;
 pub mod keys;
+pub mod orders;
 
 use deadpool_postgres::{Object, PoolError};
 use futures_util::future::{join_all, try_join_all};
@@ -197,5 +198,6 @@ pub fn statements() -> Vec<&'static Statement> {
     all.extend(catalogue::STATEMENTS);
     all.extend(events::STATEMENTS);
     all.extend(keys::STATEMENTS);
+    all.extend(orders::STATEMENTS);
     all
 }

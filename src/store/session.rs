@@ -104,7 +104,7 @@ impl Session {
 
 /// Every statement of the write path.
 pub fn statements() -> impl Iterator<Item = &'static Statement> {
-    heads::STATEMENTS.iter().chain(working_set::STATEMENTS).copied().chain(changes::statements())
+    heads::STATEMENTS.iter().copied().chain(working_set::statements()).chain(changes::statements())
 }
 
 type Step<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Error>> + Send + 'a>>;

@@ -20,7 +20,8 @@ use crate::domain::{
     account::{ACCOUNT_STATE_VERSION, Account, Lot},
     event::{FeatureSet, LedgerConfigured, PriceSet},
     ids::{
-        AccountId, AccountNumber, Key, KeyId, LedgerId, LotId, Namespace, PaymentReference, Position, Unit,
+        AccountId, AccountNumber, Key, KeyId, LedgerId, LotId, Namespace, PaymentReference, Position,
+        StripeId, Unit,
     },
     payment::{PAYMENT_STATE_VERSION, Payment},
     purchase::{PURCHASE_STATE_VERSION, Purchase},
@@ -124,6 +125,7 @@ impl<'a> Load<'a> {
             let values: Vec<Value<'_>> = vec![&parameters.ledger, &parameters.events];
             steps.push((&LOAD_ACCOUNTS_OF_EVENTS, values, read_account_of_event));
         }
+        steps.extend(parameters.of_selling());
         if !parameters.api_keys.is_empty() {
             let values: Vec<Value<'_>> = vec![&parameters.ledger, &parameters.api_keys];
             steps.push((&LOAD_API_KEYS, values, read_api_key));
@@ -168,8 +170,12 @@ static STATE: &[(&Statement, Reader)] = &[
 pub(super) static CONFIGURATION: &[(&Statement, Reader)] =
     &[(&LOAD_SETTINGS, read_settings), (&LOAD_FEATURES, read_feature), (&LOAD_PRICES, read_price)];
 
-/// Every statement of this file, to be prepared.
-pub(super) static STATEMENTS: &[&Statement] = &[
+/// Every statement of this module, to be prepared.
+pub(super) fn statements() -> impl Iterator<Item = &'static Statement> {
+    STATEMENTS.iter().chain(orders::STATEMENTS).copied()
+}
+
+static STATEMENTS: &[&Statement] = &[
     &LOAD_COMMANDS,
     &LOAD_ACCOUNTS,
     &LOAD_LOTS,
@@ -190,6 +196,9 @@ struct Parameters<'a> {
     events: Vec<i64>,
     payments: Vec<String>,
     purchases: Vec<Uuid>,
+    orders: Vec<Uuid>,
+    purchases_of_orders: Vec<Uuid>,
+    customers: Vec<&'a str>,
     api_keys: Vec<Uuid>,
     names_state: bool,
 }
@@ -204,6 +213,13 @@ impl<'a> Parameters<'a> {
             events: needs.accounts_of_events.iter().map(|position| position.0).collect(),
             payments: needs.payments.iter().map(PaymentReference::to_string).collect(),
             purchases: needs.purchases.iter().map(|purchase| Uuid::from_u128(purchase.to_bits())).collect(),
+            orders: needs.orders.iter().map(|order| Uuid::from_u128(order.to_bits())).collect(),
+            purchases_of_orders: needs
+                .purchases_of_orders
+                .iter()
+                .map(|order| Uuid::from_u128(order.to_bits()))
+                .collect(),
+            customers: needs.customers.iter().map(StripeId::as_str).collect(),
             api_keys: needs.keys.iter().map(|key| Uuid::from_u128(key.to_bits())).collect(),
             names_state: !(needs.accounts.is_empty()
                 && needs.account_numbers.is_empty()
@@ -211,6 +227,25 @@ impl<'a> Parameters<'a> {
                 && needs.payments.is_empty()
                 && needs.purchases.is_empty()),
         }
+    }
+
+    /// What is asked of orders and customers; nothing, mostly.
+    fn of_selling(&self) -> Vec<(&'static Statement, Vec<Value<'_>>, Reader)> {
+        let mut steps: Vec<(&'static Statement, Vec<Value<'_>>, Reader)> = Vec::new();
+        if !self.orders.is_empty() {
+            steps.push((&orders::LOAD_ORDERS, vec![&self.ledger, &self.orders], orders::read_order));
+        }
+        if !self.purchases_of_orders.is_empty() {
+            let of_orders = |(statement, reader): &(&'static Statement, Reader)| {
+                (*statement, vec![&self.ledger as Value<'_>, &self.purchases_of_orders], *reader)
+            };
+            steps.extend(orders::PURCHASES.iter().map(of_orders));
+        }
+        if !self.customers.is_empty() {
+            let values: Vec<Value<'_>> = vec![&self.ledger, &self.customers];
+            steps.push((&orders::LOAD_CUSTOMERS, values, orders::read_customer));
+        }
+        steps
     }
 
     fn of_state(&self) -> Vec<Value<'_>> {
@@ -343,7 +378,8 @@ fn read_account(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
         .map_err(|_| RowError::Value { column: "external_id" })?;
     loaded.set.account_numbers.insert(name.clone(), account.number);
     loaded.names.insert(account.number, name);
-    loaded.set.accounts.insert(account.number, account);
+    // One that was loaded before, under the same lock, has closed lots already that this row has not.
+    loaded.set.accounts.entry(account.number).or_insert(account);
     Ok(())
 }
 
@@ -411,6 +447,9 @@ macro_rules! payments_where {
         )
     };
 }
+
+// Behind the macros that it uses as well.
+mod orders;
 
 static LOAD_PAYMENTS: Statement = Statement {
     name: "load_payments",

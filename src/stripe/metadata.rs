@@ -10,6 +10,12 @@
 //! | `price_id`, `quantity` | or: which price, and how many of it (1 if not said) |
 //! | `order_id` | the order of ours, `ord_…`; other ids are somebody else's orders |
 //!
+//! On refunds that we ask for:
+//!
+//! | key | meaning |
+//! | --- | --- |
+//! | `counterfoil_refund` | the request of ours that it answers, `rfd_…` |
+//!
 //! Invariant: two keys that say different things are never weighed against each other: that is nonsense.
 
 use serde_json::Value;
@@ -21,7 +27,7 @@ use super::{
 };
 use crate::domain::{
     amount::Amount,
-    ids::{PriceId, Unit},
+    ids::{PriceId, RefundRequestId, Unit},
 };
 
 /// How ids of our own orders begin.
@@ -47,6 +53,12 @@ pub(super) fn order(session: &Fields<'_>) -> Result<Option<String>, Nonsense> {
     let Some(metadata) = session.object("metadata")? else { return Ok(None) };
     let order = metadata.text("order_id")?.filter(|id| id.starts_with(ORDER_PREFIX));
     Ok(order.map(str::to_owned))
+}
+
+/// The request of ours that `refund` answers. Whoever copied our metadata names one that the payment does not have.
+pub(super) fn refund_request(refund: &Fields<'_>) -> Result<Option<RefundRequestId>, Nonsense> {
+    let Some(metadata) = refund.object("metadata")? else { return Ok(None) };
+    Ok(metadata.text("counterfoil_refund")?.and_then(RefundRequestId::parse))
 }
 
 /// The credits that the metadata of `session` states.
@@ -142,6 +154,19 @@ mod tests {
     fn only_an_id_of_ours_is_an_order_of_ours() {
         for (order_id, expected) in [("ord_1", Some("ord_1".to_owned())), ("6735", None)] {
             assert_eq!(read(&json!({"metadata": {"order_id": order_id}}), order), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn a_refund_answers_a_request_only_if_it_names_one() {
+        let request = RefundRequestId::from_bits(7);
+        for (refund, expected) in [
+            (json!({}), None),
+            (json!({"metadata": null}), None),
+            (json!({"metadata": {"counterfoil_refund": "re_1"}}), None),
+            (json!({"metadata": {"counterfoil_refund": request.to_string()}}), Some(request)),
+        ] {
+            assert_eq!(read(&refund, refund_request), Ok(expected), "{refund}");
         }
     }
 

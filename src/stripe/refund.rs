@@ -7,6 +7,7 @@
 use super::{
     fact::PaymentReport,
     fields::Fields,
+    metadata,
     no_fact::{Ignored, NeedsStripe, NoFact, Nonsense, Problem},
 };
 use crate::domain::{
@@ -47,6 +48,7 @@ fn fact(refund: &Fields<'_>) -> Result<PaymentFact, NoFact> {
         status,
         amount: refund.amount("amount")?.ok_or_else(|| needs("amount"))?.get(),
         currency: refund.currency()?.ok_or_else(|| needs("currency"))?,
+        request: metadata::refund_request(refund)?,
         refund: id,
     })
 }

@@ -221,6 +221,9 @@ fn add_needs(all: &mut Needs, more: Needs) {
     all.accounts_of_events.extend(more.accounts_of_events);
     all.payments.extend(more.payments);
     all.purchases.extend(more.purchases);
+    all.orders.extend(more.orders);
+    all.purchases_of_orders.extend(more.purchases_of_orders);
+    all.customers.extend(more.customers);
     all.keys.extend(more.keys);
 }
 
@@ -268,7 +271,11 @@ fn rename(names: &mut BTreeMap<AccountNumber, AccountId>, private: &[Private]) {
         match private {
             Private::Opened { account, account_id, .. } => names.insert(*account, account_id.clone()),
             Private::Erased { account, replacement, .. } => names.insert(*account, replacement.clone()),
-            Private::Note { .. } | Private::Profile { .. } | Private::KeySecret { .. } => None,
+            Private::Note { .. }
+            | Private::Profile { .. }
+            | Private::Ordered { .. }
+            | Private::Session { .. }
+            | Private::KeySecret { .. } => None,
         };
     }
 }

@@ -120,6 +120,7 @@ mod tests {
             number: AccountNumber(number),
             status: AccountStatus::Open,
             opened_at: Timestamp::default(),
+            stripe_customer: None,
             version: Position(number),
             books: Default::default(),
             holds: Default::default(),

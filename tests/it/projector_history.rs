@@ -7,14 +7,18 @@ use counterfoil::domain::{
     amount::{Currency, PaidMoney},
     event::{
         AccountChanged, AccountClosed, AccountFrozen, AccountOpened, AccountUnfrozen, CreditsAdjusted,
-        CreditsExpired, CreditsGranted, CreditsHeld, CreditsPurchased, CreditsSpent, DebtIncurred,
-        DebtSettled, FreezeCause, GrantSource, HoldCaptured, HoldReleased, LimitChanged, ProfileField,
-        PurchaseClawed, PurchaseRestored, PurchaseSource, ReleaseCause, Target, TargetCause, TargetMoved,
+        CreditsExpired, CreditsGranted, CreditsHeld, CreditsPurchased, CreditsSpent, CustomerLinked,
+        DebtIncurred, DebtSettled, FreezeCause, GrantSource, HoldCaptured, HoldReleased, LimitChanged,
+        LinkCause, OrderExpired, OrderFailed, OrderPaid, OrderPlaced, OrderSessionCreated, ProfileField,
+        PurchaseClawed, PurchaseRestored, PurchaseSource, RefundRefused, RefundRequested, ReleaseCause,
+        Target, TargetCause, TargetMoved,
     },
     ids::{
-        AccountNumber, DebtId, FeatureKey, HoldId, LotId, Position, PriceId, PurchaseId, SpendId, StripeId,
+        AccountNumber, DebtId, FeatureKey, HoldId, LotId, OrderId, PaymentReference, Position, PriceId,
+        PurchaseId, RefundRequestId, SpendId, StripeId,
     },
-    payment::{DisputeStatus, PaymentFact, RefundStatus},
+    order::OrderFailure,
+    payment::{DisputeStatus, PaymentFact, RefundRefusal, RefundStatus},
     time::Timestamp,
 };
 
@@ -75,7 +79,7 @@ fn target_moved(cause: TargetCause) -> TargetMoved {
 
 fn refund(status: RefundStatus) -> TargetCause {
     let (refund, currency) = (stripe_id("re_1"), currency("eur"));
-    TargetCause::Fact(PaymentFact::Refund { refund, status, amount: 500, currency })
+    TargetCause::Fact(PaymentFact::Refund { refund, status, amount: 500, currency, request: None })
 }
 
 fn dispute(status: DisputeStatus) -> TargetCause {
@@ -173,11 +177,72 @@ fn stories() -> Vec<(Fact, &'static str)> {
     ]
 }
 
+/// The same, of checkouts and of refunds that are asked of us.
+fn checkout_stories() -> Vec<(Fact, &'static str)> {
+    let order = OrderId::new(AT, 0, &SEED);
+    let refund = RefundRequestId::new(AT, 0, &SEED);
+    let purchase = PurchaseId::new(AT, 0, &SEED);
+    let session = || stripe_id("cs_1");
+    let payment = || PaymentReference::Stripe(stripe_id("pi_1"));
+    let linked = |customer: Option<&str>, cause| {
+        Fact::about(CustomerLinked { customer: customer.map(stripe_id), cause, order: None })
+    };
+    let paid = |again| Fact::about(OrderPaid { order, session: session(), purchase: Some(purchase), again });
+    let failed = |reason| Fact::about(OrderFailed { order, session: None, reason });
+    let refused = |reason| Fact::about(RefundRefused { refund, payment: payment(), reason });
+    let placed = OrderPlaced {
+        order,
+        price: PriceId::parse("price_pro").expect("a price"),
+        quantity: 2,
+        subtotal: 2_000,
+        currency: currency("eur"),
+        sold: Vec::new(),
+        customer: None,
+    };
+    let requested = RefundRequested {
+        refund,
+        order: Some(order),
+        purchase,
+        payment: payment(),
+        amount: 250,
+        currency: currency("eur"),
+    };
+    let created = OrderSessionCreated { order, session: session(), expires_at: Timestamp::default() };
+    vec![
+        (linked(Some("cus_1"), LinkCause::Created), "Linked to a customer at Stripe"),
+        (linked(Some("cus_1"), LinkCause::Adopted), "Linked to a customer at Stripe"),
+        (linked(None, LinkCause::Deleted), "Customer at Stripe is gone"),
+        (Fact::about(placed), "Began a checkout (price_pro × 2)"),
+        (Fact::about(created), "Checkout is ready to be paid"),
+        (paid(false), "Checkout was paid"),
+        (paid(true), "Checkout was paid once more"),
+        (Fact::about(OrderExpired { order, session: None }), "Checkout was not paid in time"),
+        (failed(OrderFailure::PaymentFailed), "Checkout failed: its payment did not arrive"),
+        (failed(OrderFailure::Refused), "Checkout failed: Stripe refused it"),
+        (failed(OrderFailure::GivenUp), "Checkout failed: it was given up"),
+        (Fact::about(requested), "Asked for a refund of EUR 2.50"),
+        (refused(RefundRefusal::AlreadyRefunded), "Refund refused: the money has gone back already"),
+        (refused(RefundRefusal::Disputed), "Refund refused: the payment is disputed"),
+        (
+            refused(RefundRefusal::InsufficientFunds),
+            "Refund refused: the balance at Stripe does not cover it",
+        ),
+        (refused(RefundRefusal::Refused), "Refund refused: Stripe does not do it"),
+        (refused(RefundRefusal::GivenUp), "Refund refused: it was given up"),
+        (clawed(TargetCause::RefundRequested(refund), -5), "Took credits back: a refund was asked for"),
+        (restored(TargetCause::RefundRefused(refund), 5), "Gave credits back: a refund was refused"),
+    ]
+}
+
+fn all_stories() -> Vec<(Fact, &'static str)> {
+    [stories(), checkout_stories()].concat()
+}
+
 #[tokio::test]
 async fn history_says_in_words_what_happened() {
     let place = Place::new().await;
     let mut book = place.book("words").await;
-    let stories = stories();
+    let stories = all_stories();
     book.write(&stories.iter().map(|(fact, _)| fact.clone()).collect::<Vec<_>>()).await;
     place.fold(&book, "history").await;
     let mut told = place.history(&book, ACCOUNT).await;
@@ -202,7 +267,7 @@ fn no_kind_of_event_that_concerns_an_account_lacks_words() {
         "key.revoked",
         "history.lost",
     ];
-    let told: BTreeSet<String> = stories().into_iter().map(|(fact, _)| fact.type_name).collect();
+    let told: BTreeSet<String> = all_stories().into_iter().map(|(fact, _)| fact.type_name).collect();
     for (type_name, _) in EventBody::TYPES {
         assert!(told.contains(*type_name) || WITHOUT_ACCOUNT.contains(type_name), "{type_name}");
     }

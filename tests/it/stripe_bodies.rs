@@ -89,8 +89,9 @@ fn describe_terms(terms: &Terms) -> Vec<String> {
 
 fn describe_fact(fact: &PaymentFact) -> String {
     match fact {
-        PaymentFact::Refund { refund, status, amount, currency } => {
-            format!("{refund} {} {amount} {currency}", status.as_str())
+        PaymentFact::Refund { refund, status, amount, currency, request } => {
+            let answers = request.map_or(String::new(), |request| format!(" answers {request}"));
+            format!("{refund} {} {amount} {currency}{answers}", status.as_str())
         }
         PaymentFact::ChargeRefunded { charge, amount_refunded, currency } => {
             format!("{charge} refunded {amount_refunded} {currency}")

@@ -138,7 +138,12 @@ impl WebhookLedger {
     /// Opens an account.
     pub async fn open(&self, account: &str) {
         let account = AccountId::parse(account).expect("an account");
-        self.submit(Command::OpenAccount(OpenAccount { account, profile: ProfileChange::default() })).await;
+        self.submit(Command::OpenAccount(OpenAccount {
+            account,
+            profile: ProfileChange::default(),
+            stripe_customer: None,
+        }))
+        .await;
     }
 
     /// Posts a body as Stripe does, signed now. Gives the id that it is stored under.

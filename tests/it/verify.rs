@@ -97,7 +97,12 @@ impl Shop {
         self.submit(Command::ConfigureLedger(settings)).await;
         for name in ["ada", "bob"] {
             let profile = ProfileChange::default();
-            self.submit(Command::OpenAccount(OpenAccount { account: account(name), profile })).await;
+            self.submit(Command::OpenAccount(OpenAccount {
+                account: account(name),
+                profile,
+                stripe_customer: None,
+            }))
+            .await;
         }
         self.grant("ada", 50).await;
         self.buy_and_refund().await;
@@ -142,6 +147,7 @@ impl Shop {
         let stripe_id = |id: &str| StripeId::parse(id).expect("an id");
         let currency = Currency::parse("eur").expect("a currency");
         let purchase = RecordPurchase {
+            order: None,
             account: account("bob"),
             paid_through: PaidThrough::CheckoutSession {
                 session: stripe_id("cs_1"),
@@ -153,6 +159,7 @@ impl Shop {
         };
         self.submit(Command::RecordPurchase(purchase)).await;
         let fact = PaymentFact::Refund {
+            request: None,
             refund: stripe_id("re_1"),
             status: RefundStatus::Succeeded,
             amount: 500,

@@ -152,6 +152,7 @@ async fn when_the_server_is_short_of_something_the_batch_is_refused_and_nothing_
 fn purchase(session: &str) -> Command {
     let id = |prefix: &str| StripeId::parse(&format!("{prefix}_{session}")).expect("an id");
     Command::RecordPurchase(RecordPurchase {
+        order: None,
         account: account("alice"),
         paid_through: PaidThrough::CheckoutSession { session: id("cs"), payment_intent: Some(id("pi")) },
         bought: Bought { price: None, totals: [(unit(), amount(100))].into() },
@@ -165,6 +166,7 @@ fn refund_fact(session: &str) -> Command {
     Command::RecordPaymentFact(RecordPaymentFact {
         payment: PaymentReference::Stripe(id("pi")),
         fact: PaymentFact::Refund {
+            request: None,
             refund: id("re"),
             status: RefundStatus::Succeeded,
             amount: 500,
@@ -236,7 +238,7 @@ async fn each_statement_that_writes_can_fail_and_takes_everything_with_it() {
     let EventBody::KeyCreated(created) = &key.await.events[0].body else { panic!("no key") };
     book.accept(purchase("known")).await;
     let change = ChangeAccount { account: account("alice"), profile: profile() };
-    let opened = OpenAccount { account: account("carol"), profile: profile() };
+    let opened = OpenAccount { account: account("carol"), profile: profile(), stripe_customer: None };
     let cases: Vec<(&str, &str, Command)> = vec![
         ("events", "true", grant("alice", 1)),
         ("accounts", "TG_OP = 'INSERT'", open("bob")),

@@ -308,7 +308,13 @@ async fn erasing_a_person_leaves_no_word_and_frees_the_name_even_within_one_batc
         locale: Some(Some("en".to_owned())),
         metadata: Some([("team".to_owned(), "hearts".into())].into_iter().collect()),
     };
-    let opened = book.accept(Command::OpenAccount(OpenAccount { account: account("alice"), profile })).await;
+    let opened = book
+        .accept(Command::OpenAccount(OpenAccount {
+            account: account("alice"),
+            profile,
+            stripe_customer: None,
+        }))
+        .await;
     book.accept(with_text(grant("alice", 5), "for Alice before")).await;
     let erase = Command::EraseProfile(EraseProfile { account: account("alice") });
     let batch = [
@@ -344,6 +350,7 @@ async fn erasing_a_person_leaves_no_word_and_frees_the_name_even_within_one_batc
 /// A purchase of 100 credits, paid through Stripe.
 fn purchase(name: &str, session: &str) -> Command {
     Command::RecordPurchase(RecordPurchase {
+        order: None,
         account: account(name),
         paid_through: PaidThrough::CheckoutSession {
             session: stripe_id("cs", session),
@@ -364,8 +371,13 @@ fn currency() -> Currency {
 }
 
 fn refund(session: &str, name: &str, status: RefundStatus, money: i64) -> Command {
-    let fact =
-        PaymentFact::Refund { refund: stripe_id("re", name), status, amount: money, currency: currency() };
+    let fact = PaymentFact::Refund {
+        refund: stripe_id("re", name),
+        status,
+        amount: money,
+        currency: currency(),
+        request: None,
+    };
     Command::RecordPaymentFact(RecordPaymentFact {
         payment: PaymentReference::Stripe(stripe_id("pi", session)),
         fact,

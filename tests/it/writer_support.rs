@@ -149,7 +149,11 @@ pub fn amount(value: i64) -> Amount {
 }
 
 pub fn open(name: &str) -> Command {
-    Command::OpenAccount(OpenAccount { account: account(name), profile: ProfileChange::default() })
+    Command::OpenAccount(OpenAccount {
+        account: account(name),
+        profile: ProfileChange::default(),
+        stripe_customer: None,
+    })
 }
 
 pub fn grant(name: &str, credits: i64) -> Command {

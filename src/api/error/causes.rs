@@ -114,6 +114,18 @@ impl From<Rejection> for ApiError {
             Rejection::PriceGrantsNothing { .. } | Rejection::PriceWithoutUnit { .. } => {
                 Self::invalid("grants", message)
             }
+            Rejection::PriceInactive { .. } => plain(Code::PriceInactive).with_field("price_id"),
+            Rejection::PriceIsRecurring { .. } => plain(Code::PriceIsRecurring).with_field("price_id"),
+            Rejection::CustomerOfAnotherAccount { .. } => {
+                plain(Code::CustomerOfAnotherAccount).with_field("stripe_customer_id")
+            }
+            Rejection::AccountHasCustomer { .. } => {
+                plain(Code::AccountHasCustomer).with_field("stripe_customer_id")
+            }
+            Rejection::OrderNotFound => plain(Code::OrderNotFound),
+            Rejection::OrderNotPaid { .. } => plain(Code::OrderNotPaid),
+            Rejection::OrderContradicts { .. } => plain(Code::OrderContradicts),
+            Rejection::RefundNotFound { .. } => plain(Code::RefundNotFound),
             Rejection::InsufficientCredits { unit, available, spendable, required } => {
                 let mut error = plain(Code::InsufficientCredits);
                 *error.detail = Detail {

@@ -75,7 +75,11 @@ impl ThroughWriter {
             .try_for_each_concurrent(512, |account| {
                 let unit = unit.clone();
                 async move {
-                    let open = OpenAccount { account: account.clone(), profile: ProfileChange::default() };
+                    let open = OpenAccount {
+                        account: account.clone(),
+                        profile: ProfileChange::default(),
+                        stripe_customer: None,
+                    };
                     submit(&self.writers, self.ledger, Command::OpenAccount(open), None).await?;
                     let (expires_at, priority, note) = (None, 50, Note::new());
                     let grant = GrantCredits { account, unit, amount, expires_at, priority, note };

@@ -1,5 +1,6 @@
 //! Accounts come and go: open, change, erase, limit, freeze, unfreeze, close.
 
+use super::customers;
 use crate::domain::{
     account::AccountStatus,
     amount::MAX_AMOUNT,
@@ -10,27 +11,55 @@ use crate::domain::{
     decide::Draft,
     event::{
         AccountChanged, AccountClosed, AccountFrozen, AccountOpened, AccountUnfrozen, FreezeCause,
-        LimitChanged, ProfileField,
+        LimitChanged, LinkCause, ProfileField,
     },
-    ids::{AccountId, AccountNumber},
+    ids::{AccountId, AccountNumber, StripeId},
     rejection::Rejection,
     working_set::Private,
 };
 
-/// Opens an account. One that is there stays as it is: the client's name is the key.
+/// Opens an account. One that is there stays as it is: the client's name is the key. Only a customer that is given is
+/// taken over there as well.
+///
+/// Checks, in this order: the name; that a customer which is given is no other account's; for an account that is there
+/// that it is not closed, and has no other customer.
 pub(super) fn open(draft: &mut Draft<'_>, command: &OpenAccount) -> Result<(), Rejection> {
-    if draft.find_account(&command.account).is_ok() {
-        return Ok(());
+    if let Ok(account) = draft.find_account(&command.account) {
+        return match &command.stripe_customer {
+            Some(customer) => adopt(draft, account, customer),
+            None => Ok(()),
+        };
     }
     if command.account.is_erased() {
         let problem = "names that begin with `erased:` are kept for erased accounts";
         return Err(Rejection::InvalidConfiguration { field: "account_id", problem });
     }
-    // Point of no return.
     let account = AccountNumber(draft.next_position().0);
+    if let Some(customer) = &command.stripe_customer {
+        customers::check(draft, account, customer)?;
+    }
+    // Point of no return.
     draft.emit(Some(account), None, AccountOpened {});
     let profile = command.profile.clone();
     draft.keep(Private::Opened { account, account_id: command.account.clone(), profile });
+    if let Some(customer) = &command.stripe_customer {
+        customers::write(draft, account, customer, LinkCause::Adopted);
+    }
+    Ok(())
+}
+
+/// Gives an account that is there a customer. One that has it, or is closed and has it, stays as it is.
+fn adopt(draft: &mut Draft<'_>, account: AccountNumber, customer: &StripeId) -> Result<(), Rejection> {
+    draft.touch(account)?;
+    if customers::check(draft, account, customer)? {
+        draft.discard();
+        return Ok(());
+    }
+    if draft.account(account).status == AccountStatus::Closed {
+        return Err(Rejection::AccountClosed);
+    }
+    // Point of no return.
+    customers::write(draft, account, customer, LinkCause::Adopted);
     Ok(())
 }
 

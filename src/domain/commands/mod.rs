@@ -9,12 +9,15 @@ mod adjust_credits;
 mod advance_clock;
 mod charge;
 mod configuration;
+mod customers;
 mod grant_credits;
 mod holds;
+mod orders;
 mod prices;
 mod record_payment_fact;
 mod record_purchase;
 mod refund_purchase;
+mod request_refund;
 mod spend_credits;
 
 use super::{command::Command, decide::Draft, event::HistoryLost, rejection::Rejection};
@@ -38,6 +41,13 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<(), Rej
         Command::RecordPurchase(command) => record_purchase::decide(draft, command),
         Command::RecordPaymentFact(command) => record_payment_fact::decide(draft, command),
         Command::RefundPurchase(command) => refund_purchase::decide(draft, command),
+        Command::LinkCustomer(command) => customers::link(draft, command),
+        Command::UnlinkCustomer(command) => customers::unlink(draft, command),
+        Command::PlaceOrder(command) => orders::place(draft, command),
+        Command::RecordSession(command) => orders::record_session(draft, command),
+        Command::CloseOrder(command) => orders::close(draft, command),
+        Command::RequestRefund(command) => request_refund::request(draft, command),
+        Command::RefuseRefund(command) => request_refund::refuse(draft, command),
         Command::SetFeature(feature) => configuration::set_feature(draft, feature),
         Command::SetPrice(command) => prices::set(draft, command),
         Command::SyncPrice(command) => prices::sync(draft, command),

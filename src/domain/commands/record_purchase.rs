@@ -1,4 +1,6 @@
 //! What a payment bought becomes lots. What was reported of the payment before is applied in the same command.
+//!
+//! Whoever pays an order of ours gets what was sold with it, whatever has become of its price, and of the order, since.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +10,16 @@ use crate::domain::{
     clawback,
     command::{Bought, PaidThrough, RecordPurchase},
     decide::Draft,
-    event::{CreditsGranted, CreditsPurchased, GrantSource, PurchaseSource, TargetCause},
+    event::{CreditsGranted, CreditsPurchased, GrantSource, OrderPaid, PurchaseSource, TargetCause},
     evolve::DEFAULT_PRIORITY,
     follow_up::follow_up,
-    ids::{AccountNumber, LotId, PaymentReference, PurchaseId, Unit},
+    ids::{AccountNumber, LotId, PaymentReference, PriceId, PurchaseId, StripeId, Unit},
+    order::{Order, OrderStatus},
     rejection::Rejection,
     time::{Span, Timestamp},
 };
 
-use super::record_payment_fact::freeze_if_disputed;
+use super::{orders::touch_order, record_payment_fact::freeze_if_disputed};
 
 /// One lot to be made.
 struct Grant {
@@ -27,12 +30,19 @@ struct Grant {
     share: i64,
 }
 
-/// Checks, in this order: the account exists; what was bought; that the payment is not recorded for something else; for
-/// payments outside of Stripe that the account is not closed, that something was paid, and the number of lots; the sums.
+/// Checks, in this order: the order exists, if there is one; the account exists, and is the one that ordered; what was
+/// bought, and that it was ordered so; that the payment is not recorded for something else; for payments outside of Stripe
+/// that the account is not closed, that something was paid, and the number of lots; the sums.
 pub(super) fn decide(draft: &mut Draft<'_>, command: &RecordPurchase) -> Result<(), Rejection> {
-    let account = draft.find_account(&command.account)?;
+    let order = command.order.map(|paid| touch_order(draft, paid.order).map(|order| (order, paid.subtotal)));
+    let order = order.transpose()?;
+    let account = buyer(draft, command, order.map(|(order, _)| order))?;
     draft.touch(account)?;
-    let grants = grants(draft, &command.bought)?;
+    let grants = match order {
+        Some((order, subtotal)) => ordered(draft, order, subtotal, command)?,
+        None => grants(draft, &command.bought)?,
+    };
+    let order = order.map(|(order, _)| order);
     let payment = match &command.paid_through {
         PaidThrough::CheckoutSession { payment_intent, .. } => {
             payment_intent.clone().map(PaymentReference::Stripe)
@@ -55,12 +65,64 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &RecordPurchase) -> Result<
     }
     // Point of no return.
     if command.money.gross == 0 {
-        grant_unpaid(draft, account, command, &grants);
+        grant_unpaid(draft, account, command, order, &grants);
     } else {
-        record_paid(draft, account, command, &grants, payment);
+        record_paid(draft, account, command, order, &grants, payment);
     }
     follow_up(draft, account);
     Ok(())
+}
+
+/// Who gets the credits. Who placed an order may have been erased since: the name is gone then, and the account is not.
+fn buyer(
+    draft: &Draft<'_>,
+    command: &RecordPurchase,
+    order: Option<&Order>,
+) -> Result<AccountNumber, Rejection> {
+    let named = draft.find_account(&command.account);
+    let Some(order) = order else { return named };
+    if named.is_ok_and(|named| named != order.account) {
+        let what = "it was ordered for another account";
+        return Err(Rejection::OrderContradicts { order: order.id, what });
+    }
+    Ok(order.account)
+}
+
+/// What was sold with the order, if what was paid for is what was ordered. Only the subtotal has to be the same:
+/// discounts, tax and shipping change the total.
+fn ordered(
+    draft: &Draft<'_>,
+    order: &Order,
+    subtotal: i64,
+    command: &RecordPurchase,
+) -> Result<Vec<Grant>, Rejection> {
+    let paid_for = command.bought.price.as_ref();
+    let totals = order.sold.iter().map(|sold| (sold.unit.clone(), sold.amount)).collect();
+    let differs = [
+        (paid_for.is_some_and(|(price, _)| *price != order.price), "the price is another one"),
+        (
+            paid_for.is_some_and(|(_, quantity)| quantity.get() != order.quantity),
+            "the quantity is another one",
+        ),
+        (
+            !command.bought.totals.is_empty() && command.bought.totals != totals,
+            "its credits are not what was sold",
+        ),
+        (command.money.currency != order.currency, "the currency is another one"),
+        (subtotal != order.subtotal, "the subtotal is another one"),
+    ];
+    if let Some((_, what)) = differs.into_iter().find(|(differs, _)| *differs) {
+        return Err(Rejection::OrderContradicts { order: order.id, what });
+    }
+    let now = draft.context().now;
+    let grant = |sold: &crate::domain::order::SoldCredits| Grant {
+        unit: sold.unit.clone(),
+        amount: sold.amount,
+        expires_at: sold.expires_days.map(|days| now.plus(Span::days(i64::from(days)))),
+        priority: sold.priority,
+        share: i64::from(sold.share),
+    };
+    Ok(order.sold.iter().map(grant).collect())
 }
 
 fn check_external(
@@ -121,7 +183,28 @@ fn grants(draft: &Draft<'_>, bought: &Bought) -> Result<Vec<Grant>, Rejection> {
     Ok(grants)
 }
 
-fn grant_unpaid(draft: &mut Draft<'_>, account: AccountNumber, command: &RecordPurchase, grants: &[Grant]) {
+/// Says that the order was paid by the session, which bought that.
+fn pay_order(
+    draft: &mut Draft<'_>,
+    account: AccountNumber,
+    order: Option<&Order>,
+    session: &StripeId,
+    purchase: Option<PurchaseId>,
+) {
+    if let Some(order) = order {
+        let again = order.status == OrderStatus::Paid;
+        let body = OrderPaid { order: order.id, session: session.clone(), purchase, again };
+        draft.emit(Some(account), None, body);
+    }
+}
+
+fn grant_unpaid(
+    draft: &mut Draft<'_>,
+    account: AccountNumber,
+    command: &RecordPurchase,
+    order: Option<&Order>,
+    grants: &[Grant],
+) {
     let PaidThrough::CheckoutSession { session, .. } = &command.paid_through else { return };
     for grant in grants {
         let body = CreditsGranted {
@@ -133,12 +216,14 @@ fn grant_unpaid(draft: &mut Draft<'_>, account: AccountNumber, command: &RecordP
         };
         draft.emit_noted(Some(account), Some(&grant.unit), body, &command.note);
     }
+    pay_order(draft, account, order, session, None);
 }
 
 fn record_paid(
     draft: &mut Draft<'_>,
     account: AccountNumber,
     command: &RecordPurchase,
+    order: Option<&Order>,
     grants: &[Grant],
     payment: Option<PaymentReference>,
 ) {
@@ -151,14 +236,15 @@ fn record_paid(
     };
     let shares: Vec<i64> = grants.iter().map(|grant| grant.share).collect();
     let costs = split_by_weights(command.money.net(), &shares);
+    let (price, quantity) = sold_by_price(command, order);
     for (grant, cost) in grants.iter().zip(costs) {
         let body = CreditsPurchased {
             purchase,
             lot: LotId::new(draft.next_position(), 0, &draft.context().seed),
             source: source.clone(),
             payment: payment.clone(),
-            price: command.bought.price.as_ref().map(|(price, _)| price.clone()),
-            quantity: command.bought.price.as_ref().map(|(_, quantity)| quantity.get()),
+            price: price.clone(),
+            quantity,
             money: command.money,
             cost,
             granted: grant.amount.get(),
@@ -167,9 +253,20 @@ fn record_paid(
         };
         draft.emit_noted(Some(account), Some(&grant.unit), body, &command.note);
     }
+    if let PaidThrough::CheckoutSession { session, .. } = &command.paid_through {
+        pay_order(draft, account, order, session, Some(purchase));
+    }
     if let Some(reference) = &payment {
         apply_noted(draft, purchase, reference);
         freeze_if_disputed(draft, reference);
+    }
+}
+
+fn sold_by_price(command: &RecordPurchase, order: Option<&Order>) -> (Option<PriceId>, Option<i64>) {
+    match (order, &command.bought.price) {
+        (Some(order), _) => (Some(order.price.clone()), Some(order.quantity)),
+        (None, Some((price, quantity))) => (Some(price.clone()), Some(quantity.get())),
+        (None, None) => (None, None),
     }
 }
 

@@ -33,7 +33,8 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &RefundPurchase) -> Result<
         .map_err(|_| Rejection::InvalidConfiguration { field: "refund", problem: "cannot be named" })?;
     // Point of no return.
     let currency = purchase.money.currency;
-    let fact = PaymentFact::Refund { refund, status: RefundStatus::Succeeded, amount: requested, currency };
+    let (status, request) = (RefundStatus::Succeeded, None);
+    let fact = PaymentFact::Refund { refund, status, amount: requested, currency, request };
     let first = draft.next_position();
     apply_fact(draft, reference, &fact);
     draft.note(first, &command.note);

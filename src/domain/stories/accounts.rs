@@ -34,7 +34,11 @@ fn opening_an_account_twice_opens_it_once() {
 fn a_new_account_comes_with_its_name_and_profile() {
     let account = AccountId::parse("new").expect("an account");
     let profile = ProfileChange { email: Some(Some("a@example.com".to_owned())), ..ProfileChange::default() };
-    let command = Command::OpenAccount(OpenAccount { account: account.clone(), profile: profile.clone() });
+    let command = Command::OpenAccount(OpenAccount {
+        account: account.clone(),
+        profile: profile.clone(),
+        stripe_customer: None,
+    });
     let told = Story::new();
     let decision = decide_once(&told, &command).expect("opens");
     let number = AccountNumber(decision.events[0].position.0);

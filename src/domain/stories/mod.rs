@@ -8,6 +8,10 @@
 //! hold h 30 for 1h           => 70 held 30
 //! spend 80                   => rejected InsufficientCredits
 //! capture h 20               => 80 [hold.captured] lots 80
+//! order o price_pack         => 80 [order.placed]
+//! pay o pi_1 for 500         => 180 [credits.purchased order.paid]
+//! ask r o 200                => 140 disputed 40
+//! answer r pi_1 re_1 200 succeeded => 140
 //! ```
 //!
 //! After `=>` stand all balances that are not zero (the first number is `available`), then, where it matters, the types of
@@ -15,15 +19,19 @@
 //! nothing and compares, and checks every invariant.
 
 mod accounts;
+mod checkout;
 mod clawback;
 mod clock;
 mod configuration;
+mod customers;
 mod debt;
 mod disputes;
 mod expiry;
 mod holds;
+mod orders;
 mod prices;
 mod purchases;
+mod refunds;
 mod spending;
 
 use std::collections::BTreeMap;
@@ -48,6 +56,8 @@ pub(super) struct Story {
     pub(super) state: WorkingSet,
     pub(super) events: Vec<Event>,
     holds: BTreeMap<String, HoldId>,
+    orders: BTreeMap<String, OrderId>,
+    refunds: BTreeMap<String, RefundRequestId>,
     now: Timestamp,
     account: AccountId,
     unit: Unit,
@@ -122,6 +132,16 @@ pub(super) fn price(id: &str, money: i64, grants: Vec<PriceGrant>) -> Price {
     }
 }
 
+fn refund_status(name: &str) -> RefundStatus {
+    match name {
+        "pending" => RefundStatus::Pending,
+        "succeeded" => RefundStatus::Succeeded,
+        "failed" => RefundStatus::Failed,
+        "cancelled" => RefundStatus::Cancelled,
+        other => panic!("no refund is {other}"),
+    }
+}
+
 /// The words of a line, read from the left.
 struct Words<'a>(std::iter::Peekable<std::str::SplitWhitespace<'a>>);
 
@@ -151,6 +171,8 @@ impl Story {
             state: WorkingSet::default(),
             events: Vec::new(),
             holds: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            refunds: BTreeMap::new(),
             now: start(),
             account: AccountId::parse("a").expect("an account"),
             unit: unit("credits"),
@@ -231,7 +253,7 @@ impl Story {
         if !expected.trim().is_empty() {
             self.check(line, expected, &events);
         }
-        self.remember_holds(text, &events);
+        self.remember(text, &events);
         self.check_replay(line);
     }
 
@@ -264,6 +286,7 @@ impl Story {
                 Command::OpenAccount(OpenAccount {
                     account: self.account.clone(),
                     profile: ProfileChange::default(),
+                    stripe_customer: words.after("with").map(stripe),
                 })
             }
             "freeze" => Command::FreezeAccount(FreezeAccount { account, note }),
@@ -304,16 +327,10 @@ impl Story {
             "refund" => {
                 let payment = PaymentReference::Stripe(stripe(words.next()));
                 let (refund, amount) = (stripe(words.next()), words.number());
-                let status = match words.next() {
-                    "pending" => RefundStatus::Pending,
-                    "succeeded" => RefundStatus::Succeeded,
-                    "failed" => RefundStatus::Failed,
-                    "cancelled" => RefundStatus::Cancelled,
-                    other => panic!("no refund is {other}"),
-                };
+                let status = refund_status(words.next());
                 let currency =
                     words.after("in").map_or(eur(), |code| Currency::parse(code).expect("a currency"));
-                let fact = PaymentFact::Refund { refund, status, amount, currency };
+                let fact = PaymentFact::Refund { refund, status, amount, currency, request: None };
                 Command::RecordPaymentFact(RecordPaymentFact { payment, fact })
             }
             "charge" => {
@@ -343,7 +360,7 @@ impl Story {
                 let amount = words.0.next().map(|word| amount(word.parse().expect("a number")));
                 Command::RefundPurchase(RefundPurchase { purchase, amount, note })
             }
-            other => panic!("no command `{other}`"),
+            other => self.checkout_command(other, words),
         }
     }
 
@@ -402,6 +419,7 @@ impl Story {
         let tax = words.after("tax").map_or(0, |text| text.parse().expect("money"));
         let money = PaidMoney::new(gross, tax, eur()).expect("money");
         Command::RecordPurchase(RecordPurchase {
+            order: None,
             account: self.account.clone(),
             paid_through,
             bought,
@@ -410,11 +428,14 @@ impl Story {
         })
     }
 
-    fn remember_holds(&mut self, text: &str, events: &[Event]) {
+    fn remember(&mut self, text: &str, events: &[Event]) {
+        let name = || text.split_whitespace().nth(1).expect("what is made has a name").to_owned();
         for event in events {
-            if let EventBody::CreditsHeld(body) = &event.body {
-                let name = text.split_whitespace().nth(1).expect("holds have names");
-                self.holds.insert(name.to_owned(), body.hold);
+            match &event.body {
+                EventBody::CreditsHeld(body) => drop(self.holds.insert(name(), body.hold)),
+                EventBody::OrderPlaced(body) => drop(self.orders.insert(name(), body.order)),
+                EventBody::RefundRequested(body) => drop(self.refunds.insert(name(), body.refund)),
+                _ => {}
             }
         }
     }

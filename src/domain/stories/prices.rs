@@ -46,6 +46,13 @@ fn told(listing: Listing) -> Command {
     Command::SyncPrice(SyncPrice { price: price_id("price_1"), listing, heard: Heard::Told })
 }
 
+/// Stripe tells of a price that is paid each month.
+pub(super) fn told_of_plan(price: &str) -> Command {
+    let mode = PriceMode::Recurring(Period { count: 1, interval: Interval::Month });
+    let listing = Listing { mode, ..listing(1, of_credits(100)) };
+    Command::SyncPrice(SyncPrice { price: price_id(price), listing, heard: Heard::Told })
+}
+
 fn looked(listing: Listing) -> Command {
     let heard = Heard::Looked { before: None };
     Command::SyncPrice(SyncPrice { price: price_id("price_1"), listing, heard })

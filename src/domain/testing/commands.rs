@@ -126,6 +126,7 @@ impl Harness {
             Step::Open { account } => Command::OpenAccount(OpenAccount {
                 account: account_id(*account),
                 profile: ProfileChange::default(),
+                stripe_customer: None,
             }),
             Step::Freeze { account } => {
                 Command::FreezeAccount(FreezeAccount { account: account_id(*account), note: note() })
@@ -205,6 +206,7 @@ impl Harness {
             }
             Step::FreeSession { account, bought } => self.session(*account, None, bought, money(0, 0)),
             Step::BuyElsewhere { account, bought, gross } => Command::RecordPurchase(RecordPurchase {
+                order: None,
                 account: account_id(*account),
                 paid_through: PaidThrough::External,
                 bought: what_was_bought(&self.model, bought),
@@ -266,6 +268,7 @@ impl Harness {
 
     fn session(&self, account: u8, payment: Option<usize>, bought: &Bought, money: PaidMoney) -> Command {
         Command::RecordPurchase(RecordPurchase {
+            order: None,
             account: account_id(account),
             paid_through: PaidThrough::CheckoutSession {
                 session: stripe_id("cs", self.steps),
@@ -375,6 +378,7 @@ fn what_was_reported(payment: usize, fact: &Fact) -> PaymentFact {
             status: *status,
             amount: *amount,
             currency: currency(if *foreign { "usd" } else { "eur" }),
+            request: None,
         },
         Fact::ChargeRefunded { amount } => PaymentFact::ChargeRefunded {
             charge: stripe_id("ch", payment),

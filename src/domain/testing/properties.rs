@@ -302,7 +302,21 @@ fn random_histories_come_across_every_event_and_every_move() {
         look_at(&harness.events, &mut seen);
     }
     // These move no credits, and the model knows nothing of them.
-    let left_out = ["account.changed", "key.created", "key.revoked", "history.lost", "clock.advanced"];
+    let left_out = [
+        "account.changed",
+        "key.created",
+        "key.revoked",
+        "history.lost",
+        "clock.advanced",
+        "customer.linked",
+        "order.placed",
+        "order.session_created",
+        "order.paid",
+        "order.expired",
+        "order.failed",
+        "refund.requested",
+        "refund.refused",
+    ];
     let types = EventBody::TYPES.iter().map(|(name, _)| *name).filter(|name| !left_out.contains(name));
     let unseen: Vec<&str> =
         types.chain(MOVES).chain(["successor"]).filter(|name| !seen.contains(*name)).collect();

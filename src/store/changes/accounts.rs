@@ -10,7 +10,7 @@ use super::Changes;
 use crate::{
     domain::{
         account::{ACCOUNT_STATE_VERSION, Account, Lot},
-        ids::{AccountId, LotId, PurchaseId, Unit},
+        ids::{AccountId, LotId, PurchaseId, StripeId, Unit},
     },
     store::session::{Pipeline, Session, Statement},
 };
@@ -24,18 +24,20 @@ pub(super) static STATEMENTS: &[&Statement] = &[&WRITE_ACCOUNTS, &WRITE_LOTS];
 static WRITE_ACCOUNTS: Statement = Statement {
     name: "write_accounts",
     sql: "INSERT INTO accounts AS a (ledger_id, account_number, external_id, status, opened_at, version, decided_on,
-              next_due_at, watched, state_version, state)
+              next_due_at, watched, stripe_customer, state_version, state)
           SELECT h.ledger_id, u.account_number, u.name, u.status, u.opened_at, u.version, u.decided_on, u.next_due_at,
-                 u.watched::uuid[], $2, u.state::json
+                 u.watched::uuid[], u.stripe_customer, $2, u.state::json
             FROM ledger_heads h,
                  unnest($3::int8[], $4::text[], $5::text[], $6::timestamptz[], $7::int8[], $8::int8[],
-                        $9::timestamptz[], $10::text[], $11::text[])
-                 AS u (account_number, name, status, opened_at, version, decided_on, next_due_at, watched, state)
+                        $9::timestamptz[], $10::text[], $11::text[], $12::text[])
+                 AS u (account_number, name, status, opened_at, version, decided_on, next_due_at, watched,
+                       stripe_customer, state)
            WHERE h.ledger_id = $1
           ON CONFLICT (ledger_id, account_number) DO UPDATE
              SET external_id = excluded.external_id, status = excluded.status, version = excluded.version,
                  decided_on = excluded.decided_on / (a.version = excluded.decided_on)::int,
                  next_due_at = excluded.next_due_at, watched = excluded.watched,
+                 stripe_customer = excluded.stripe_customer,
                  state_version = excluded.state_version, state = excluded.state",
     parameters: &[
         Type::INT8,
@@ -47,6 +49,7 @@ static WRITE_ACCOUNTS: Statement = Statement {
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::TIMESTAMPTZ_ARRAY,
+        Type::TEXT_ARRAY,
         Type::TEXT_ARRAY,
         Type::TEXT_ARRAY,
     ],
@@ -64,6 +67,7 @@ pub(super) struct AccountColumns<'a> {
     decided_on: Vec<i64>,
     next_due_at: Vec<Option<OffsetDateTime>>,
     watched: Vec<String>,
+    customers: Vec<Option<&'a str>>,
     states: Vec<String>,
 }
 
@@ -81,6 +85,7 @@ impl<'a> AccountColumns<'a> {
             columns.decided_on.push(decided_on.0);
             columns.next_due_at.push(account.next_due_at().map(|moment| moment.to_datetime()));
             columns.watched.push(uuid_array(account.watched.iter().map(|purchase| purchase.to_bits())));
+            columns.customers.push(account.stripe_customer.as_ref().map(StripeId::as_str));
             columns.states.push(inline_state(account)?);
         }
         Ok(columns)
@@ -104,6 +109,7 @@ impl<'a> AccountColumns<'a> {
                 &self.decided_on,
                 &self.next_due_at,
                 &self.watched,
+                &self.customers,
                 &self.states,
             ],
         );

@@ -140,7 +140,8 @@ impl PrivateColumns {
                     notes.retain(|_, note| note.account != Some(*account));
                     profiles.insert(*account, nothing_known());
                 }
-                Private::KeySecret { .. } => {}
+                // Erased with the account by `orders`.
+                Private::Ordered { .. } | Private::Session { .. } | Private::KeySecret { .. } => {}
             }
         }
         for (position, note) in &notes {

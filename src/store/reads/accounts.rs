@@ -39,7 +39,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    fn from_row(row: &Row) -> Result<Self, RowError> {
+    pub(super) fn from_row(row: &Row) -> Result<Self, RowError> {
         let metadata: Option<&str> = row.try_get("metadata")?;
         let metadata = metadata.map_or(Ok(Note::new()), serde_json::from_str);
         Ok(Self {
@@ -111,6 +111,7 @@ macro_rules! with_profile {
                 WHERE p.ledger_id = $1 AND p.account_number = a.account_number OFFSET 0) p ON true"
     };
 }
+pub(super) use with_profile;
 
 macro_rules! named_account {
     () => {

@@ -294,7 +294,8 @@ impl Model {
         refuse_if_any(broken)?;
         let refund = StripeId::parse(&format!("refund_{}", self.facts.len())).expect("a valid id");
         let status = RefundStatus::Succeeded;
-        let fact = PaymentFact::Refund { refund, status, amount: requested, currency: money.currency };
+        let currency = money.currency;
+        let fact = PaymentFact::Refund { refund, status, amount: requested, currency, request: None };
         self.learn(PaymentName::External(index), &fact, now);
         Ok(())
     }
