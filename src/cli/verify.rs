@@ -146,7 +146,7 @@ impl<'a> Verification<'a> {
     }
 
     async fn compare_accounts(&mut self) -> anyhow::Result<()> {
-        let (mut after_number, mut compared) = (0, 0);
+        let (mut after_number, mut compared, mut orders) = (0, 0, 0);
         loop {
             self.advance(None).await?;
             if self.findings.is_hopeless() {
@@ -161,12 +161,14 @@ impl<'a> Verification<'a> {
             }
             accounts::compare(&page, self.findings);
             compared += page.accounts.len();
+            orders += page.orders.orders;
             match page.until {
                 Some(number) => after_number = number,
                 None => break,
             }
         }
         println!("{}: {compared} accounts compared with their events", self.ledger.slug);
+        println!("{}: {orders} orders compared with their events", self.ledger.slug);
         Ok(())
     }
 }

@@ -326,13 +326,14 @@ impl Payment {
     /// What is asked for and not known to have gone back, where `unexplained` is the part of the charge's sum that no known
     /// refund explains: it may well be the money of a request of which Stripe has not told yet, and must not count twice.
     fn set_aside(&self, claw_on_pending: bool, unexplained: i64) -> i64 {
-        let of_status = |status| {
-            let requests = self.requested.values();
-            let amounts = requests.filter(move |request| self.status_of(request) == status);
-            amounts.fold(0_i64, |sum, request| sum.saturating_add(request.amount))
-        };
-        let on_its_way = if claw_on_pending { 0 } else { of_status(RequestStatus::Pending) };
-        on_its_way.saturating_add(of_status(RequestStatus::Requested).saturating_sub(unexplained).max(0))
+        let requests = || self.requested.values();
+        let waiting = requests().filter(|request| self.status_of(request) == RequestStatus::Requested);
+        let waiting = waiting.fold(0_i64, |sum, request| sum.saturating_add(request.amount));
+        let on_its_way = requests()
+            .filter_map(|request| self.refunds.get(request.refund.as_ref()?))
+            .filter(|(status, ..)| *status == RefundStatus::Pending && !claw_on_pending)
+            .fold(0_i64, |sum, (_, amount, _)| sum.saturating_add(*amount));
+        on_its_way.saturating_add(waiting.saturating_sub(unexplained).max(0))
     }
 
     /// R and D of rule 7, and what is asked for. Reports in another currency than the payment's never count.

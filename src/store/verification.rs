@@ -5,6 +5,10 @@
 //! page each; a page of accounts is compared in the transaction that recounts the last events, so that a ledger can be
 //! verified while it is written to.
 
+mod orders;
+
+pub use orders::ComparedOrders;
+
 use time::OffsetDateTime;
 use tokio_postgres::{
     Client, Error, Row,
@@ -119,6 +123,8 @@ pub struct AccountPage {
     pub accounts: Vec<StoredAccount>,
     /// What their events say, by number.
     pub recounted: Vec<RecountedAccount>,
+    /// Their customers, orders and refunds, compared.
+    pub orders: ComparedOrders,
     /// The last number of the page; none if it was the last page.
     pub until: Option<i64>,
 }
@@ -182,6 +188,7 @@ impl Recount {
                             (ledger_id bigint, account_number bigint, version bigint,
                              PRIMARY KEY (ledger_id, account_number))";
         client.batch_execute(versions).await?;
+        client.batch_execute(orders::TABLES).await?;
         Ok(Self { client, balances })
     }
 
@@ -285,6 +292,7 @@ impl Recount {
         let page = AccountPage {
             accounts: self.stored_accounts(ledger, after_number, to).await?,
             recounted: self.recounted_accounts(ledger, after_number, to).await?,
+            orders: orders::compare(&self.client, ledger.0, [after_number, to]).await?,
             until,
         };
         self.end().await?;
@@ -300,9 +308,7 @@ impl Recount {
     }
 
     async fn rows(&self, statement: &str, ledger: LedgerId, range: [i64; 2]) -> Result<Vec<Row>, Error> {
-        let parameters: [Parameter<'_>; 3] =
-            [(&ledger.0, Type::INT8), (&range[0], Type::INT8), (&range[1], Type::INT8)];
-        self.client.query_typed(statement, &parameters).await
+        rows(&self.client, statement, ledger.0, range).await
     }
 
     async fn head(&self, ledger: LedgerId) -> Result<i64, Error> {
@@ -323,7 +329,8 @@ impl Recount {
         page.shared_keys = collect(self.rows(SHARED_KEYS, ledger, range).await?, position)?;
         page.wrong_balances = collect(self.rows(WRONG_BALANCES, ledger, range).await?, position)?;
         if page.wrong_balances.is_empty() {
-            for statement in self.balances.apply.iter().map(String::as_str).chain([COUNT_ACCOUNTS]) {
+            let apply = self.balances.apply.iter().map(String::as_str);
+            for statement in apply.chain([COUNT_ACCOUNTS]).chain(orders::COUNT) {
                 self.rows(statement, ledger, range).await?;
             }
         }
@@ -458,6 +465,13 @@ const COUNT_ACCOUNTS: &str = "
      WHERE e.ledger_id = $1 AND e.position > $2 AND e.position <= $3 AND e.account_number IS NOT NULL
      GROUP BY e.ledger_id, e.account_number
         ON CONFLICT (ledger_id, account_number) DO UPDATE SET version = excluded.version";
+
+/// Runs a statement of the ledger `$1` and of what lies in the range from `$2`, exclusively, to `$3`.
+async fn rows(client: &Client, statement: &str, ledger: i64, range: [i64; 2]) -> Result<Vec<Row>, Error> {
+    let parameters: [Parameter<'_>; 3] =
+        [(&ledger, Type::INT8), (&range[0], Type::INT8), (&range[1], Type::INT8)];
+    client.query_typed(statement, &parameters).await
+}
 
 fn collect<T>(rows: Vec<Row>, read: impl Fn(&Row) -> Result<T, Error>) -> Result<Vec<T>, Error> {
     rows.iter().map(read).collect()

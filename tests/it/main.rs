@@ -52,6 +52,7 @@ mod verify;
 mod writer_connections;
 mod writer_failures;
 mod writer_history;
+mod writer_orders;
 mod writer_outcomes;
 mod writer_processes;
 mod writer_storage;

@@ -10,13 +10,17 @@ use counterfoil::{
     domain::{
         Command,
         amount::{Amount, Currency, PaidMoney},
+        catalogue::{Price, PriceGrant},
         command::{
-            Bought, CaptureHold, Charge, GrantCredits, Note, OpenAccount, PaidThrough, PlaceHold,
-            ProfileChange, RecordPaymentFact, RecordPurchase, SpendCredits,
+            Bought, CaptureHold, Charge, CloseOrder, GrantCredits, Note, OpenAccount, PaidOrder, PaidThrough,
+            PlaceHold, PlaceOrder, ProfileChange, RecordPaymentFact, RecordPurchase, RequestRefund, SetPrice,
+            SpendCredits,
         },
         ids::{
-            AccountId, Actor, HoldId, Key, LedgerId, LedgerSlug, Namespace, PaymentReference, StripeId, Unit,
+            AccountId, Actor, HoldId, Key, LedgerId, LedgerSlug, Namespace, OrderId, PaymentReference,
+            PriceId, StripeId, Unit,
         },
+        order::{OrderDetails, OrderEnding},
         payment::{PaymentFact, RefundStatus},
         settings::{LedgerMode, LedgerSettings, UnitSettings},
         time::Span,
@@ -112,6 +116,65 @@ impl Shop {
         self.submit(Command::CaptureHold(capture)).await;
         self.hold("bob", 5).await;
         self.spend("ada", 1).await;
+        self.sell().await;
+    }
+
+    /// An order that is paid and in part refunded, and one that nobody pays.
+    async fn sell(&self) {
+        let stripe_id = |id: &str| StripeId::parse(id).expect("an id");
+        let currency = Currency::parse("eur").expect("a currency");
+        let price = PriceId::parse("price_pack").expect("a price");
+        let grant =
+            PriceGrant { unit: unit(), amount: amount(10), expires_days: None, priority: 50, share: 1 };
+        self.submit(Command::SetPrice(SetPrice::from(Price {
+            price: price.clone(),
+            display_name: "A pack".to_owned(),
+            display_order: 1,
+            active: true,
+            money: 500,
+            currency,
+            grants: vec![grant],
+            operator: None,
+            stripe: None,
+        })))
+        .await;
+        let adopt = OpenAccount {
+            account: account("ada"),
+            profile: ProfileChange::default(),
+            stripe_customer: Some(stripe_id("cus_1")),
+        };
+        self.submit(Command::OpenAccount(adopt)).await;
+        let [order, lapsed] = [self.order(&price).await, self.order(&price).await];
+        let purchase = RecordPurchase {
+            order: Some(PaidOrder { order, subtotal: 500 }),
+            account: account("ada"),
+            paid_through: PaidThrough::CheckoutSession {
+                session: stripe_id("cs_2"),
+                payment_intent: Some(stripe_id("pi_2")),
+            },
+            bought: Bought { price: None, totals: BTreeMap::new() },
+            money: PaidMoney::new(500, 0, currency).expect("money"),
+            note: Note::new(),
+        };
+        self.submit(Command::RecordPurchase(purchase)).await;
+        let ending = OrderEnding::Expired;
+        self.submit(Command::CloseOrder(CloseOrder { order: lapsed, session: None, ending })).await;
+        let refund = RequestRefund { order, amount: Some(amount(100)), note: Note::new() };
+        self.submit(Command::RequestRefund(refund)).await;
+    }
+
+    async fn order(&self, price: &PriceId) -> OrderId {
+        let place = PlaceOrder {
+            account: account("ada"),
+            price: price.clone(),
+            quantity: Amount::ONE,
+            details: OrderDetails::default(),
+            note: Note::new(),
+        };
+        match &self.submit(Command::PlaceOrder(place)).await.events[0].body {
+            counterfoil::domain::EventBody::OrderPlaced(placed) => placed.order,
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn grant(&self, name: &str, credits: i64) {
@@ -231,7 +294,8 @@ async fn a_ledger_that_the_service_wrote_verifies() {
     for line in [
         "shop: 2 balances of the projection compared",
         "shop: 2 accounts compared with their events",
-        "11 keys, 1 notes (0 erased)",
+        "shop: 2 orders compared with their events",
+        "18 keys, 1 notes (0 erased)",
         "verified 1 ledger: everything follows from the events",
     ] {
         assert!(said.contains(line), "{line:?} is missing in:\n{said}");
@@ -322,6 +386,26 @@ const STATE: Tampered = &[
         "account 2: what is available is not what is left in the lots of credits",
     ),
     ("UPDATE accounts SET state = '{}' WHERE account_number = 2", "account 2: its state cannot be read"),
+    (
+        "UPDATE accounts SET stripe_customer = 'cus_2' WHERE account_number = 2",
+        "account 2: its customer is not what its events say",
+    ),
+    (
+        "UPDATE accounts SET state = (state::jsonb - 'stripe_customer')::json WHERE account_number = 2",
+        "account 2: its customer is not what its events say",
+    ),
+    ("UPDATE orders SET status = 'placed' WHERE status = 'paid'", "account 2: the order ord_"),
+    ("UPDATE orders SET purchases = '{}'", "account 2: the order ord_"),
+    ("UPDATE orders SET account_number = 3", "account 2: the order ord_"),
+    ("UPDATE orders SET version = version + 1", "account 2: the order ord_"),
+    (
+        "UPDATE orders SET state = jsonb_set(state, '{status}', '\"failed\"') WHERE status = 'expired'",
+        "account 2: the order ord_",
+    ),
+    ("DELETE FROM orders WHERE status = 'paid'", "account 2: the order ord_"),
+    ("DELETE FROM refund_requests", "account 2: the refund rfd_"),
+    ("UPDATE refund_requests SET order_id = NULL", "account 2: the refund rfd_"),
+    ("UPDATE payments SET state = state - 'requested'", "account 2: the refund rfd_"),
     (
         "UPDATE SCHEMA.balances SET held = held + 1 WHERE account_number = 3",
         "account 3: the projection's balance of credits is not what the events up to",

@@ -20,6 +20,15 @@ pub(super) fn compare(page: &AccountPage, findings: &mut Findings) {
     for number in recounted.into_keys() {
         findings.account(number, "events speak of it, but it is not there");
     }
+    for number in &page.orders.customers {
+        findings.account(*number, "its customer is not what its events say");
+    }
+    for (number, order) in &page.orders.differing_orders {
+        findings.account(*number, format!("the order {order} is not what its events say"));
+    }
+    for (number, refund) in &page.orders.differing_refunds {
+        findings.account(*number, format!("the refund {refund} is not what its events say"));
+    }
 }
 
 fn compare_account(stored: &StoredAccount, recounted: &RecountedAccount, findings: &mut Findings) {

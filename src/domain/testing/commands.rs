@@ -5,21 +5,25 @@ use std::collections::BTreeMap;
 use super::{
     harness::Harness,
     model::Model,
-    steps::{Bought, Fact, NEXT_PAYMENT, PAID, Stated, StatedTerms, Step},
+    steps::{Bought, Fact, Flaw, NEXT_PAYMENT, PAID, Stated, StatedTerms, Step, WhichSession},
 };
 use crate::domain::{
     amount::{Amount, Currency, MAX_AMOUNT, PaidMoney},
     catalogue::{Feature, MoneyOfPrice, Price, PriceGrant, PriceSettings},
     command::{
-        self, AdjustCredits, ApplyDue, CaptureHold, Charge, CloseAccount, Command, Direction, FreezeAccount,
-        GrantCredits, Heard, Note, OpenAccount, PaidThrough, PlaceHold, ProfileChange, RecordPaymentFact,
-        RecordPurchase, RefundPurchase, ReleaseHold, SetOverdraftLimit, SetPrice, SpendCredits, SyncPrice,
-        SyncProduct, UnfreezeAccount,
+        self, AdjustCredits, ApplyDue, CaptureHold, Charge, CloseAccount, CloseOrder, Command, Direction,
+        FreezeAccount, GrantCredits, Heard, LinkCustomer, Note, OpenAccount, PaidOrder, PaidThrough,
+        PlaceHold, PlaceOrder, ProfileChange, RecordPaymentFact, RecordPurchase, RecordSession,
+        RefundPurchase, RefuseRefund, ReleaseHold, RequestRefund, SetOverdraftLimit, SetPrice, SpendCredits,
+        SyncPrice, SyncProduct, UnfreezeAccount, UnlinkCustomer,
     },
+    event::LinkCause,
     ids::{
-        AccountId, FeatureKey, HoldId, PaymentReference, Position, PriceId, PurchaseId, Seed, StripeId, Unit,
+        AccountId, AccountNumber, FeatureKey, HoldId, OrderId, PaymentReference, Position, PriceId,
+        PurchaseId, RefundRequestId, Seed, StripeId, Unit,
     },
     listing::{Listing, PriceMode, ProductListing, Terms},
+    order::{Order, OrderDetails, OrderEnding},
     payment::PaymentFact,
     settings::{ClawbackPolicy, LedgerSettings, UnitSettings},
     time::{Span, Timestamp},
@@ -45,7 +49,7 @@ fn stripe_id(kind: &str, number: impl std::fmt::Display) -> StripeId {
     StripeId::parse(&format!("{kind}_{number}")).expect("a valid id")
 }
 
-fn payment(number: usize) -> PaymentReference {
+fn payment_of(number: usize) -> PaymentReference {
     PaymentReference::Stripe(stripe_id("pi", number))
 }
 
@@ -218,14 +222,60 @@ impl Harness {
                 amount: cents.map(amount),
                 note: note(),
             }),
+            Step::OpenWith { account, customer } => Command::OpenAccount(OpenAccount {
+                account: account_id(*account),
+                profile: ProfileChange::default(),
+                stripe_customer: Some(stripe_id("cus", customer)),
+            }),
+            Step::Link { account, customer, adopted } => {
+                let (account, customer) = (self.number(*account), stripe_id("cus", customer));
+                let cause = if *adopted { LinkCause::Adopted } else { LinkCause::Created };
+                Command::LinkCustomer(LinkCustomer { account, customer, cause })
+            }
+            Step::Unlink { account, customer, order } => {
+                let (account, customer) = (self.number(*account), stripe_id("cus", customer));
+                let order = order.map(|place| self.order(place).0);
+                Command::UnlinkCustomer(UnlinkCustomer { account, customer, order })
+            }
+            Step::Order { account, price, quantity } => Command::PlaceOrder(PlaceOrder {
+                account: account_id(*account),
+                price: price_id(*price),
+                quantity: amount(*quantity),
+                details: OrderDetails::default(),
+                note: note(),
+            }),
+            Step::Session { order } => {
+                let (order, number) = self.order(*order);
+                let (session, url) = (stripe_id("cs_of", number), format!("https://pay.example/{number}"));
+                Command::RecordSession(RecordSession { order, session, url, expires_at: self.now })
+            }
+            Step::End { order, session, failure } => {
+                let (order, number) = self.order(*order);
+                let session = self.which(*session, number);
+                let ending = failure.map_or(OrderEnding::Expired, OrderEnding::Failed);
+                Command::CloseOrder(CloseOrder { order, session, ending })
+            }
+            Step::Pay { order, session, free, flaw } => self.pay(*order, *session, *free, *flaw),
+            Step::Ask { order, amount: cents } => {
+                let (order, amount) = (self.order(*order).0, cents.map(amount));
+                Command::RequestRefund(RequestRefund { order, amount, note: note() })
+            }
+            Step::Refuse { request, reason } => {
+                let known = self.model.request_ids.iter().rev().nth(usize::from(*request)).copied();
+                let refund = known.unwrap_or_else(|| RefundRequestId::from_bits(99 << 64));
+                let mut payments = self.set.payments.values();
+                let payment = payments.find(|payment| payment.requested.contains_key(&refund));
+                let payment = payment.map_or_else(|| payment_of(0), |payment| payment.reference.clone());
+                Command::RefuseRefund(RefuseRefund { refund, payment, reason: *reason })
+            }
             Step::Fact { payment: number, fact } => {
                 let payments = self.payments();
                 let is_next = *number == NEXT_PAYMENT || payments == 0;
                 let number =
                     if is_next { payments } else { payments.saturating_sub(usize::from(*number) + 1) };
                 Command::RecordPaymentFact(RecordPaymentFact {
-                    payment: payment(number),
-                    fact: what_was_reported(number, fact),
+                    payment: payment_of(number),
+                    fact: self.what_was_reported(number, fact),
                 })
             }
             Step::SetPrice { price, active, credits } => Command::SetPrice(SetPrice {
@@ -278,6 +328,98 @@ impl Harness {
             money,
             note: Note::new(),
         })
+    }
+
+    /// A session that pays an order, with a payment intent of its own.
+    fn pay(&self, order: u8, session: WhichSession, free: bool, flaw: Option<Flaw>) -> Command {
+        let (id, place) = self.order(order);
+        let known = self.set.orders.get(&id);
+        let number = self.payments();
+        let (gross, tax) = if free { (0, 0) } else { PAID[number % PAID.len()] };
+        let is = |this| flaw == Some(this);
+        let code = if is(Flaw::Currency) { "usd" } else { "eur" };
+        let stated = known.filter(|_| is(Flaw::Price) || is(Flaw::Quantity)).map(|order| {
+            let price = if is(Flaw::Price) { price_id(4) } else { order.price.clone() };
+            (price, amount(order.quantity + i64::from(is(Flaw::Quantity))))
+        });
+        let subtotal = known.map_or(0, |order| order.subtotal) + i64::from(is(Flaw::Subtotal));
+        let buyer = known.and_then(|order| self.name_of(order, is(Flaw::Account)));
+        Command::RecordPurchase(RecordPurchase {
+            account: buyer.unwrap_or_else(|| account_id(0)),
+            paid_through: PaidThrough::CheckoutSession {
+                session: self.which(session, place).unwrap_or_else(|| stripe_id("cs", self.paid_sessions())),
+                payment_intent: (!free).then(|| stripe_id("pi", number)),
+            },
+            order: Some(PaidOrder { order: id, subtotal }),
+            bought: command::Bought {
+                price: stated,
+                totals: is(Flaw::Credits).then(|| (unit(0), amount(6))).into_iter().collect(),
+            },
+            money: PaidMoney::new(gross, tax, currency(code)).expect("money in bounds"),
+            note: Note::new(),
+        })
+    }
+
+    /// The name of an order's account, or of another one.
+    fn name_of(&self, order: &Order, another: bool) -> Option<AccountId> {
+        let mut names = self.set.account_numbers.iter();
+        let found = names.find(|(_, number)| (**number != order.account) == another);
+        found.map(|(name, _)| name.clone())
+    }
+
+    fn which(&self, session: WhichSession, order: usize) -> Option<StripeId> {
+        match session {
+            WhichSession::Own => Some(stripe_id("cs_of", order)),
+            WhichSession::Another => Some(stripe_id("cs_another", self.paid_sessions())),
+            WhichSession::None => None,
+        }
+    }
+
+    /// How many sessions of orders were paid.
+    fn paid_sessions(&self) -> usize {
+        self.set.orders.values().map(|order| order.paid_sessions.len()).sum()
+    }
+
+    /// The number of an account; one that never was, if there is none.
+    fn number(&self, account: u8) -> AccountNumber {
+        let known = self.set.account_numbers.get(&account_id(account));
+        known.copied().unwrap_or(AccountNumber(i64::MAX))
+    }
+
+    /// An order and its place in time, the newest being 0; beyond the oldest, one that never was.
+    fn order(&self, place: u8) -> (OrderId, usize) {
+        let mut known = self.model.order_ids.iter().enumerate().rev();
+        let found = known.nth(usize::from(place)).map(|(number, id)| (*id, number));
+        found.unwrap_or_else(|| (OrderId::from_bits(99 << 64), usize::MAX))
+    }
+
+    /// The payment's request of that number, the oldest being 0.
+    fn request_of(&self, payment: usize, number: u8) -> Option<RefundRequestId> {
+        let payment = self.set.payments.get(&payment_of(payment))?;
+        payment.requested.keys().nth(usize::from(number)).copied()
+    }
+
+    fn what_was_reported(&self, payment: usize, fact: &Fact) -> PaymentFact {
+        match fact {
+            Fact::Refund { refund, status, amount, foreign, answers } => PaymentFact::Refund {
+                refund: stripe_id("re", format!("{payment}_{refund}")),
+                status: *status,
+                amount: *amount,
+                currency: currency(if *foreign { "usd" } else { "eur" }),
+                request: self.request_of(payment, *refund).filter(|_| *answers),
+            },
+            Fact::ChargeRefunded { amount } => PaymentFact::ChargeRefunded {
+                charge: stripe_id("ch", payment),
+                amount_refunded: *amount,
+                currency: currency("eur"),
+            },
+            Fact::Dispute { dispute, status, amount } => PaymentFact::Dispute {
+                dispute: stripe_id("dp", format!("{payment}_{dispute}")),
+                status: *status,
+                amount: *amount,
+                currency: currency("eur"),
+            },
+        }
     }
 
     /// How many payments of checkout sessions are known; they are numbered in order.
@@ -368,28 +510,5 @@ fn what_was_bought(model: &Model, bought: &Bought) -> command::Bought {
             let totals = [(unit(0), amount(*first))].into_iter().chain(second).collect();
             command::Bought { price: None, totals }
         }
-    }
-}
-
-fn what_was_reported(payment: usize, fact: &Fact) -> PaymentFact {
-    match fact {
-        Fact::Refund { refund, status, amount, foreign } => PaymentFact::Refund {
-            refund: stripe_id("re", format!("{payment}_{refund}")),
-            status: *status,
-            amount: *amount,
-            currency: currency(if *foreign { "usd" } else { "eur" }),
-            request: None,
-        },
-        Fact::ChargeRefunded { amount } => PaymentFact::ChargeRefunded {
-            charge: stripe_id("ch", payment),
-            amount_refunded: *amount,
-            currency: currency("eur"),
-        },
-        Fact::Dispute { dispute, status, amount } => PaymentFact::Dispute {
-            dispute: stripe_id("dp", format!("{payment}_{dispute}")),
-            status: *status,
-            amount: *amount,
-            currency: currency("eur"),
-        },
     }
 }

@@ -127,6 +127,11 @@ impl Harness {
         assert_eq!(twice, self.set, "events that were seen are skipped");
         for event in &decision.events {
             match &event.body {
+                EventBody::AccountOpened(_) => {
+                    self.model.account_numbers.push(event.account.expect("an account is its own"));
+                }
+                EventBody::OrderPlaced(placed) => self.model.order_ids.push(placed.order),
+                EventBody::RefundRequested(asked) => self.model.request_ids.push(asked.refund),
                 EventBody::CreditsHeld(held) => {
                     let account = event.account.expect("a hold is an account's");
                     self.set.accounts_of_events.insert(event.position, account);
@@ -209,6 +214,9 @@ impl Harness {
         for (reference, payment) in &pruned.payments {
             assert_eq!(Some(payment), whole.payments.get(reference));
         }
+        for (id, order) in &pruned.orders {
+            assert_eq!(Some(order), whole.orders.get(id));
+        }
     }
 
     /// The model, with everything that is due having happened.
@@ -221,9 +229,10 @@ impl Harness {
 
 /// Whether two rejections name the same rule with the same numbers. What exactly is wrong is said for people only.
 fn is_same_rule(one: &Rejection, other: &Rejection) -> bool {
-    use Rejection::{InvalidConfiguration, PaymentContradicts};
+    use Rejection::{InvalidConfiguration, OrderContradicts, PaymentContradicts};
     match (one, other) {
         (PaymentContradicts { .. }, PaymentContradicts { .. }) => true,
+        (OrderContradicts { order: one, .. }, OrderContradicts { order: other, .. }) => one == other,
         (InvalidConfiguration { field: one, .. }, InvalidConfiguration { field: other, .. }) => one == other,
         _ => one == other,
     }

@@ -8,7 +8,8 @@ use crate::domain::{
     amount::MAX_AMOUNT,
     command::Context,
     event::{BalanceAfter, Draw, Event, EventBody, TargetMove},
-    ids::{AccountNumber, Actor, DebtId, HoldId, LotId, PurchaseId, Unit},
+    ids::{AccountNumber, Actor, DebtId, HoldId, LotId, OrderId, PurchaseId, RefundRequestId, Unit},
+    order::{Order, OrderStatus},
     purchase::{Part, Purchase, TakenFrom},
     working_set::{Decision, WorkingSet},
 };
@@ -30,6 +31,35 @@ pub fn check_state(set: &WorkingSet) {
         }
     }
     check_clawback_debts(set);
+    check_customers(set);
+    set.orders.values().for_each(|order| check_order(set, order));
+}
+
+/// One account, one customer, and the other way round.
+fn check_customers(set: &WorkingSet) {
+    let of_accounts = set
+        .accounts
+        .values()
+        .filter_map(|account| account.stripe_customer.clone().map(|customer| (customer, account.number)));
+    let of_accounts: Vec<_> = of_accounts.collect();
+    assert_eq!(of_accounts.len(), set.customers.len(), "{:?}", set.customers);
+    assert_eq!(of_accounts.into_iter().collect::<BTreeMap<_, _>>(), set.customers);
+}
+
+/// An order is paid if a session was paid; each paid session that was not free is a purchase of the account, of what was
+/// sold.
+fn check_order(set: &WorkingSet, order: &Order) {
+    assert_eq!(order.status == OrderStatus::Paid, !order.paid_sessions.is_empty(), "{order:?}");
+    assert_eq!(order.failure.is_some(), order.status == OrderStatus::Failed, "{order:?}");
+    assert!(order.session.is_some() || order.paid_sessions.is_empty(), "{order:?}");
+    assert!(order.purchases.len() <= order.paid_sessions.len(), "{order:?}");
+    assert!(order.id.position() <= order.version, "{order:?}");
+    for purchase in order.purchases.iter().map(|purchase| &set.purchases[purchase]) {
+        assert_eq!(purchase.account, order.account, "{order:?}");
+        let granted = purchase.parts.iter().map(|(unit, part)| (unit.clone(), part.granted));
+        let sold = order.sold.iter().map(|sold| (sold.unit.clone(), sold.amount.get()));
+        assert_eq!(granted.collect::<BTreeMap<_, _>>(), sold.collect(), "{order:?}");
+    }
 }
 
 /// granted = remaining + held + disputed + spent + expired + clawed + moved + adjusted + settled, none negative.
@@ -189,6 +219,12 @@ fn check_new_ids(event: &Event, context: &Context) {
         EventBody::CreditsSpent(spent) => assert_eq!(spent.spend.position(), event.position, "{event:?}"),
         EventBody::CreditsHeld(held) => {
             assert_eq!(held.hold, HoldId::new(event.position, 0, &context.seed), "{event:?}");
+        }
+        EventBody::OrderPlaced(placed) => {
+            assert_eq!(placed.order, OrderId::new(event.position, 0, &context.seed), "{event:?}");
+        }
+        EventBody::RefundRequested(asked) => {
+            assert_eq!(asked.refund, RefundRequestId::new(event.position, 0, &context.seed), "{event:?}");
         }
         EventBody::AccountOpened(_) => {
             assert_eq!(event.account, Some(AccountNumber(event.position.0)), "{event:?}");

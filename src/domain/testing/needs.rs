@@ -25,13 +25,26 @@ impl Harness {
             }
         }
         for position in &needs.accounts_of_events {
+            let event = self.events.iter().find(|event| event.position == *position);
+            accounts.extend(event.and_then(|event| event.account));
             if let Some(number) = self.set.accounts_of_events.get(position) {
                 set.accounts_of_events.insert(*position, *number);
-                accounts.push(*number);
+            }
+        }
+        for order in needs.orders.iter().filter_map(|id| self.set.orders.get(id)) {
+            set.orders.insert(order.id, order.clone());
+        }
+        for customer in &needs.customers {
+            if let Some(number) = self.set.customers.get(customer) {
+                set.customers.insert(customer.clone(), *number);
             }
         }
         let mut payments = needs.payments.clone();
         let mut purchases = needs.purchases.clone();
+        let ordered = needs.purchases_of_orders.iter().filter_map(|id| self.set.orders.get(id));
+        let ordered: Vec<PurchaseId> = ordered.flat_map(|order| order.purchases.clone()).collect();
+        payments.extend(ordered.iter().filter_map(|id| self.set.purchases.get(id)?.payment.clone()));
+        purchases.extend(ordered);
         let of_purchases = needs.purchases.iter().filter_map(|id| self.set.purchases.get(id));
         payments.extend(of_purchases.filter_map(|purchase| purchase.payment.clone()));
         for reference in &payments {

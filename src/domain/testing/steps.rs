@@ -4,7 +4,8 @@
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::domain::{
-    payment::{DisputeStatus, RefundStatus},
+    order::OrderFailure,
+    payment::{DisputeStatus, RefundRefusal, RefundStatus},
     settings::ClawbackPolicy,
 };
 
@@ -124,6 +125,53 @@ pub enum Step {
         deleted: bool,
         stated: StatedTerms,
     },
+    /// Opens an account, or finds it open, with a customer.
+    OpenWith {
+        account: u8,
+        customer: u8,
+    },
+    Link {
+        account: u8,
+        customer: u8,
+        adopted: bool,
+    },
+    Unlink {
+        account: u8,
+        customer: u8,
+        order: Option<u8>,
+    },
+    Order {
+        account: u8,
+        price: u8,
+        quantity: i64,
+    },
+    /// An order's session is made: the one that is its own.
+    Session {
+        order: u8,
+    },
+    /// An order ends without payment.
+    End {
+        order: u8,
+        session: WhichSession,
+        failure: Option<OrderFailure>,
+    },
+    /// An order is paid, rightly or not.
+    Pay {
+        order: u8,
+        session: WhichSession,
+        free: bool,
+        flaw: Option<Flaw>,
+    },
+    /// A refund of an order is asked for.
+    Ask {
+        order: u8,
+        amount: Option<i64>,
+    },
+    /// A refund that was asked for is refused.
+    Refuse {
+        request: u8,
+        reason: RefundRefusal,
+    },
     Configure {
         policy: ClawbackPolicy,
         claw_on_pending: bool,
@@ -158,12 +206,44 @@ pub enum StatedTerms {
     Expiry,
 }
 
+/// Which session something is about.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum WhichSession {
+    Own,
+    Another,
+    None,
+}
+
+/// What of a paid session is not as it was ordered.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Flaw {
+    Account,
+    Price,
+    Quantity,
+    Credits,
+    Currency,
+    Subtotal,
+}
+
 /// What is reported of a payment.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Fact {
-    Refund { refund: u8, status: RefundStatus, amount: i64, foreign: bool },
-    ChargeRefunded { amount: i64 },
-    Dispute { dispute: u8, status: DisputeStatus, amount: i64 },
+    /// One that `answers` says that it is the answer to the payment's request of the same number.
+    Refund {
+        refund: u8,
+        status: RefundStatus,
+        amount: i64,
+        foreign: bool,
+        answers: bool,
+    },
+    ChargeRefunded {
+        amount: i64,
+    },
+    Dispute {
+        dispute: u8,
+        status: DisputeStatus,
+        amount: i64,
+    },
 }
 
 /// How many accounts the harness opens at the beginning; one more name is used for an account that is not there.
@@ -195,11 +275,16 @@ fn money() -> impl Strategy<Value = i64> {
     prop_oneof![2 => select(vec![10, 25, 30, 50, 100, 119, 1_000]), 1 => 1_i64..=130]
 }
 
+/// A price; the last one is not there at first.
+fn price() -> impl Strategy<Value = u8> {
+    prop_oneof![16 => 0_u8..=2, 1 => Just(3)]
+}
+
 fn bought() -> impl Strategy<Value = Bought> {
     let stated =
         prop_oneof![8 => Just(None), 2 => Just(Some(Stated::Rightly)), 1 => Just(Some(Stated::Wrongly))];
     prop_oneof![
-        2 => (prop_oneof![16 => 0_u8..=2, 1 => Just(3)], 1_i64..=2, stated)
+        2 => (price(), 1_i64..=2, stated)
             .prop_map(|(price, quantity, stated)| Bought::Price { price, quantity, stated }),
         3 => (incoming(), option::weighted(0.2, incoming()))
             .prop_map(|(first, second)| Bought::Totals { first, second }),
@@ -217,8 +302,9 @@ pub fn fact() -> impl Strategy<Value = Fact> {
     let refund = select(vec![Pending, Succeeded, Succeeded, Succeeded, Failed, Failed, Cancelled]);
     let dispute = select(vec![Inquiry, Open, Open, Won, Won, Lost]);
     prop_oneof![
-        6 => (0_u8..=1, refund, money(), prop::bool::weighted(0.02))
-            .prop_map(|(refund, status, amount, foreign)| Fact::Refund { refund, status, amount, foreign }),
+        6 => (0_u8..=1, refund, money(), prop::bool::weighted(0.02), any::<bool>()).prop_map(
+            |(refund, status, amount, foreign, answers)| Fact::Refund { refund, status, amount, foreign, answers }
+        ),
         1 => money().prop_map(|amount| Fact::ChargeRefunded { amount }),
         4 => (0_u8..=1, dispute, money())
             .prop_map(|(dispute, status, amount)| Fact::Dispute { dispute, status, amount }),
@@ -226,19 +312,19 @@ pub fn fact() -> impl Strategy<Value = Fact> {
 }
 
 /// A report, mostly about a payment whose purchase is known.
-fn facts() -> impl Strategy<Value = Step> {
+fn facts() -> BoxedStrategy<Step> {
     let payment = prop_oneof![20 => Just(0), 10 => Just(1), 5 => Just(2), 1 => Just(NEXT_PAYMENT)];
-    (payment, fact()).prop_map(|(payment, fact)| Step::Fact { payment, fact })
+    (payment, fact()).prop_map(|(payment, fact)| Step::Fact { payment, fact }).boxed()
 }
 
-fn settings() -> impl Strategy<Value = Step> {
-    (prop::bool::weighted(0.3), any::<bool>(), prop::bool::weighted(0.1)).prop_map(
-        |(lot_only, claw_on_pending, freeze_on_dispute)| Step::Configure {
+fn settings() -> BoxedStrategy<Step> {
+    (prop::bool::weighted(0.3), any::<bool>(), prop::bool::weighted(0.1))
+        .prop_map(|(lot_only, claw_on_pending, freeze_on_dispute)| Step::Configure {
             policy: if lot_only { ClawbackPolicy::LotOnly } else { ClawbackPolicy::Debt },
             claw_on_pending,
             freeze_on_dispute,
-        },
-    )
+        })
+        .boxed()
 }
 
 fn catalogue() -> impl Strategy<Value = Step> {
@@ -266,7 +352,7 @@ fn catalogue() -> impl Strategy<Value = Step> {
 }
 
 /// What is rare, and ends much.
-fn rare_steps() -> impl Strategy<Value = Step> {
+fn rare_steps() -> BoxedStrategy<Step> {
     prop_oneof![
         1 => account().prop_map(|account| Step::Open { account }),
         3 => account().prop_map(|account| Step::Freeze { account }),
@@ -283,10 +369,11 @@ fn rare_steps() -> impl Strategy<Value = Step> {
         12 => settings(),
         3 => account().prop_map(|account| Step::Sweep { account }),
     ]
+    .boxed()
 }
 
 /// What fills an account, and empties it.
-fn credit_steps() -> impl Strategy<Value = Step> {
+fn credit_steps() -> BoxedStrategy<Step> {
     let expires = option::weighted(0.6, prop_oneof![1 => Just(0), 20 => 1_i64..=6, 4 => 1_i64..=48]);
     let grant = (account(), unit(), incoming(), expires, select(vec![0_u8, 50, 50, 90]));
     let lapses_after =
@@ -309,18 +396,79 @@ fn credit_steps() -> impl Strategy<Value = Step> {
         1 => (account(), unit(), percent())
             .prop_map(|(account, unit, percent)| Step::AdjustOut { account, unit, percent }),
     ]
+    .boxed()
 }
 
-fn purchases() -> impl Strategy<Value = Step> {
-    (account(), bought(), prop::bool::weighted(0.02)).prop_map(|(account, bought, again)| Step::Buy {
-        account,
-        bought,
-        again,
-    })
+fn purchases() -> BoxedStrategy<Step> {
+    (account(), bought(), prop::bool::weighted(0.02))
+        .prop_map(|(account, bought, again)| Step::Buy { account, bought, again })
+        .boxed()
+}
+
+fn which_session() -> impl Strategy<Value = WhichSession> {
+    prop_oneof![6 => Just(WhichSession::Own), 1 => Just(WhichSession::Another), 1 => Just(WhichSession::None)]
+}
+
+fn order() -> impl Strategy<Value = u8> {
+    prop_oneof![12 => Just(0), 4 => Just(1), 2 => Just(2), 1 => Just(u8::MAX)]
+}
+
+/// Customers come and go.
+fn customer_steps() -> BoxedStrategy<Step> {
+    prop_oneof![
+        1 => (account(), 0_u8..=2).prop_map(|(account, customer)| Step::OpenWith { account, customer }),
+        3 => (account(), 0_u8..=2, any::<bool>())
+            .prop_map(|(account, customer, adopted)| Step::Link { account, customer, adopted }),
+        2 => (account(), 0_u8..=2, option::of(order()))
+            .prop_map(|(account, customer, order)| Step::Unlink { account, customer, order }),
+    ]
+    .boxed()
+}
+
+/// Checkouts begin and end.
+fn order_steps() -> BoxedStrategy<Step> {
+    use Flaw::{Account, Credits, Currency, Price, Quantity, Subtotal};
+    let failures = select(vec![OrderFailure::PaymentFailed, OrderFailure::Refused, OrderFailure::GivenUp]);
+    let flaw = option::weighted(0.15, select(vec![Account, Price, Quantity, Credits, Currency, Subtotal]));
+    let quantity = prop_oneof![20 => 1_i64..=2, 1 => 10_000_i64..=10_001];
+    prop_oneof![
+        4 => (account(), price(), quantity)
+            .prop_map(|(account, price, quantity)| Step::Order { account, price, quantity }),
+        3 => order().prop_map(|order| Step::Session { order }),
+        2 => (order(), which_session(), option::of(failures))
+            .prop_map(|(order, session, failure)| Step::End { order, session, failure }),
+        6 => (order(), which_session(), prop::bool::weighted(0.1), flaw)
+            .prop_map(|(order, session, free, flaw)| Step::Pay { order, session, free, flaw }),
+    ]
+    .boxed()
+}
+
+/// Refunds are asked for, and nothing comes of some.
+fn request_steps() -> BoxedStrategy<Step> {
+    use RefundRefusal::{AlreadyRefunded, Disputed, GivenUp, InsufficientFunds, Refused};
+    let reasons = select(vec![AlreadyRefunded, Disputed, GivenUp, InsufficientFunds, Refused]);
+    let request = prop_oneof![6 => Just(0), 3 => 1_u8..=2, 1 => Just(u8::MAX)];
+    prop_oneof![
+        4 => (order(), option::weighted(0.7, money())).prop_map(|(order, amount)| Step::Ask { order, amount }),
+        1 => (request, reasons).prop_map(|(request, reason)| Step::Refuse { request, reason }),
+    ]
+    .boxed()
+}
+
+/// An order that is paid, so that a refund of it can be asked for.
+fn sale() -> BoxedStrategy<Vec<Step>> {
+    (account(), 0_u8..=2, 1_i64..=2, any::<bool>())
+        .prop_map(|(account, price, quantity, has_session)| {
+            let order = Step::Order { account, price, quantity };
+            let session = has_session.then_some(Step::Session { order: 0 });
+            let pay = Step::Pay { order: 0, session: WhichSession::Own, free: false, flaw: None };
+            std::iter::once(order).chain(session).chain([pay]).collect()
+        })
+        .boxed()
 }
 
 /// A refund or dispute of the last payment that comes to nothing in the end, and what happens meanwhile.
-fn there_and_back() -> impl Strategy<Value = Vec<Step>> {
+fn there_and_back() -> BoxedStrategy<Vec<Step>> {
     let report = |fact| Step::Fact { payment: 0, fact };
     let refund = (0_u8..=1, money()).prop_map(|(refund, amount)| {
         [RefundStatus::Succeeded, RefundStatus::Failed].map(|status| Fact::Refund {
@@ -328,6 +476,7 @@ fn there_and_back() -> impl Strategy<Value = Vec<Step>> {
             status,
             amount,
             foreign: false,
+            answers: false,
         })
     });
     let dispute = (0_u8..=1, money()).prop_map(|(dispute, amount)| {
@@ -335,25 +484,31 @@ fn there_and_back() -> impl Strategy<Value = Vec<Step>> {
     });
     let meanwhile = prop_oneof![2 => credit_steps(), 1 => facts(), 1 => wait()];
     let facts = prop_oneof![2 => refund, 1 => dispute];
-    (facts, vec(meanwhile, 0..=3), option::of(wait())).prop_map(move |([there, back], meanwhile, wait)| {
-        let there = std::iter::once(report(there));
-        there.chain(meanwhile).chain(wait).chain([report(back)]).collect()
-    })
+    (facts, vec(meanwhile, 0..=3), option::of(wait()))
+        .prop_map(move |([there, back], meanwhile, wait)| {
+            let there = std::iter::once(report(there));
+            there.chain(meanwhile).chain(wait).chain([report(back)]).collect()
+        })
+        .boxed()
 }
 
-/// A whole history.
+/// A whole history. What it is chosen from is boxed, each by itself: all of it at once does not fit a stack.
 pub fn plan(longest: usize) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => wait(),
-        2 => rare_steps(),
+        3 => rare_steps(),
         1 => catalogue(),
         8 => credit_steps(),
         2 => purchases(),
         8 => facts(),
+        1 => customer_steps(),
+        3 => order_steps(),
+        3 => request_steps(),
     ];
-    let steps = prop_oneof![12 => step.prop_map(|step| vec![step]), 1 => there_and_back()];
-    (purchases(), vec(steps, longest / 4..longest)).prop_map(|(purchase, steps)| {
-        let mut plan = vec![purchase];
+    let steps = prop_oneof![16 => step.prop_map(|step| vec![step]), 1 => there_and_back(), 1 => sale()];
+    let begin = prop_oneof![purchases().prop_map(|step| vec![step]), sale()];
+    (begin, vec(steps, longest / 4..longest)).prop_map(|(begin, steps)| {
+        let mut plan = begin;
         plan.extend(steps.into_iter().flatten());
         plan
     })

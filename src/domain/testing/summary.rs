@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use super::model::{self, Model, Place};
 use crate::domain::{
     account::{Account, AccountStatus, DebtCause, Lot},
-    ids::{PurchaseId, Unit},
+    ids::{PurchaseId, StripeId, Unit},
+    order::{Order, OrderEnding},
     purchase::TakenFrom,
     time::Timestamp,
     working_set::WorkingSet,
@@ -19,12 +20,27 @@ pub struct Summary {
     pub accounts: BTreeMap<String, AccountSummary>,
     /// Purchases in order, each with its parts.
     pub purchases: Vec<BTreeMap<Unit, PartSummary>>,
+    /// Orders, in order.
+    pub orders: Vec<OrderSummary>,
+    /// Refunds that were asked of us, in order: how much, and how far each has come.
+    pub requests: Vec<(i64, &'static str)>,
+}
+
+/// One checkout.
+#[derive(Clone, PartialEq, Debug)]
+pub struct OrderSummary {
+    pub status: &'static str,
+    pub session: Option<StripeId>,
+    pub failure: Option<&'static str>,
+    pub paid_sessions: Vec<StripeId>,
+    pub purchases: Vec<usize>,
 }
 
 /// One account.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AccountSummary {
     pub status: model::Status,
+    pub customer: Option<StripeId>,
     pub open_holds: Vec<(Unit, i64, Timestamp)>,
     /// Books of which anything is known.
     pub books: BTreeMap<Unit, BookSummary>,
@@ -73,7 +89,8 @@ pub struct PartSummary {
 pub fn difference(code: &Summary, model: &Summary) -> String {
     let lines = |summary: &Summary| -> Vec<String> {
         let accounts = summary.accounts.iter().flat_map(|(id, account)| {
-            let holds = format!("{id}: {:?}, holds {:?}", account.status, account.open_holds);
+            let AccountSummary { status, customer, open_holds, .. } = account;
+            let holds = format!("{id}: {status:?}, customer {customer:?}, holds {open_holds:?}");
             let books = account.books.iter().flat_map(move |(unit, book)| {
                 let totals = BookSummary { lots: Vec::new(), ..book.clone() };
                 let lots = book.lots.iter().enumerate();
@@ -86,7 +103,11 @@ pub fn difference(code: &Summary, model: &Summary) -> String {
         let parts = purchases.flat_map(|(index, parts)| {
             parts.iter().map(move |(unit, part)| format!("purchase {index} {unit}: {part:?}"))
         });
-        accounts.chain(parts).collect()
+        let orders = summary.orders.iter().enumerate();
+        let orders = orders.map(|(index, order)| format!("order {index}: {order:?}"));
+        let requests = summary.requests.iter().enumerate();
+        let requests = requests.map(|(index, request)| format!("request {index}: {request:?}"));
+        accounts.chain(parts).chain(orders).chain(requests).collect()
     };
     let (code, model) = (lines(code), lines(model));
     let only = |these: &[String], those: &[String], whose: &str| -> Vec<String> {
@@ -124,7 +145,29 @@ pub fn of_code(set: &WorkingSet) -> Summary {
         });
         parts.collect()
     });
-    Summary { accounts: accounts.collect(), purchases: parts.collect() }
+    let orders = set.orders.values().map(|order| order_of_code(order, &place));
+    let payments = set.payments.values();
+    let mut requests: Vec<_> = payments
+        .flat_map(|payment| payment.requested.iter().map(move |(id, request)| (*id, payment, request)))
+        .map(|(id, payment, request)| (id, (request.amount, payment.status_of(request).as_str())))
+        .collect();
+    requests.sort_by_key(|(id, _)| *id);
+    Summary {
+        accounts: accounts.collect(),
+        purchases: parts.collect(),
+        orders: orders.collect(),
+        requests: requests.into_iter().map(|(_, request)| request).collect(),
+    }
+}
+
+fn order_of_code(order: &Order, place: &dyn Fn(PurchaseId) -> usize) -> OrderSummary {
+    OrderSummary {
+        status: order.status.as_str(),
+        session: order.session.clone(),
+        failure: order.failure.map(|failure| failure.as_str()),
+        paid_sessions: order.paid_sessions.clone(),
+        purchases: order.purchases.iter().map(|purchase| place(*purchase)).collect(),
+    }
 }
 
 fn account_of_code(account: &Account, place: &dyn Fn(PurchaseId) -> usize) -> AccountSummary {
@@ -154,7 +197,8 @@ fn account_of_code(account: &Account, place: &dyn Fn(PurchaseId) -> usize) -> Ac
         AccountStatus::Closed => model::Status::Closed,
     };
     let holds = account.holds.values().map(|hold| (hold.unit.clone(), hold.amount(), hold.lapses_at));
-    AccountSummary { status, open_holds: holds.collect(), books: books.collect() }
+    let customer = account.stripe_customer.clone();
+    AccountSummary { status, customer, open_holds: holds.collect(), books: books.collect() }
 }
 
 fn lot_of_code(lot: &Lot, place: &dyn Fn(PurchaseId) -> usize) -> LotSummary {
@@ -186,14 +230,38 @@ pub fn of_model(model: &Model) -> Summary {
             let amount = hold.draws.iter().map(|(_, amount)| amount).sum();
             (hold.unit.clone(), amount, hold.lapses_at)
         });
-        let summary =
-            AccountSummary { status: account.status, open_holds: holds.collect(), books: books.collect() };
+        let summary = AccountSummary {
+            status: account.status,
+            customer: account.customer.clone(),
+            open_holds: holds.collect(),
+            books: books.collect(),
+        };
         (account.id.to_string(), summary)
     });
     let parts = model.purchases.iter().map(|purchase| {
         purchase.parts.iter().map(|(unit, part)| (unit.clone(), part_of_model(part))).collect()
     });
-    Summary { accounts: accounts.collect(), purchases: parts.collect() }
+    let requests = model.requests.iter().enumerate();
+    Summary {
+        accounts: accounts.collect(),
+        purchases: parts.collect(),
+        orders: model.orders.iter().map(order_of_model).collect(),
+        requests: requests.map(|(index, request)| (request.amount, model.request_status(index))).collect(),
+    }
+}
+
+fn order_of_model(order: &model::Order) -> OrderSummary {
+    let failure = match order.ended {
+        Some(OrderEnding::Failed(reason)) if order.paid.is_empty() => Some(reason.as_str()),
+        _ => None,
+    };
+    OrderSummary {
+        status: order.status(),
+        session: order.session.clone(),
+        failure,
+        paid_sessions: order.paid.iter().map(|(session, _)| session.clone()).collect(),
+        purchases: order.paid.iter().filter_map(|(_, purchase)| *purchase).collect(),
+    }
 }
 
 fn book_of_model(model: &Model, account: usize, unit: &Unit) -> Option<BookSummary> {

@@ -3,7 +3,7 @@
 use super::{Model, PaymentName, Status, Target};
 use crate::domain::{
     command::RecordPaymentFact,
-    ids::{PaymentReference, StripeId, Unit},
+    ids::{PaymentReference, RefundRequestId, StripeId, Unit},
     payment::{DisputeStatus, PaymentFact, RefundStatus},
     rejection::Rejection,
     time::Timestamp,
@@ -104,10 +104,13 @@ impl Model {
     fn is_known(&self, payment: &PaymentName, fact: &PaymentFact) -> bool {
         let earlier = || self.facts.iter().filter(|(about, _)| about == payment).map(|(_, fact)| fact);
         match fact {
-            PaymentFact::Refund { refund, status, .. } => earlier().any(|known| {
-                matches!(known, PaymentFact::Refund { refund: id, status: known, .. }
-                    if id == refund && refund_rank(*known) >= refund_rank(*status))
-            }),
+            PaymentFact::Refund { refund, status, request, .. } => {
+                let is_told = earlier().any(|known| {
+                    matches!(known, PaymentFact::Refund { refund: id, status: known, .. }
+                        if id == refund && refund_rank(*known) >= refund_rank(*status))
+                });
+                is_told && !request.is_some_and(|request| self.is_answered_now(payment, request))
+            }
             PaymentFact::Dispute { dispute, status, .. } => earlier().any(|known| {
                 matches!(known, PaymentFact::Dispute { dispute: id, status: known, .. }
                     if id == dispute && dispute_rank(*known) >= dispute_rank(*status))
@@ -119,6 +122,14 @@ impl Model {
         }
     }
 
+    /// Whether a request of that payment gets its answer by a report that names it.
+    fn is_answered_now(&self, payment: &PaymentName, request: RefundRequestId) -> bool {
+        let request = self.request_ids.iter().position(|known| *known == request);
+        request.is_some_and(|request| {
+            self.requests[request].payment == *payment && self.answer_to(request).is_none()
+        })
+    }
+
     fn target_by_facts(&self, purchase: usize, unit: &Unit) -> Target {
         let bought = &self.purchases[purchase];
         let (paid, granted) = (bought.money.gross, bought.parts[unit].granted);
@@ -127,26 +138,46 @@ impl Model {
             i64::try_from(rounded_down).expect("not more than was granted")
         };
         let (refunded, open, lost) = self.money_back(purchase);
-        Target { total: share(refunded + open + lost), taken: share(refunded + lost) }
+        let asked_for = self.asked_for(purchase);
+        Target { total: share(refunded + lost + open + asked_for), taken: share(refunded + lost) }
+    }
+
+    /// Everything ever reported of a purchase's payment, each with what of its amount is in the payment's currency: which
+    /// report of a refund or dispute counts is decided before currencies are looked at.
+    fn reports(&self, purchase: usize) -> Vec<(&PaymentFact, i64)> {
+        let bought = &self.purchases[purchase];
+        let about = self.facts.iter().filter(|(payment, _)| Some(payment) == bought.payment.as_ref());
+        let counted = about.map(|(_, fact)| {
+            let counts = fact.currency() == bought.money.currency;
+            (fact, if counts { fact.amount() } else { 0 })
+        });
+        counted.collect()
+    }
+
+    /// Each refund as it is known, and the highest sum of refunds that a charge showed.
+    pub fn refunds_of(&self, purchase: usize) -> (Vec<(&StripeId, RefundStatus, i64)>, i64) {
+        let (mut refunds, mut highest) = (Vec::new(), 0);
+        for (fact, counted) in self.reports(purchase) {
+            match fact {
+                PaymentFact::Refund { refund, status, .. } => refunds.push((refund, *status, counted)),
+                PaymentFact::ChargeRefunded { .. } => highest = highest.max(counted),
+                PaymentFact::Dispute { .. } => {}
+            }
+        }
+        (settled(&refunds, refund_rank), highest)
     }
 
     /// R, and the sums of open and of lost disputes, from everything ever reported in the payment's currency.
     pub fn money_back(&self, purchase: usize) -> (i64, i64, i64) {
-        let bought = &self.purchases[purchase];
-        let about = self.facts.iter().filter(|(payment, _)| Some(payment) == bought.payment.as_ref());
-        let facts: Vec<&PaymentFact> = about.map(|(_, fact)| fact).collect();
-
-        // Which report of a refund or dispute counts is decided before currencies are looked at.
-        let (mut refunds, mut disputes, mut highest) = (Vec::new(), Vec::new(), 0);
-        for fact in facts {
-            let counted = if fact.currency() == bought.money.currency { fact.amount() } else { 0 };
-            match fact {
-                PaymentFact::Refund { refund, status, .. } => refunds.push((refund, *status, counted)),
-                PaymentFact::Dispute { dispute, status, .. } => disputes.push((dispute, *status, counted)),
-                PaymentFact::ChargeRefunded { .. } => highest = highest.max(counted),
-            }
-        }
-        let refunds = settled(&refunds, refund_rank);
+        let (refunds, highest) = self.refunds_of(purchase);
+        let disputes: Vec<_> = self
+            .reports(purchase)
+            .into_iter()
+            .filter_map(|(fact, counted)| match fact {
+                PaymentFact::Dispute { dispute, status, .. } => Some((dispute, *status, counted)),
+                PaymentFact::Refund { .. } | PaymentFact::ChargeRefunded { .. } => None,
+            })
+            .collect();
         let disputes = settled(&disputes, dispute_rank);
         let refunds_that_are = |wanted: RefundStatus| -> i64 {
             refunds.iter().filter(|(_, status, _)| *status == wanted).map(|(.., amount)| amount).sum()

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    amount::PaidMoney,
+    amount::{Currency, PaidMoney},
     catalogue::Feature,
     command::Command,
-    ids::{AccountId, HoldId, PurchaseId, StripeId, Unit},
+    ids::{AccountId, AccountNumber, HoldId, OrderId, PriceId, PurchaseId, RefundRequestId, StripeId, Unit},
     listing::ProductListing,
+    order::OrderEnding,
     payment::PaymentFact,
     rejection::Rejection,
     settings::LedgerSettings,
@@ -18,6 +19,7 @@ use crate::domain::{
 mod clawback;
 mod facts;
 mod lots;
+mod orders;
 mod prices;
 mod requests;
 mod time;
@@ -39,9 +41,14 @@ pub struct Model {
     pub holds: Vec<Hold>,
     pub purchases: Vec<Purchase>,
     pub facts: Vec<(PaymentName, PaymentFact)>,
-    /// How the code under test calls the holds and purchases, in order; only used to read commands.
+    pub orders: Vec<Order>,
+    pub requests: Vec<Request>,
+    /// How the code under test calls all of these, in order; only used to read commands.
+    pub account_numbers: Vec<AccountNumber>,
     pub hold_ids: Vec<HoldId>,
     pub purchase_ids: Vec<PurchaseId>,
+    pub order_ids: Vec<OrderId>,
+    pub request_ids: Vec<RefundRequestId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +62,7 @@ pub enum Status {
 pub struct Account {
     pub id: AccountId,
     pub status: Status,
+    pub customer: Option<StripeId>,
     pub overdraft_limits: BTreeMap<Unit, i64>,
 }
 
@@ -90,6 +98,32 @@ pub struct Purchase {
     pub payment: Option<PaymentName>,
     pub money: PaidMoney,
     pub parts: BTreeMap<Unit, Part>,
+}
+
+/// A checkout.
+#[derive(Clone)]
+pub struct Order {
+    pub account: usize,
+    pub price: PriceId,
+    pub quantity: i64,
+    pub subtotal: i64,
+    pub currency: Currency,
+    /// Unit, credits in all, days that they live, priority.
+    pub sold: Vec<(Unit, i64, Option<u32>, u8)>,
+    /// Its own session, whoever told of it first.
+    pub session: Option<StripeId>,
+    /// How it ended without payment, so far.
+    pub ended: Option<OrderEnding>,
+    /// Sessions that were paid, with what was bought.
+    pub paid: Vec<(StripeId, Option<usize>)>,
+}
+
+/// A refund that was asked of us.
+#[derive(Clone)]
+pub struct Request {
+    pub payment: PaymentName,
+    pub amount: i64,
+    pub refused: bool,
 }
 
 /// What a purchase granted of one unit.
@@ -140,7 +174,7 @@ impl Model {
     pub fn handle(&mut self, command: &Command, now: Timestamp) -> Result<(), Vec<Rejection>> {
         self.pass_time(now);
         match command {
-            Command::OpenAccount(command) => self.open_account(command),
+            Command::OpenAccount(command) => self.open_account(command)?,
             Command::SetOverdraftLimit(command) => self.set_overdraft_limit(command)?,
             Command::FreezeAccount(command) => self.freeze(command)?,
             Command::UnfreezeAccount(command) => self.unfreeze(command)?,
@@ -154,6 +188,13 @@ impl Model {
             Command::RecordPurchase(command) => self.record_purchase(command, now)?,
             Command::RecordPaymentFact(command) => self.record_fact(command, now)?,
             Command::RefundPurchase(command) => self.refund(command, now)?,
+            Command::LinkCustomer(command) => self.link(command)?,
+            Command::UnlinkCustomer(command) => self.unlink(command)?,
+            Command::PlaceOrder(command) => self.place_order(command)?,
+            Command::RecordSession(command) => self.record_session(command)?,
+            Command::CloseOrder(command) => self.close_order(command)?,
+            Command::RequestRefund(command) => self.request_refund(command, now)?,
+            Command::RefuseRefund(command) => self.refuse_refund(command, now)?,
             Command::SetFeature(feature) => {
                 self.features.retain(|known| known.feature != feature.feature);
                 self.features.push(feature.clone());

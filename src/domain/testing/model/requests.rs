@@ -19,33 +19,49 @@ use crate::domain::{
 
 /// Which accounts a request is refused for.
 #[derive(Clone, Copy, PartialEq)]
-enum Refused {
+pub enum Refused {
     FrozenAndClosed,
     Closed,
     None,
 }
 
 /// The rules that a request breaks.
-type Broken = Vec<Rejection>;
+pub type Broken = Vec<Rejection>;
 
-fn refuse_if_any(broken: Broken) -> Result<(), Broken> {
+pub fn refuse_if_any(broken: Broken) -> Result<(), Broken> {
     if broken.is_empty() { Ok(()) } else { Err(broken) }
 }
 
 /// A lot that is asked for.
-struct NewLot {
-    unit: Unit,
-    amount: i64,
-    expires_at: Option<Timestamp>,
-    priority: u8,
+pub struct NewLot {
+    pub unit: Unit,
+    pub amount: i64,
+    pub expires_at: Option<Timestamp>,
+    pub priority: u8,
 }
 
 impl Model {
-    pub fn open_account(&mut self, command: &OpenAccount) {
-        if self.find_account(&command.account).is_none() {
-            let (id, status) = (command.account.clone(), Status::Open);
-            self.accounts.push(Account { id, status, overdraft_limits: BTreeMap::new() });
+    pub fn open_account(&mut self, command: &OpenAccount) -> Result<(), Broken> {
+        let known = self.find_account(&command.account);
+        if let Some(customer) = &command.stripe_customer {
+            let mut broken = Vec::new();
+            self.check_customer(known, customer, &mut broken);
+            let known = known.map(|account| &self.accounts[account]);
+            let is_new = known.is_some_and(|known| known.customer.as_ref() != Some(customer));
+            if is_new && known.is_some_and(|known| known.status == Status::Closed) {
+                broken.push(Rejection::AccountClosed);
+            }
+            refuse_if_any(broken)?;
         }
+        let account = known.unwrap_or_else(|| {
+            let (id, status) = (command.account.clone(), Status::Open);
+            self.accounts.push(Account { id, status, customer: None, overdraft_limits: BTreeMap::new() });
+            self.accounts.len() - 1
+        });
+        if command.stripe_customer.is_some() {
+            self.accounts[account].customer.clone_from(&command.stripe_customer);
+        }
+        Ok(())
     }
 
     pub fn set_overdraft_limit(&mut self, command: &SetOverdraftLimit) -> Result<(), Broken> {
@@ -204,8 +220,14 @@ impl Model {
             PaidThrough::CheckoutSession { .. } => Refused::None,
             PaidThrough::External => Refused::Closed,
         };
-        let account = self.check_account(&command.account, refused, &mut broken);
-        let lots = self.check_bought(command, now, &mut broken);
+        let ordered = self.check_ordered(command, now, &mut broken)?;
+        let (account, order, lots) = match ordered {
+            Some((order, lots)) => (self.orders[order].account, Some(order), lots),
+            None => {
+                let account = self.check_account(&command.account, refused, &mut broken);
+                (account, None, self.check_bought(command, now, &mut broken))
+            }
+        };
         for lot in &lots {
             self.check_unit(&lot.unit, &mut broken);
             if let Some(account) = self.index(account) {
@@ -229,7 +251,11 @@ impl Model {
         }
         refuse_if_any(broken)?;
 
-        if command.money.gross == 0 {
+        let is_free = command.money.gross == 0;
+        if let (Some(order), PaidThrough::CheckoutSession { session, .. }) = (order, &command.paid_through) {
+            self.pay_order(order, session, (!is_free).then_some(self.purchases.len()));
+        }
+        if is_free {
             for lot in &lots {
                 self.add_lot(account, None, lot);
             }
@@ -301,7 +327,7 @@ impl Model {
     }
 
     /// The account, or a place that no account has.
-    fn check_account(&self, id: &AccountId, refused: Refused, broken: &mut Broken) -> usize {
+    pub fn check_account(&self, id: &AccountId, refused: Refused, broken: &mut Broken) -> usize {
         let Some(account) = self.find_account(id) else {
             broken.push(Rejection::AccountNotFound);
             return usize::MAX;
