@@ -26,7 +26,8 @@ use tokio::sync::mpsc;
 use self::parts::Parts;
 use self::stop::Stop;
 use crate::api;
-use crate::config::ServiceSettings;
+use crate::config::{SealingSettings, ServiceSettings};
+use crate::credentials::Vault;
 use crate::domain::ids::LedgerId;
 use crate::inbox::{Batches, InboxWorker};
 use crate::projector::Projector;
@@ -35,6 +36,7 @@ use crate::store::database_url::DatabaseUrl;
 use crate::store::migrate::{self, SchemaError};
 use crate::store::pool::{ConnectError, Database};
 use crate::store::roles::{self, UnfitRole};
+use crate::store::sealing::{KeyRing, NotAKey};
 use crate::sweeper::Sweeper;
 use crate::telemetry::metrics::Metrics;
 use crate::writer::{WriterSettings, Writers, system_clock};
@@ -105,6 +107,15 @@ pub async fn check_database(database: &Database) -> Result<(), UnusableDatabase>
     Ok(())
 }
 
+/// Reads the keys that secrets are sealed with.
+///
+/// # Errors
+///
+/// When one is given that is none.
+pub fn read_keys(settings: &SealingSettings) -> Result<KeyRing, NotAKey> {
+    KeyRing::parse(settings.key_encryption_key.as_ref(), settings.key_encryption_key_previous.as_ref())
+}
+
 /// Serves until it is asked to stop, or cannot go on.
 ///
 /// # Errors
@@ -116,6 +127,7 @@ pub async fn serve(
     listener: TcpListener,
     stop: Stop,
 ) -> anyhow::Result<()> {
+    let vault = Vault::new(database.clone(), read_keys(&settings.sealing)?);
     let is_checked = first_check(&database).await?;
     let metrics = Arc::new(Metrics::install()?);
     let writers = Writers::new(database.clone(), WriterSettings::default());
@@ -128,7 +140,7 @@ pub async fn serve(
         listener,
         grace: settings.shutdown_seconds,
         service: Arc::clone(&service),
-        webhooks: Arc::new(Webhooks::new(database.clone(), ringer, system_clock)),
+        webhooks: Arc::new(Webhooks::new(vault, ringer, system_clock)),
         metrics: Arc::clone(&metrics),
     };
     parts.spawn_front("HTTP", http.run(stop));

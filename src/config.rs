@@ -4,6 +4,7 @@
 //! it is a secret from the command line on, and neither `--help` nor an error prints it.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +40,51 @@ pub struct MigrateSettings {
     /// beside those that come with the program, and every running process follows them.
     #[arg(long, env = "COUNTERFOIL_PROJECTIONS_DIR", value_name = "DIRECTORY")]
     pub projections_dir: Option<PathBuf>,
+}
+
+/// The variable with the key that secrets are sealed with, for messages.
+pub const KEY_ENCRYPTION_KEY: &str = "COUNTERFOIL_KEY_ENCRYPTION_KEY";
+/// The variable with older keys that still open what they sealed, for messages.
+pub const KEY_ENCRYPTION_KEY_PREVIOUS: &str = "COUNTERFOIL_KEY_ENCRYPTION_KEY_PREVIOUS";
+
+/// What opens the secrets that lie in the database.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SealingSettings {
+    /// The key that secrets of ledgers are sealed with: 32 random bytes in base64, as `openssl rand -base64 32`
+    /// prints them. Keep a copy where the database's backups are not.
+    ///
+    /// Without it no ledger can call Stripe, and signing secrets of webhooks are kept in clear.
+    #[arg(long, env = KEY_ENCRYPTION_KEY, hide_env_values = true, value_name = "KEY")]
+    pub key_encryption_key: Option<SecretString>,
+    /// Older keys, separated by commas, that open what they sealed until `counterfoil ledger reseal` has run.
+    #[arg(long, env = KEY_ENCRYPTION_KEY_PREVIOUS, hide_env_values = true, value_name = "KEYS")]
+    pub key_encryption_key_previous: Option<SecretString>,
+}
+
+/// How Stripe is called.
+#[derive(Clone, Debug, Args)]
+pub struct StripeSettings {
+    /// The most calls a second that this process makes to Stripe for one ledger in test mode.
+    #[arg(long, env = "COUNTERFOIL_STRIPE_TEST_RATE", default_value = "25", value_name = "NUMBER")]
+    pub stripe_test_rate: NonZeroU32,
+    /// The most calls a second that this process makes to Stripe for one ledger in live mode.
+    #[arg(long, env = "COUNTERFOIL_STRIPE_LIVE_RATE", default_value = "100", value_name = "NUMBER")]
+    pub stripe_live_rate: NonZeroU32,
+    /// How long one call to Stripe may take.
+    #[arg(long, env = "COUNTERFOIL_STRIPE_TIMEOUT_SECONDS", default_value = "20", value_name = "SECONDS")]
+    #[arg(value_parser = seconds)]
+    pub stripe_timeout_seconds: Duration,
+}
+
+impl Default for StripeSettings {
+    fn default() -> Self {
+        let rate = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        Self {
+            stripe_test_rate: rate(25),
+            stripe_live_rate: rate(100),
+            stripe_timeout_seconds: Duration::from_secs(20),
+        }
+    }
 }
 
 /// What is logged, and how.
@@ -108,6 +154,12 @@ pub struct ServiceSettings {
     #[arg(long, env = "COUNTERFOIL_SHUTDOWN_SECONDS", default_value = "30", value_name = "SECONDS")]
     #[arg(value_parser = seconds)]
     pub shutdown_seconds: Duration,
+    /// What opens secrets.
+    #[command(flatten)]
+    pub sealing: SealingSettings,
+    /// How Stripe is called.
+    #[command(flatten)]
+    pub stripe: StripeSettings,
 }
 
 /// What `counterfoil dev` needs to know.

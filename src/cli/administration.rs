@@ -7,6 +7,7 @@ use secrecy::SecretString;
 
 use crate::app;
 use crate::config::DatabaseSettings;
+use crate::credentials::Vault;
 use crate::domain::Command;
 use crate::domain::command::CreateKey;
 use crate::domain::event::EventBody;
@@ -16,12 +17,14 @@ use crate::domain::time::Timestamp;
 use crate::service::{KeySecret, KeyText};
 use crate::store::ledgers::{self, CreateLedgerError, Ledger};
 use crate::store::pool::Database;
+use crate::store::sealing::KeyRing;
 use crate::stripe::signature::SigningSecret;
 use crate::writer::{Accepted, Outcome, Submission, WriterSettings, Writers};
 
 /// A way to the ledgers of a database.
 pub(super) struct Administration {
     database: Database,
+    vault: Vault,
     writers: Arc<Writers>,
 }
 
@@ -35,7 +38,18 @@ impl Administration {
 
     pub(super) fn new(database: Database) -> Self {
         let writers = Writers::new(database.clone(), WriterSettings::default());
-        Self { database, writers }
+        let vault = Vault::new(database.clone(), KeyRing::default());
+        Self { database, vault, writers }
+    }
+
+    /// The same, with keys to secrets.
+    pub(super) fn with_keys(self, keys: KeyRing) -> Self {
+        Self { vault: Vault::new(self.database.clone(), keys), ..self }
+    }
+
+    /// The secrets of the ledgers.
+    pub(super) fn vault(&self) -> &Vault {
+        &self.vault
     }
 
     pub(super) async fn list_ledgers(&self) -> anyhow::Result<Vec<Ledger>> {
@@ -78,14 +92,14 @@ impl Administration {
         }
     }
 
-    /// Lets Stripe's webhooks in that are signed with this secret.
+    /// Lets Stripe's webhooks in that are signed with this secret. It is kept sealed if there is a key for it.
     pub(super) async fn add_webhook_secret(
         &self,
         ledger: &Ledger,
         secret: &SigningSecret,
     ) -> anyhow::Result<()> {
         let client = self.database.connect().await?;
-        ledgers::add_webhook_secret(&client, ledger.ledger, secret.expose()).await?;
+        self.vault.add_webhook_secret(&client, ledger.ledger, secret).await?;
         Ok(())
     }
 

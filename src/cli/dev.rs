@@ -23,7 +23,7 @@ use self::secrets::Secrets;
 use super::administration::Administration;
 use super::environment_file;
 use crate::app::{self, stop::Stop};
-use crate::config::{DevSettings, LogFormat, LogSettings, ServiceSettings};
+use crate::config::{DevSettings, LogFormat, LogSettings, SealingSettings, ServiceSettings, StripeSettings};
 use crate::sandbox::lock::{InstanceLock, LockError};
 use crate::sandbox::postgres::{Cluster, SUPERUSER, Settings};
 use crate::store::pool::Database;
@@ -73,12 +73,19 @@ async fn run_on(
 ) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let database = app::open_database(&cluster.url(APP, DATABASE), usize::from(POOL_SIZE))?;
+    let key = secrets::key_encryption_key(&environment_file::path(data_directory))?;
+    let sealing = SealingSettings { key_encryption_key: Some(key), key_encryption_key_previous: None };
     tokio::select! {
-        prepared = prepare(cluster, &database, data_directory, address) => println!("{}", prepared?),
+        prepared = prepare(cluster, &database, data_directory, address, &sealing) => println!("{}", prepared?),
         () = stop.requested() => return Ok(()),
     }
-    let settings =
-        ServiceSettings { listen: address, database_pool_size: POOL_SIZE, shutdown_seconds: SHUTDOWN_LIMIT };
+    let settings = ServiceSettings {
+        listen: address,
+        database_pool_size: POOL_SIZE,
+        shutdown_seconds: SHUTDOWN_LIMIT,
+        sealing,
+        stripe: StripeSettings::default(),
+    };
     app::serve(database, &settings, listener, stop).await
 }
 
@@ -88,9 +95,10 @@ async fn prepare(
     database: &Database,
     data_directory: &Path,
     address: SocketAddr,
+    sealing: &SealingSettings,
 ) -> anyhow::Result<Greeting> {
     prepare_database(cluster).await.context("the database cannot be prepared")?;
-    let administration = Administration::new(database.clone());
+    let administration = Administration::new(database.clone()).with_keys(app::read_keys(sealing)?);
     let (ledger, is_new) = demo::ensure_ledger(&administration).await?;
     let file = environment_file::path(data_directory);
     // The keys of a ledger that was just made cannot be in a file that was there before.
@@ -102,6 +110,7 @@ async fn prepare(
     administration.finish().await;
 
     let url = format!("http://{address}");
+    let key_encryption_key = sealing.key_encryption_key.as_ref().map_or("", ExposeSecret::expose_secret);
     let (app, owner) = (cluster.url(APP, DATABASE), cluster.url(OWNER, DATABASE));
     environment_file::write(
         &file,
@@ -109,6 +118,7 @@ async fn prepare(
             ("COUNTERFOIL_URL", &url),
             (secrets::API_KEY, secrets.api_key.expose_secret()),
             (secrets::WEBHOOK_SECRET, secrets.webhook_secret.expose_secret()),
+            (secrets::KEY_ENCRYPTION_KEY, key_encryption_key),
             ("DATABASE_URL", app.expose_secret()),
             ("DATABASE_DIRECT_URL", owner.expose_secret()),
         ],

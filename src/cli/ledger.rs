@@ -1,16 +1,19 @@
-//! `counterfoil ledger`: makes ledgers and lists them.
+//! `counterfoil ledger`: makes ledgers, lists them, and keeps their secrets.
+
+mod secrets;
 
 use clap::{Args, Subcommand, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::administration::Administration;
 use super::parse;
-use crate::config::DatabaseSettings;
+use crate::app;
+use crate::config::{DatabaseSettings, SealingSettings};
 use crate::domain::ids::{LedgerSlug, Unit};
 use crate::domain::settings::{ClawbackPolicy, LedgerMode, LedgerSettings, UnitSettings};
 use crate::stripe::signature::SigningSecret;
 
-/// Make ledgers and list them.
+/// Make ledgers, list them, and keep their secrets.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -21,6 +24,10 @@ pub(super) struct Arguments {
 enum Command {
     Create(Box<CreateArguments>),
     List(ListArguments),
+    StripeKey(secrets::StripeKeyArguments),
+    WebhookSecret(secrets::WebhookSecretArguments),
+    Secrets(secrets::SecretsArguments),
+    Reseal(secrets::ResealArguments),
 }
 
 /// Make a ledger: one book, of one product in one environment.
@@ -55,6 +62,8 @@ struct CreateArguments {
     #[arg(long, env = "COUNTERFOIL_WEBHOOK_SECRET", hide_env_values = true, value_name = "SECRET")]
     webhook_secret: Option<SecretString>,
     #[command(flatten)]
+    sealing: SealingSettings,
+    #[command(flatten)]
     database: DatabaseSettings,
 }
 
@@ -85,6 +94,10 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Create(arguments) => create(*arguments).await,
         Command::List(arguments) => list(&arguments).await,
+        Command::StripeKey(arguments) => secrets::set_stripe_key(arguments).await,
+        Command::WebhookSecret(arguments) => secrets::add_webhook_secret(arguments).await,
+        Command::Secrets(arguments) => secrets::show(arguments).await,
+        Command::Reseal(arguments) => secrets::reseal(arguments).await,
     }
 }
 
@@ -97,7 +110,8 @@ async fn create(arguments: CreateArguments) -> anyhow::Result<()> {
         Mode::Live => LedgerMode::Live,
         Mode::Test => LedgerMode::Test,
     };
-    let administration = Administration::connect(&arguments.database).await?;
+    let keys = app::read_keys(&arguments.sealing)?;
+    let administration = Administration::connect(&arguments.database).await?.with_keys(keys);
     let slug = arguments.slug.clone();
     let ledger = administration.create_ledger(&slug, mode, settings(arguments)).await?;
     administration.add_webhook_secret(&ledger, &secret).await?;

@@ -12,18 +12,15 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use crate::{
+    credentials::{Vault, WebhookSecrets},
     domain::{
         ids::{LedgerId, LedgerSlug},
         time::Timestamp,
     },
-    store::{
-        inbox::insert_webhook,
-        ledgers::{find_ledger, list_webhook_secrets},
-        pool::Database,
-    },
+    store::{inbox::insert_webhook, ledgers::find_ledger},
     stripe::{
         Identity,
-        signature::{self, SignatureError, SigningSecret},
+        signature::{self, SignatureError},
     },
     telemetry::metrics::WEBHOOKS_REFUSED,
     writer::ProcessClock,
@@ -34,7 +31,7 @@ const NO_TYPE: &str = "unknown";
 
 /// Takes webhooks in.
 pub struct Webhooks {
-    database: Database,
+    vault: Vault,
     bell: mpsc::Sender<LedgerId>,
     clock: ProcessClock,
 }
@@ -58,16 +55,16 @@ pub enum WebhookError {
     /// It does not come from Stripe, or not now. Nothing was stored.
     #[error("{0}")]
     Signature(#[from] SignatureError),
-    /// It could not be stored; Stripe comes again.
-    #[error("the database is not available")]
+    /// It could not be stored, or not be told from one that somebody else made; Stripe comes again.
+    #[error("the webhook cannot be taken now")]
     Unavailable,
 }
 
 impl Webhooks {
-    /// Stores webhooks in `database`, and rings `bell` with the ledger's number for each. Signatures are held against
-    /// `clock`.
-    pub fn new(database: Database, bell: mpsc::Sender<LedgerId>, clock: ProcessClock) -> Self {
-        Self { database, bell, clock }
+    /// Stores webhooks in the vault's database, and rings `bell` with the ledger's number for each. Signatures are held
+    /// against the vault's secrets and `clock`.
+    pub fn new(vault: Vault, bell: mpsc::Sender<LedgerId>, clock: ProcessClock) -> Self {
+        Self { vault, bell, clock }
     }
 
     /// Verifies a webhook and stores it. One that is there already is taken as well. Gives the id that it is stored
@@ -77,11 +74,11 @@ impl Webhooks {
     /// [`WebhookError`]; nothing was stored then.
     pub async fn take(&self, webhook: &IncomingWebhook<'_>) -> Result<String, WebhookError> {
         let slug = LedgerSlug::parse(webhook.ledger).map_err(|_| WebhookError::UnknownLedger)?;
-        let client = self.database.pool().get().await.map_err(unavailable)?;
+        let client = self.vault.database().pool().get().await.map_err(unavailable)?;
         let ledger = find_ledger(&client, &slug).await.map_err(unavailable)?;
         let ledger = ledger.ok_or(WebhookError::UnknownLedger)?.ledger;
-        let secrets = list_webhook_secrets(&client, ledger).await.map_err(unavailable)?;
-        verify(webhook, &secrets, (self.clock)()).inspect_err(|error| refuse(ledger, *error))?;
+        let secrets = self.vault.webhook_secrets(&client, ledger).await.map_err(unavailable)?;
+        verify(webhook, &secrets, (self.clock)()).map_err(|error| refuse(ledger, error, &secrets))?;
         let (event_id, kind) = identity(webhook.body);
         let stored = insert_webhook(&client, ledger, &event_id, &kind, webhook.body).await;
         stored.map_err(unavailable)?;
@@ -91,16 +88,24 @@ impl Webhooks {
     }
 }
 
-fn verify(webhook: &IncomingWebhook<'_>, secrets: &[String], now: Timestamp) -> Result<(), SignatureError> {
+fn verify(
+    webhook: &IncomingWebhook<'_>,
+    secrets: &WebhookSecrets,
+    now: Timestamp,
+) -> Result<(), SignatureError> {
     let header = webhook.signature.ok_or(SignatureError::Missing)?;
-    let secrets: Vec<SigningSecret> =
-        secrets.iter().filter_map(|secret| SigningSecret::parse(secret).ok()).collect();
-    signature::verify(header, webhook.body, &secrets, now.unix_seconds())
+    signature::verify(header, webhook.body, &secrets.open, now.unix_seconds())
 }
 
-fn refuse(ledger: LedgerId, error: SignatureError) {
+/// A signature that matches no secret that we can open may match one that we cannot: Stripe is not turned away for that.
+fn refuse(ledger: LedgerId, error: SignatureError, secrets: &WebhookSecrets) -> WebhookError {
+    if let (SignatureError::NoMatch, Some(error)) = (error, &secrets.closed) {
+        tracing::error!(%ledger, %error, "webhooks cannot be verified");
+        return WebhookError::Unavailable;
+    }
     counter!(WEBHOOKS_REFUSED, "reason" => error.code()).increment(1);
     tracing::warn!(%ledger, %error, "a webhook was refused");
+    error.into()
 }
 
 /// What the event is called. A body that does not say it is called by its own digest, so that it is stored once as well.

@@ -1,6 +1,5 @@
-//! Ledgers: the directory of them, how one comes to be, and the secrets that its webhooks are signed with.
+//! Ledgers: the directory of them, and how one comes to be.
 
-use futures_util::future::join3;
 use tokio_postgres::{
     Client, Error, Row,
     types::{ToSql, Type},
@@ -116,44 +115,4 @@ async fn insert_head(client: &Client, Ledger { ledger, mode, .. }: &Ledger) -> R
     let end = if inserted.is_ok() { "COMMIT" } else { "ROLLBACK" };
     client.batch_execute(end).await?;
     Ok(inserted? == 1)
-}
-
-/// The secrets that Stripe may sign this ledger's webhooks with, oldest first.
-///
-/// # Errors
-/// Those of the database.
-pub async fn list_webhook_secrets(client: &Client, ledger: LedgerId) -> Result<Vec<String>, RowError> {
-    let statement =
-        "SELECT secret FROM webhook_secrets WHERE ledger_id = $1 ORDER BY created_at, webhook_secret_id";
-    let parameters: [Parameter<'_>; 1] = [(&ledger.0, Type::INT8)];
-    let begin = scope::begin_reading(ledger);
-    let (begun, rows, ended) = join3(
-        client.batch_execute(&begin),
-        client.query_typed(statement, &parameters),
-        client.batch_execute("COMMIT"),
-    )
-    .await;
-    begun.and(ended)?;
-    rows?.iter().map(|row| Ok(row.try_get("secret")?)).collect()
-}
-
-/// Adds a secret that Stripe may sign this ledger's webhooks with; one that is there already stays.
-///
-/// # Errors
-/// Those of the database.
-pub async fn add_webhook_secret(client: &Client, ledger: LedgerId, secret: &str) -> Result<(), RowError> {
-    let statement = "INSERT INTO webhook_secrets (ledger_id, webhook_secret_id, secret) VALUES ($1, $2, $3)
-                     ON CONFLICT (ledger_id, secret) DO NOTHING";
-    let parameters: [Parameter<'_>; 3] =
-        [(&ledger.0, Type::INT8), (&Uuid::new_v4(), Type::UUID), (&secret, Type::TEXT)];
-    let begin = scope::begin_writing(ledger);
-    let (begun, added, ended) = join3(
-        client.batch_execute(&begin),
-        client.execute_typed(statement, &parameters),
-        client.batch_execute("COMMIT"),
-    )
-    .await;
-    begun?;
-    added?;
-    Ok(ended?)
 }

@@ -20,6 +20,7 @@ use super::{
     rows::{RowError, timestamp},
     scope,
     session::{Statement, Value},
+    stripe_credentials,
 };
 use crate::domain::{
     ids::{LedgerId, Position},
@@ -121,7 +122,7 @@ pub async fn ping(database: &Database) -> Result<(), ReadError> {
 type Query<'a> = (&'static Statement, &'a [Value<'a>]);
 
 /// Runs the statements on one snapshot of the ledger and gives the rows of each.
-async fn read(
+pub(in crate::store) async fn read(
     database: &Database,
     ledger: LedgerId,
     queries: &[Query<'_>],
@@ -130,7 +131,11 @@ async fn read(
 }
 
 /// Runs one statement that changes rows.
-async fn change(database: &Database, ledger: LedgerId, query: Query<'_>) -> Result<(), ReadError> {
+pub(in crate::store) async fn change(
+    database: &Database,
+    ledger: LedgerId,
+    query: Query<'_>,
+) -> Result<(), ReadError> {
     transact(database, &scope::begin_writing(ledger), &[query]).await.map(|_| ())
 }
 
@@ -194,6 +199,7 @@ async fn prepare(
 /// Every statement that reads for the interface, so that a test can hold each against the schema.
 pub fn statements() -> Vec<&'static Statement> {
     let mut all = vec![&READ_MOMENT];
+    all.extend(stripe_credentials::STATEMENTS);
     all.extend(accounts::STATEMENTS);
     all.extend(catalogue::STATEMENTS);
     all.extend(events::STATEMENTS);

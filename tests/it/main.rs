@@ -36,6 +36,7 @@ mod stripe_captured;
 mod stripe_client;
 mod stripe_client_requests;
 mod stripe_client_support;
+mod stripe_credentials;
 mod stripe_http;
 mod stripe_inbox;
 mod stripe_inbox_store;

@@ -27,8 +27,15 @@ async fn create(client: &StripeClient) -> Result<StripeObject, CallError> {
 
 /// What a creation and a reading make of a reply, and how often each was sent.
 async fn outcomes(reply: impl Fn() -> Reply + Send + Sync + 'static) -> (CallError, CallError) {
+    outcomes_within(&ClientSettings::default(), reply).await
+}
+
+async fn outcomes_within(
+    settings: &ClientSettings,
+    reply: impl Fn() -> Reply + Send + Sync + 'static,
+) -> (CallError, CallError) {
     let server = ScriptedServer::start(move |_| reply()).await;
-    let client = server.client_with(&impatient(), 1_000);
+    let client = server.client_with(settings, 1_000);
     let creation = create(&client).await.expect_err("no success");
     let reading = client.fetch_customer(&id("cus_1")).await.expect_err("no success");
     assert_eq!(server.received().len(), 2, "each call is sent once");
@@ -107,10 +114,34 @@ async fn what_stripe_may_have_done_is_unknown_and_what_only_reads_is_not() {
         ),
     ];
     for (code, reply) in cases {
-        let (creation, reading) = outcomes(reply).await;
+        let settings = if code == "timed_out" { impatient() } else { ClientSettings::default() };
+        let (creation, reading) = outcomes_within(&settings, reply).await;
         assert_eq!(described(&creation), (UNKNOWN, code.to_owned()));
         assert_eq!(described(&reading), (RETRY, code.to_owned()));
     }
+}
+
+#[tokio::test]
+async fn a_key_under_which_stripe_keeps_a_failure_is_spent_and_another_can_be_taken() {
+    let server = ScriptedServer::start(|request| match request.headers["idempotency-key"].as_str() {
+        "eff_000000000000000000000000000000e1:2" => Reply::json(&customer(1, Some(effect()))),
+        key if key.ends_with(":1") => Reply::error(400, &[], &json!({ "type": "idempotency_error" })),
+        _ => Reply::error(500, &[("Stripe-Should-Retry", "false")], &json!({ "type": "api_error" })),
+    })
+    .await;
+    let client = server.client();
+    assert!(create(&client).await.expect_err("a failure").is_key_spent());
+    assert!(create(&client.with_renewed_key(1)).await.expect_err("a failure").is_key_spent());
+    let made = create(&client.with_renewed_key(2)).await.expect("a customer");
+    assert_eq!(made.metadata("counterfoil_effect"), Some(effect().to_string().as_str()));
+    let marks: Vec<_> = server
+        .received()
+        .iter()
+        .map(|request| request.form["metadata[counterfoil_effect]"].clone())
+        .collect();
+    assert_eq!(marks, vec![effect().to_string(); 3]);
+    let (creation, _) = outcomes(|| Reply::error(500, &[], &json!({ "type": "api_error" }))).await;
+    assert!(!creation.is_key_spent());
 }
 
 #[tokio::test]
@@ -127,7 +158,7 @@ async fn a_connection_that_does_not_come_about_has_sent_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     drop(listener);
-    let error = create(&client_of(&url, &impatient(), 10)).await.expect_err("nobody is there");
+    let error = create(&client_of(&url, &ClientSettings::default(), 10)).await.expect_err("nobody is there");
     assert_eq!(described(&error), (RETRY, "not_connected".to_owned()));
 }
 

@@ -205,7 +205,7 @@ fn decode(form: &str) -> BTreeMap<String, String> {
     fields
 }
 
-/// Limits that a test can wait for.
+/// Limits for whoever gets no answer at all, so that a test need not wait for long.
 pub fn impatient() -> ClientSettings {
     ClientSettings { call_limit: Duration::from_millis(300), ..ClientSettings::default() }
 }

@@ -7,10 +7,11 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use counterfoil::{
+    credentials::Vault,
     domain::{Command, settings::LedgerMode},
     inbox::Batches,
     service::webhooks::{IncomingWebhook, WebhookError, Webhooks},
-    store::{database_url::DatabaseUrl, inbox, ledgers::add_webhook_secret, pool::Database},
+    store::{database_url::DatabaseUrl, inbox, pool::Database, sealing::KeyRing},
     stripe::signature::{SignatureError, SigningSecret, sign},
     writer::{WriterSettings, Writers},
 };
@@ -237,7 +238,9 @@ async fn nothing_is_stored_of_what_stripe_did_not_sign() {
 #[tokio::test]
 async fn each_of_several_secrets_is_good() {
     let ledger = WebhookLedger::without_worker(LedgerMode::Test).await;
-    add_webhook_secret(&ledger.client, ledger.ledger, "whsec_next").await.expect("added");
+    let vault = Vault::new(ledger.service.clone(), KeyRing::default());
+    let next = SigningSecret::parse("whsec_next").expect("a secret");
+    vault.add_webhook_secret(&ledger.client, ledger.ledger, &next).await.expect("added");
     let body = stripe_bodies::body("refund_failed");
     for secret in [SECRET, "whsec_next"] {
         let secret = SigningSecret::parse(secret).expect("a secret");
@@ -424,7 +427,8 @@ async fn a_database_that_is_away_is_told_so_that_stripe_comes_again() {
     let ledger = WebhookLedger::without_worker(LedgerMode::Test).await;
     let proxy = Proxy::start(ledger.database.port()).await;
     let url = DatabaseUrl::parse(&proxy.url(&ledger.database.runtime_url())).expect("an address");
-    let webhooks = Webhooks::new(Database::open(&url, 2).expect("a database"), mpsc::channel(1).0, clock);
+    let vault = Vault::new(Database::open(&url, 2).expect("a database"), KeyRing::default());
+    let webhooks = Webhooks::new(vault, mpsc::channel(1).0, clock);
     let body = stripe_bodies::body("refund_failed");
     let signature = sign(&body, &SigningSecret::parse(SECRET).expect("a secret"), NOW);
     let webhook = IncomingWebhook { ledger: SLUG, signature: Some(&signature), body: &body };

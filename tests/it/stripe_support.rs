@@ -11,6 +11,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use counterfoil::{
+    credentials::Vault,
     domain::{
         Command,
         amount::{Amount, Currency},
@@ -25,8 +26,9 @@ use counterfoil::{
     store::{
         database_url::DatabaseUrl,
         inbox::{self, InboxStatus, Replay},
-        ledgers::{add_webhook_secret, create_ledger},
+        ledgers::create_ledger,
         pool::Database,
+        sealing::KeyRing,
     },
     stripe::signature::{SigningSecret, sign},
     writer::{Outcome, Submission, WriterSettings, Writers},
@@ -78,10 +80,12 @@ impl WebhookLedger {
         let superuser = database.superuser().await;
         let slug = LedgerSlug::parse(SLUG).expect("a slug");
         let ledger = create_ledger(&client, &slug, mode).await.expect("a ledger").ledger;
-        add_webhook_secret(&client, ledger, SECRET).await.expect("a secret");
+        let vault = Vault::new(service.clone(), KeyRing::default());
+        let secret = SigningSecret::parse(SECRET).expect("a secret");
+        vault.add_webhook_secret(&client, ledger, &secret).await.expect("added");
         let writers = Writers::new(service.clone(), WriterSettings::default());
         let (ringer, bell) = mpsc::channel(64);
-        let webhooks = Webhooks::new(service.clone(), ringer, clock);
+        let webhooks = Webhooks::new(vault, ringer, clock);
         let made = Self {
             database,
             client,

@@ -34,6 +34,11 @@ const MODULES: &[Module] = &[
     },
     Module { name: "store", may_use: &["domain"], because: "it keeps rows and decides nothing" },
     Module {
+        name: "credentials",
+        may_use: &["domain", "store", "stripe"],
+        because: "secrets are opened in one place, for whoever calls Stripe or is called by it",
+    },
+    Module {
         name: "writer",
         may_use: &["domain", "store"],
         because: "the write path is one module, readable in one sitting",
@@ -50,7 +55,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "inbox",
-        may_use: &["domain", "store", "writer", "stripe"],
+        may_use: &["credentials", "domain", "store", "writer", "stripe"],
         because: "it turns stored webhooks into commands, and nothing that answers requests may be needed for that",
     },
     Module {
@@ -60,7 +65,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "service",
-        may_use: &["domain", "store", "writer", "stripe"],
+        may_use: &["credentials", "domain", "store", "writer", "stripe"],
         because: "use cases know nothing of HTTP",
     },
     Module {
@@ -77,6 +82,7 @@ const MODULES: &[Module] = &[
         name: "app",
         may_use: &[
             "api",
+            "credentials",
             "domain",
             "inbox",
             "outbox",
@@ -95,6 +101,7 @@ const MODULES: &[Module] = &[
         may_use: &[
             "api",
             "app",
+            "credentials",
             "domain",
             "inbox",
             "outbox",

@@ -124,7 +124,15 @@ fn sql_type(kind: &Type) -> String {
 fn scans_a_ledger(plan: &str) -> bool {
     let lines: Vec<&str> = plan.lines().collect();
     let scans = lines.windows(2).filter(|pair| pair[1].trim() == "Index Cond: (ledger_id = $1)");
-    let small = ["on ledger_heads", "on ledger_settings", "on api_keys", "on features", "on prices"];
+    let small = [
+        "on ledger_heads",
+        "on ledger_settings",
+        "on ledgers",
+        "on stripe_credentials",
+        "on api_keys",
+        "on features",
+        "on prices",
+    ];
     scans.into_iter().any(|pair| !small.iter().any(|table| pair[0].contains(table)))
 }
 

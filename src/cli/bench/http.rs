@@ -22,7 +22,7 @@ use super::{
 use crate::{
     app::{self, stop::Stop},
     cli::administration::Administration,
-    config::ServiceSettings,
+    config::{SealingSettings, ServiceSettings, StripeSettings},
     domain::{ids::LedgerSlug, settings::Scope},
 };
 
@@ -46,7 +46,13 @@ impl OverHttp {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let shutdown_seconds = Duration::from_secs(5);
-        let settings = ServiceSettings { listen: address, database_pool_size: 8, shutdown_seconds };
+        let settings = ServiceSettings {
+            listen: address,
+            database_pool_size: 8,
+            shutdown_seconds,
+            sealing: SealingSettings::default(),
+            stripe: StripeSettings::default(),
+        };
         let (database, stop) = (ground.ours()?, Stop::default());
         let stopped = stop.clone();
         let service = tokio::spawn(async move { app::serve(database, &settings, listener, stopped).await });

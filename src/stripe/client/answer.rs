@@ -42,7 +42,7 @@ impl Answer {
             });
             return body.map_err(|problem| garbled(problem, is_change));
         }
-        let refusal = Refusal::read(self.status, self.request_id.clone(), &self.body, secret);
+        let refusal = Refusal::read(&self, secret);
         let class = self.class(refusal.as_ref());
         let cause = match refusal {
             Some(refusal) => CallCause::Refused(Box::new(refusal)),

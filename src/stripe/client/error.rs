@@ -10,6 +10,7 @@ use std::{fmt, time::Duration};
 
 use serde_json::Value;
 
+use super::answer::Answer;
 use crate::stripe::fields::Fields;
 
 /// The longest message of Stripe's that is kept, in characters.
@@ -98,23 +99,26 @@ pub struct Refusal {
     pub param: Option<String>,
     /// The request as Stripe's dashboard lists it, `req_…`.
     pub request_id: Option<String>,
+    /// Whether Stripe says that the same request is of no use, or of use.
+    pub should_retry: Option<bool>,
     message: Option<String>,
 }
 
 impl Refusal {
     /// Reads the error of an answer; `None` if it is not in Stripe's form. `secret` is taken out of its words.
-    pub(super) fn read(status: u16, request_id: Option<String>, body: &[u8], secret: &str) -> Option<Self> {
-        let body: Value = serde_json::from_slice(body).ok()?;
+    pub(super) fn read(answer: &Answer, secret: &str) -> Option<Self> {
+        let body: Value = serde_json::from_slice(&answer.body).ok()?;
         let error = Fields::of("", &body).ok()?.object("error").ok()??;
         let token = |name| error.text(name).ok().flatten().filter(|text| is_token(text)).map(str::to_owned);
         let message = error.text("message").ok().flatten();
         Some(Self {
-            status,
+            status: answer.status,
             kind: token("type")?,
             code: token("code"),
             decline_code: token("decline_code"),
             param: token("param"),
-            request_id: request_id.filter(|id| is_token(id)),
+            request_id: answer.request_id.clone().filter(|id| is_token(id)),
+            should_retry: answer.should_retry,
             message: message.map(|text| text.replace(secret, "…").chars().take(LONGEST_MESSAGE).collect()),
         })
     }
@@ -192,6 +196,13 @@ impl CallError {
         matches!(&self.cause, CallCause::Refused(refusal) if refusal.kind == IDEMPOTENCY_ERROR)
     }
 
+    /// Whether the key of the request is of no use any more: Stripe keeps a failure under it and repeats it for at least a
+    /// day, or has seen it with other parameters. If a look shows that nothing was made, another key has to be taken.
+    pub fn is_key_spent(&self) -> bool {
+        let is_kept = |refusal: &Refusal| refusal.status >= 500 && refusal.should_retry == Some(false);
+        self.is_key_reused() || matches!(&self.cause, CallCause::Refused(refusal) if is_kept(refusal))
+    }
+
     /// Whether the API key is wrong, was revoked, or may not do this.
     pub fn is_unauthorised(&self) -> bool {
         matches!(&self.cause, CallCause::Refused(refusal) if matches!(refusal.status, 401 | 403))
@@ -230,7 +241,14 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Option<Refusal> {
-        Refusal::read(400, Some("req_1".to_owned()), body.as_bytes(), "sk_test_secret")
+        let answer = Answer {
+            status: 400,
+            request_id: Some("req_1".to_owned()),
+            should_retry: None,
+            retry_after: None,
+            body: body.as_bytes().to_vec(),
+        };
+        Refusal::read(&answer, "sk_test_secret")
     }
 
     #[test]

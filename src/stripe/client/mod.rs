@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Invariants:
-//! - whatever is made at Stripe is made under the key of the effect that ordered it, and carries that effect's id;
+//! - whatever is made at Stripe is made under the key of the effect that ordered it, and carries that effect's id; another
+//!   key is for an effect whose key answers with a failure for ever, once it is known that nothing was made;
 //! - every failure says whether Stripe refused, did nothing, or may have done it ([`CallClass`]);
 //! - answers are read by small readers of our own, never as whole objects of a version;
 //! - calls wait for their turn under our own limit of rate, which all clients of one ledger share;
@@ -50,14 +51,22 @@ pub fn api_version() -> &'static str {
 
 /// Calls Stripe for one ledger.
 pub struct StripeClient {
-    transport: Transport,
+    transport: Arc<Transport>,
     limiter: Arc<Limiter>,
+    renewal: u32,
 }
 
 impl StripeClient {
     /// Calls `base_url` with `api_key`, as often as `limiter` allows.
     pub fn new(connections: Connections, base_url: BaseUrl, api_key: ApiKey, limiter: Arc<Limiter>) -> Self {
-        Self { transport: Transport::new(connections, base_url, api_key), limiter }
+        Self { transport: Arc::new(Transport::new(connections, base_url, api_key)), limiter, renewal: 0 }
+    }
+
+    /// The same client, which makes things under another key of the effect: the first other one, the second, and so on.
+    /// For an effect whose key is spent ([`CallError::is_key_spent`]), after a look has shown that nothing was made.
+    #[must_use]
+    pub fn with_renewed_key(&self, renewal: u32) -> Self {
+        Self { transport: Arc::clone(&self.transport), limiter: Arc::clone(&self.limiter), renewal }
     }
 
     /// Where its calls go.
@@ -81,8 +90,12 @@ impl StripeClient {
 
     /// Has something made, once, under the key of the effect that ordered it.
     async fn create(&self, request: &impl StripeRequest, effect: EffectId) -> Result<Value, CallError> {
-        // An effect's id is neither empty nor too long, which is all that a key may not be.
-        let key = IdempotencyKey::new(effect.to_string()).ok();
+        let key = match self.renewal {
+            0 => effect.to_string(),
+            renewal => format!("{effect}:{renewal}"),
+        };
+        // It is neither empty nor too long, which is all that a key may not be.
+        let key = IdempotencyKey::new(key).ok();
         self.call(request.build(), key.as_ref()).await
     }
 
@@ -105,7 +118,8 @@ impl StripeClient {
 
 impl fmt::Debug for StripeClient {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Stripe at {} with {}", self.base_url(), self.api_key().hint())
+        let (url, key, rate) = (self.base_url(), self.api_key().hint(), self.limiter.per_second());
+        write!(formatter, "Stripe at {url} with {key}, {rate} calls a second")
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     api_key::{ApiKey, BaseUrl},
     error::{CallCause, CallClass, CallError},
 };
+use crate::config::StripeSettings;
 
 /// The largest answer that is read: a page of a hundred events with whole objects in them is a third of it.
 const LARGEST_ANSWER: usize = 8 << 20;
@@ -27,6 +28,10 @@ const LARGEST_ANSWER: usize = 8 << 20;
 const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 /// The longest pause that an answer may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+/// How long connecting may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// How long a call may wait for its turn.
+const TURN_LIMIT: Duration = Duration::from_secs(10);
 /// How we introduce ourselves.
 const USER_AGENT: &str = concat!("Counterfoil/", env!("CARGO_PKG_VERSION"));
 
@@ -45,21 +50,20 @@ pub struct ClientSettings {
     pub live_rate: NonZeroU32,
 }
 
-impl ClientSettings {
-    /// Stripe's own limit in test mode.
-    pub const TEST_RATE: u32 = 25;
-    /// Stripe's own limit in live mode.
-    pub const LIVE_RATE: u32 = 100;
-}
-
 impl Default for ClientSettings {
     fn default() -> Self {
+        Self::from(&StripeSettings::default())
+    }
+}
+
+impl From<&StripeSettings> for ClientSettings {
+    fn from(settings: &StripeSettings) -> Self {
         Self {
-            connect_limit: Duration::from_secs(5),
-            call_limit: Duration::from_secs(20),
-            turn_limit: Duration::from_secs(10),
-            test_rate: NonZeroU32::new(Self::TEST_RATE).unwrap_or(NonZeroU32::MIN),
-            live_rate: NonZeroU32::new(Self::LIVE_RATE).unwrap_or(NonZeroU32::MIN),
+            connect_limit: CONNECT_LIMIT,
+            call_limit: settings.stripe_timeout_seconds,
+            turn_limit: TURN_LIMIT,
+            test_rate: settings.stripe_test_rate,
+            live_rate: settings.stripe_live_rate,
         }
     }
 }
