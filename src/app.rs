@@ -1,7 +1,7 @@
 //! The service as one process: its parts put together, started, and ended in order.
 //!
 //! ```text
-//! HTTP ──▶ service ──▶ writers ──▶ PostgreSQL ◀── projector, inbox worker, sweeper
+//! HTTP ──▶ service ──▶ writers ──▶ PostgreSQL ◀── projector, inbox worker, outbox, sweeper
 //! ```
 //!
 //! Invariants:
@@ -27,9 +27,10 @@ use self::parts::Parts;
 use self::stop::Stop;
 use crate::api;
 use crate::config::{SealingSettings, ServiceSettings};
-use crate::credentials::Vault;
+use crate::credentials::{StripeClients, Vault};
 use crate::domain::ids::LedgerId;
 use crate::inbox::{Batches, InboxWorker};
+use crate::outbox::{Outbox, OutboxSettings, stripe::StripeEffects};
 use crate::projector::Projector;
 use crate::service::{Service, webhooks::Webhooks};
 use crate::store::database_url::DatabaseUrl;
@@ -37,6 +38,7 @@ use crate::store::migrate::{self, SchemaError};
 use crate::store::pool::{ConnectError, Database};
 use crate::store::roles::{self, UnfitRole};
 use crate::store::sealing::{KeyRing, NotAKey};
+use crate::stripe::client::ClientSettings;
 use crate::sweeper::Sweeper;
 use crate::telemetry::metrics::Metrics;
 use crate::writer::{WriterSettings, Writers, system_clock};
@@ -132,6 +134,7 @@ pub async fn serve(
     let metrics = Arc::new(Metrics::install()?);
     let writers = Writers::new(database.clone(), WriterSettings::default());
     let service = Service::new(database.clone(), Arc::clone(&writers));
+    let clients = StripeClients::new(vault.clone(), ClientSettings::from(&settings.stripe));
     let (ringer, bell) = mpsc::channel(INBOX_BELL);
     let address = listener.local_addr().context("the address that is listened to")?;
 
@@ -145,7 +148,7 @@ pub async fn serve(
     };
     parts.spawn_front("HTTP", http.run(stop));
     let stop = parts.last_call();
-    start_workers(&mut parts, &database, &writers, bell);
+    start_workers(&mut parts, &database, &writers, bell, clients);
     parts.spawn_worker("upkeep", upkeep(metrics, service, stop.clone()));
     if !is_checked {
         parts.spawn_worker("database check", check_when_back(database.clone(), stop));
@@ -186,6 +189,7 @@ fn start_workers(
     database: &Database,
     writers: &Arc<Writers>,
     bell: mpsc::Receiver<LedgerId>,
+    clients: Arc<StripeClients>,
 ) {
     let (projector, heads, stop) = (Projector::new(database.clone()), writers.commits(), parts.last_call());
     parts.spawn_worker("projector", async move {
@@ -196,6 +200,13 @@ fn start_workers(
     let (inbox, stop) = (InboxWorker::new(batches, bell), parts.last_call());
     parts.spawn_worker("inbox", async move {
         inbox.run(stop.requested()).await;
+        Ok(())
+    });
+    let effects = StripeEffects::new(database.clone(), clients);
+    let outbox = Outbox::new(database.clone(), Arc::clone(writers), effects, OutboxSettings::default());
+    let stop = parts.last_call();
+    parts.spawn_worker("outbox", async move {
+        outbox.run(stop.requested()).await;
         Ok(())
     });
     let (sweeper, stop) = (Sweeper::new(database.clone(), Arc::clone(writers)), parts.last_call());

@@ -153,6 +153,20 @@ pub struct Created<T> {
     envelope: Envelope,
 }
 
+/// Made by a request and not finished yet: 202.
+pub struct Begun<T> {
+    body: T,
+    envelope: Envelope,
+}
+
+/// One of two answers.
+pub enum Either<A, B> {
+    /// The one.
+    One(A),
+    /// The other.
+    Other(B),
+}
+
 /// Changed by a request, or found to be so already: 200.
 pub struct Changed<T> {
     body: T,
@@ -169,6 +183,13 @@ impl<T> Created<T> {
     }
 }
 
+impl<T> Begun<T> {
+    /// The answer to a command whose work goes on.
+    pub fn new(accepted: &Accepted, body: T) -> Self {
+        Self { body, envelope: Envelope::of(accepted) }
+    }
+}
+
 impl<T> Changed<T> {
     /// The answer to a command that changed something.
     pub fn new(accepted: &Accepted, body: T) -> Self {
@@ -180,6 +201,22 @@ impl<T: ToJSON> IntoResponse for Created<T> {
     fn into_response(self) -> Response {
         let response = Response::builder().status(error::CREATED).content_type(Json::<T>::CONTENT_TYPE);
         self.envelope.respond(response.body(self.body.to_json_string()))
+    }
+}
+
+impl<T: ToJSON> IntoResponse for Begun<T> {
+    fn into_response(self) -> Response {
+        let response = Response::builder().status(error::BEGUN).content_type(Json::<T>::CONTENT_TYPE);
+        self.envelope.respond(response.body(self.body.to_json_string()))
+    }
+}
+
+impl<A: IntoResponse, B: IntoResponse> IntoResponse for Either<A, B> {
+    fn into_response(self) -> Response {
+        match self {
+            Self::One(answer) => answer.into_response(),
+            Self::Other(answer) => answer.into_response(),
+        }
     }
 }
 
@@ -238,6 +275,28 @@ impl<T: Type + ToJSON> ApiResponse for Created<T> {
 
     fn register(registry: &mut Registry) {
         T::register(registry);
+    }
+}
+
+impl<T: Type + ToJSON> ApiResponse for Begun<T> {
+    fn meta() -> MetaResponses {
+        described::<T>(202, "Taken on; not finished yet.", headers_of_writes())
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<A: ApiResponse, B: ApiResponse> ApiResponse for Either<A, B> {
+    fn meta() -> MetaResponses {
+        let responses = A::meta().responses.into_iter().chain(B::meta().responses).collect();
+        MetaResponses { responses }
+    }
+
+    fn register(registry: &mut Registry) {
+        A::register(registry);
+        B::register(registry);
     }
 }
 

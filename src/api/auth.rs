@@ -15,10 +15,10 @@ use super::error::ApiError;
 use crate::{
     domain::{
         Command,
-        ids::{Key, RequestId},
+        ids::{Key, OrderId, RequestId},
         settings::Scope,
     },
-    service::{self, Accepted, Caller, Service, ServiceError},
+    service::{self, Accepted, Caller, CheckedOut, Service, ServiceError},
 };
 
 /// The name of the security scheme in the specification.
@@ -70,6 +70,24 @@ impl<S> Authorised<S> {
     ) -> Result<Accepted, ServiceError> {
         let request = service::Request { command, key, fingerprint, request_id: self.request_id.clone() };
         self.service.submit(&self.caller, request).await
+    }
+}
+
+impl Authorised<Billing> {
+    /// Has an order placed in the name of the caller, and waits for Stripe's page where it can be paid.
+    ///
+    /// # Errors
+    /// As [`Service::check_out`].
+    pub async fn check_out(
+        &self,
+        command: Command,
+        key: Key,
+        fingerprint: [u8; 32],
+        placed: impl FnOnce(&Accepted) -> Option<OrderId>,
+    ) -> Result<CheckedOut, ServiceError> {
+        let request_id = self.request_id.clone();
+        let request = service::Request { command, key: Some(key), fingerprint, request_id };
+        self.service.check_out(&self.caller, request, placed).await
     }
 }
 

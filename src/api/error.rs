@@ -25,6 +25,8 @@ use crate::{domain::ids::RequestId, service::ServiceError};
 
 /// The status of an answer to a request that made something.
 pub(super) const CREATED: StatusCode = StatusCode::CREATED;
+/// The status of an answer to a request whose work goes on.
+pub(super) const BEGUN: StatusCode = StatusCode::ACCEPTED;
 /// The status of [`super::probes`] while requests cannot be served.
 pub(super) const NOT_READY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
@@ -142,6 +144,8 @@ codes! {
     HistoryLost => CONFLICT,
     /// The body is not `application/json`.
     UnsupportedMediaType => UNSUPPORTED_MEDIA_TYPE,
+    /// Stripe refuses what the request needs; `detail` has its code and the effect that waits for a person.
+    StripeRefused => BAD_GATEWAY,
     /// A defect of the service. Nothing was written.
     Internal => INTERNAL_SERVER_ERROR,
     /// Too many requests are waiting. Nothing was written.
@@ -187,6 +191,10 @@ pub struct Detail {
     pub required: Option<i64>,
     /// What can still be refunded, in the smallest part of the payment's currency.
     pub refundable: Option<i64>,
+    /// Stripe's own code of what it refuses.
+    pub stripe_code: Option<String>,
+    /// The effect of the outbox that waits for a person.
+    pub effect_id: Option<String>,
     /// The scope that the API key lacks.
     pub scope: Option<String>,
     /// Where the user can buy credits, if the ledger is configured so.
@@ -343,6 +351,14 @@ pub struct Writing;
 #[derive(Debug)]
 pub struct Taking;
 
+/// Of operations that write and then wait for Stripe.
+#[derive(Debug)]
+pub struct Selling;
+
+impl Statuses for Selling {
+    const LIST: &'static [u16] = &[400, 401, 403, 404, 409, 415, 500, 502, 503];
+}
+
 impl Statuses for Reading {
     const LIST: &'static [u16] = &[400, 401, 403, 404, 409, 500, 503, 504];
 }
@@ -436,7 +452,7 @@ mod tests {
 
     #[test]
     fn every_status_of_a_code_is_listed_by_some_operation_or_by_the_library() {
-        let listed = [Reading::LIST, Writing::LIST, Taking::LIST].concat();
+        let listed = [Reading::LIST, Writing::LIST, Taking::LIST, Selling::LIST].concat();
         for (code, _) in Code::ALL.iter().filter(|(code, _)| *code != Code::MethodNotAllowed) {
             assert!(listed.contains(&code.status().as_u16()), "{code:?}");
         }

@@ -14,7 +14,7 @@
 //! | `envelope`, `site_map`, `metrics` | what stands around every request |
 //! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
 //! | `answers`, `error` | how they are answered |
-//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `catalogue`, `prices`, `events`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
+//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `settings`, `catalogue`, `prices`, `events`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
 //! | `webhooks` | where Stripe leaves its events |
 //! | `probes`, `openapi`, `tags` | what machines and readers of the specification ask |
 
@@ -31,11 +31,13 @@ pub mod idempotency;
 pub mod inbox;
 pub mod metrics;
 pub mod openapi;
+pub mod orders;
 pub mod outbox;
 pub mod params;
 pub mod payload;
 pub mod prices;
 pub mod purchases;
+pub mod settings;
 pub mod site_map;
 pub mod spends;
 pub mod tags;
@@ -71,6 +73,8 @@ type Resources = (
     spends::Spends,
     grants::Grants,
     purchases::Purchases,
+    orders::Orders,
+    settings::Settings,
     catalogue::Catalogue,
     prices::Prices,
     events::EventStream,
@@ -88,6 +92,8 @@ fn resources() -> Resources {
         spends::Spends,
         grants::Grants,
         purchases::Purchases,
+        orders::Orders,
+        settings::Settings,
         catalogue::Catalogue,
         prices::Prices,
         events::EventStream,

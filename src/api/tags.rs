@@ -15,6 +15,8 @@ pub enum Tag {
     Grants,
     /// Credits that were paid outside of Stripe. What Stripe is paid for arrives by webhook.
     Purchases,
+    /// Credits sold through Stripe: checkouts, the orders behind them, and refunds.
+    Orders,
     /// What things cost and what prices grant.
     Catalogue,
     /// Everything that ever happened in the ledger.

@@ -21,8 +21,8 @@ use crate::{
     domain::{
         amount::Currency,
         ids::{
-            AccountId, EffectId, FeatureKey, InvalidName, KeyId, LotId, PriceId, PurchaseId, SpendId,
-            StripeId, Unit,
+            AccountId, EffectId, FeatureKey, InvalidName, KeyId, LotId, OrderId, PriceId, PurchaseId,
+            RefundRequestId, SpendId, StripeId, Unit,
         },
         settings::Scope,
         time::Timestamp,
@@ -74,7 +74,7 @@ mod numbers;
 mod texts;
 
 pub use numbers::{Days, Limit, Priority, Share, SignedAmount, Whole};
-pub use texts::{CauseCode, DisplayName, Email, Locale, Metadata, Reason, Reference};
+pub use texts::{Address, CauseCode, DisplayName, Email, Locale, Metadata, Reason, Reference};
 
 fn text(pattern: &str, longest: usize, example: &str) -> MetaSchema {
     MetaSchema {
@@ -104,6 +104,8 @@ scalar!(Timestamp, MetaSchema::new_with_format("string", "date-time"));
 scalar!(LotId, public_id("lot", "a1b2c3d4e5f607"));
 scalar!(SpendId, public_id("spd", "a1b2c3d4e5f607"));
 scalar!(PurchaseId, public_id("pur", "a1b2c3d4e5f607"));
+scalar!(OrderId, public_id("ord", "a1b2c3d4e5f607"));
+scalar!(RefundRequestId, public_id("rfd", "a1b2c3d4e5f607"));
 scalar!(KeyId, public_id("key", "a1b2c3d4e5f607"));
 scalar!(EffectId, public_id("eff", "a1b2c3d4e5f607"));
 scalar!(
@@ -136,6 +138,7 @@ named_in_paths! {
     StripeId = "event", Self::parse;
     PurchaseId = "purchase", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of a purchase, `pur_…`" });
     EffectId = "effect", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of an effect, `eff_…`" });
+    OrderId = "order", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of an order, `ord_…`" });
     KeyId = "key", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of an API key, `key_…`" });
 }
 

@@ -1,12 +1,14 @@
 //! `counterfoil dev`: everything on one machine with one command.
 //!
-//! A private PostgreSQL, the schema, a ledger with a small catalogue, an API key, and the service in this very process.
+//! A private PostgreSQL, a simulated Stripe, the schema, a ledger with a small catalogue, an API key, and the service in
+//! this very process.
 //! All of it lives in the data directory, where the next start finds it again. One instance per directory: a file lock
 //! says so, which dies with its process.
 
 mod demo;
 mod greeting;
 mod secrets;
+mod stripe;
 
 use std::fs;
 use std::io;
@@ -26,6 +28,7 @@ use crate::app::{self, stop::Stop};
 use crate::config::{DevSettings, LogFormat, LogSettings, SealingSettings, ServiceSettings, StripeSettings};
 use crate::sandbox::lock::{InstanceLock, LockError};
 use crate::sandbox::postgres::{Cluster, SUPERUSER, Settings};
+use crate::sandbox::stripe::Simulator;
 use crate::store::pool::Database;
 use crate::store::roles::Login;
 use crate::store::{migrate, provision};
@@ -37,7 +40,7 @@ const APP: &str = "counterfoil_app";
 const POOL_SIZE: u16 = 16;
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Run everything on this machine: a private PostgreSQL, a demo ledger, the service.
+/// Run everything on this machine: a private PostgreSQL, a simulated Stripe, a demo ledger, the service.
 ///
 /// PostgreSQL's programs are looked for in COUNTERFOIL_PG_BIN, where `pg_config` says, in /usr/lib/postgresql, Homebrew
 /// and PATH. Ctrl-C stops everything; the next start finds the data again.
@@ -75,10 +78,13 @@ async fn run_on(
     let database = app::open_database(&cluster.url(APP, DATABASE), usize::from(POOL_SIZE))?;
     let key = secrets::key_encryption_key(&environment_file::path(data_directory))?;
     let sealing = SealingSettings { key_encryption_key: Some(key), key_encryption_key_previous: None };
-    tokio::select! {
-        prepared = prepare(cluster, &database, data_directory, address, &sealing) => println!("{}", prepared?),
+    let stripe = stripe::listen(data_directory).await?;
+    let place = Place { data_directory, address, stripe: stripe.local_addr()? };
+    let (greeting, simulator) = tokio::select! {
+        prepared = prepare(cluster, &database, &place, &sealing, stripe) => prepared?,
         () = stop.requested() => return Ok(()),
-    }
+    };
+    println!("{greeting}");
     let settings = ServiceSettings {
         listen: address,
         database_pool_size: POOL_SIZE,
@@ -86,17 +92,28 @@ async fn run_on(
         sealing,
         stripe: StripeSettings::default(),
     };
-    app::serve(database, &settings, listener, stop).await
+    tokio::select! {
+        served = app::serve(database, &settings, listener, stop) => served,
+        ended = simulator.run() => ended.context("the simulated Stripe"),
+    }
+}
+
+/// Where everything is.
+struct Place<'a> {
+    data_directory: &'a Path,
+    address: SocketAddr,
+    stripe: SocketAddr,
 }
 
 /// Brings database, ledger and secrets to where they should be, wherever the last run was cut short.
 async fn prepare(
     cluster: &Cluster,
     database: &Database,
-    data_directory: &Path,
-    address: SocketAddr,
+    place: &Place<'_>,
     sealing: &SealingSettings,
-) -> anyhow::Result<Greeting> {
+    stripe: TcpListener,
+) -> anyhow::Result<(Greeting, Simulator)> {
+    let &Place { data_directory, address, stripe: stripe_address } = place;
     prepare_database(cluster).await.context("the database cannot be prepared")?;
     let administration = Administration::new(database.clone()).with_keys(app::read_keys(sealing)?);
     let (ledger, is_new) = demo::ensure_ledger(&administration).await?;
@@ -107,6 +124,8 @@ async fn prepare(
         Some(secrets) => secrets,
         None => Secrets::make(&administration, &ledger).await?,
     };
+    let simulator = stripe::start(stripe, data_directory, address, &secrets.webhook_secret)?;
+    stripe::connect(&administration, &ledger, stripe_address, address).await?;
     administration.finish().await;
 
     let url = format!("http://{address}");
@@ -119,18 +138,22 @@ async fn prepare(
             (secrets::API_KEY, secrets.api_key.expose_secret()),
             (secrets::WEBHOOK_SECRET, secrets.webhook_secret.expose_secret()),
             (secrets::KEY_ENCRYPTION_KEY, key_encryption_key),
+            (stripe::STRIPE_URL, &format!("http://{stripe_address}")),
+            (stripe::STRIPE_API_KEY, stripe::API_KEY),
             ("DATABASE_URL", app.expose_secret()),
             ("DATABASE_DIRECT_URL", owner.expose_secret()),
         ],
     )?;
-    Ok(Greeting {
+    let greeting = Greeting {
         url,
+        stripe_url: format!("http://{stripe_address}"),
         api_key: secrets.api_key,
         data_directory: data_directory.to_owned(),
         environment_file: file,
         program: std::env::current_exe().unwrap_or_else(|_| "counterfoil".into()),
         moved_cluster: cluster.moved().then(|| cluster.directory().to_owned()),
-    })
+    };
+    Ok((greeting, simulator))
 }
 
 async fn prepare_database(cluster: &Cluster) -> anyhow::Result<()> {

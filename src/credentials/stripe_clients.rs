@@ -77,6 +77,11 @@ impl NoStripe {
             Self::NoConnections(_) => "no_https",
         }
     }
+
+    /// Whether it stays so until a person does something.
+    pub fn is_permanent(&self) -> bool {
+        !matches!(self, Self::Database(_))
+    }
 }
 
 /// The clients of all ledgers.

@@ -15,7 +15,7 @@ use super::{
     },
     listing::{Listing, Moments, ProductListing},
     payment::PaymentFact,
-    settings::{LedgerSettings, Scope},
+    settings::{CheckoutSettings, LedgerSettings, Scope},
     time::{Span, Timestamp},
 };
 
@@ -82,6 +82,8 @@ pub enum Command {
     SyncProduct(SyncProduct),
     /// Sets the ledger's settings.
     ConfigureLedger(LedgerSettings),
+    /// Sets how checkouts look and where they lead back to.
+    ConfigureCheckout(CheckoutSettings),
     /// Makes an API key.
     CreateKey(CreateKey),
     /// Revokes an API key.
@@ -545,6 +547,7 @@ impl Command {
             | Self::SyncPrice(_)
             | Self::SyncProduct(_)
             | Self::ConfigureLedger(_)
+            | Self::ConfigureCheckout(_)
             | Self::CreateKey(_)
             | Self::RecordLostHistory(_)
             | Self::AdvanceClock(_) => {}

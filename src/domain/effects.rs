@@ -37,6 +37,11 @@ pub enum Effect {
         /// Which refund.
         refund: RefundRequestId,
     },
+    /// Moves the clock of a simulated Stripe on with the ledger's. Stripe itself has no such clock.
+    AdvanceStripeClock {
+        /// How many seconds the ledger's clock is ahead.
+        ahead: i64,
+    },
 }
 
 impl Effect {
@@ -46,6 +51,7 @@ impl Effect {
             Self::CreateCustomer { .. } => "create_customer",
             Self::CreateCheckoutSession { .. } => "create_checkout_session",
             Self::CreateRefund { .. } => "create_refund",
+            Self::AdvanceStripeClock { .. } => "advance_stripe_clock",
         }
     }
 
@@ -57,6 +63,7 @@ impl Effect {
                 format!("checkout:{account}")
             }
             Self::CreateRefund { account, .. } => format!("refund:{account}"),
+            Self::AdvanceStripeClock { .. } => "clock".to_owned(),
         }
     }
 
@@ -78,6 +85,7 @@ pub fn effects_of(event: &Event) -> Vec<Effect> {
         EventBody::RefundRequested(body) => {
             of_account(event, |account| vec![Effect::CreateRefund { account, refund: body.refund }])
         }
+        EventBody::ClockAdvanced(body) => vec![Effect::AdvanceStripeClock { ahead: body.ahead }],
         EventBody::AccountOpened(_)
         | EventBody::AccountChanged(_)
         | EventBody::AccountFrozen(_)
@@ -107,8 +115,7 @@ pub fn effects_of(event: &Event) -> Vec<Effect> {
         | EventBody::LedgerConfigured(_)
         | EventBody::KeyCreated(_)
         | EventBody::KeyRevoked(_)
-        | EventBody::HistoryLost(_)
-        | EventBody::ClockAdvanced(_) => Vec::new(),
+        | EventBody::HistoryLost(_) => Vec::new(),
     }
 }
 
@@ -160,6 +167,12 @@ mod tests {
                 Effect::CreateRefund { account, refund },
                 format!(r#"{{"kind":"create_refund","account":7,"refund":"{refund}"}}"#),
                 "refund:7",
+                false,
+            ),
+            (
+                Effect::AdvanceStripeClock { ahead: 86_400 },
+                r#"{"kind":"advance_stripe_clock","ahead":86400}"#.to_owned(),
+                "clock",
                 false,
             ),
         ] {

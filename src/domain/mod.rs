@@ -28,6 +28,7 @@ pub mod listing;
 pub mod order;
 pub mod payment;
 pub mod purchase;
+pub mod redirect;
 pub mod rejection;
 pub mod settings;
 pub mod time;

@@ -122,6 +122,17 @@ impl PaymentFact {
         }
     }
 
+    /// The name of the fact: every report of it has this one, whoever brings it.
+    pub fn key_text(&self) -> String {
+        match self {
+            Self::Refund { refund, status, .. } => format!("refund:{refund}:{}", status.as_str()),
+            Self::ChargeRefunded { charge, amount_refunded, .. } => {
+                format!("charge:{charge}:{amount_refunded}")
+            }
+            Self::Dispute { dispute, status, .. } => format!("dispute:{dispute}:{}", status.rank()),
+        }
+    }
+
     /// Its amount, in the currency's smallest part.
     pub fn amount(&self) -> i64 {
         match self {

@@ -1,6 +1,6 @@
 //! What an operator decides for a whole ledger, and what a key may do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,43 @@ pub struct LedgerSettings {
     /// Where a client that is short of credits can send its user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buy_url: Option<String>,
+    /// How checkouts at Stripe look and where they lead back to.
+    #[serde(default, skip_serializing_if = "CheckoutSettings::is_default")]
+    pub checkout: CheckoutSettings,
+}
+
+/// How checkouts at Stripe look, and where they lead back to.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckoutSettings {
+    /// Where buyers go after payment, unless an order says otherwise; `{LOCALE}`, `{ORDER_ID}` and Stripe's
+    /// `{CHECKOUT_SESSION_ID}` are filled in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success_url: Option<String>,
+    /// Where buyers go who turn back, unless an order says otherwise; filled in likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_url: Option<String>,
+    /// The hosts that orders may lead buyers back to, without ports, in lower case.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub redirect_hosts: BTreeSet<String>,
+    /// Whether Stripe computes tax and adds it.
+    #[serde(default)]
+    pub automatic_tax: bool,
+    /// Whether buyers may give their tax id.
+    #[serde(default)]
+    pub collect_tax_ids: bool,
+    /// Whether buyers may give promotion codes.
+    #[serde(default)]
+    pub promotion_codes: bool,
+    /// Whether Stripe makes an invoice for each paid checkout.
+    #[serde(default)]
+    pub invoices: bool,
+}
+
+impl CheckoutSettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What an API key may do.

@@ -148,13 +148,7 @@ fn product(report: ProductReport, ledger: &Configuration) -> Result<KeyedCommand
 }
 
 fn fact_key(fact: &PaymentFact) -> Result<Key, NotDone> {
-    key(match fact {
-        PaymentFact::Refund { refund, status, .. } => format!("refund:{refund}:{}", status.as_str()),
-        PaymentFact::ChargeRefunded { charge, amount_refunded, .. } => {
-            format!("charge:{charge}:{amount_refunded}")
-        }
-        PaymentFact::Dispute { dispute, status, .. } => format!("dispute:{dispute}:{}", status.rank()),
-    })
+    key(fact.key_text())
 }
 
 /// A key of Stripe's facts; an id so long that it leaves no room for one is not Stripe's.

@@ -28,6 +28,7 @@ pub mod faults;
 mod ledger;
 mod perform;
 mod shard;
+pub mod stripe;
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    domain::{Rejection, settings::Scope},
+    domain::{Rejection, ids::EffectId, settings::Scope},
     store::reads::ReadError,
     writer::SubmitError,
 };
@@ -34,6 +34,14 @@ pub enum ServiceError {
     /// There is no such thing.
     #[error("there is no such thing")]
     NotFound(NotFound),
+    /// Stripe will not do it as things are; somebody has to look at the effect.
+    #[error("Stripe refuses: {code}")]
+    StripeRefused {
+        /// Stripe's own code.
+        code: String,
+        /// The effect that is dead.
+        effect: EffectId,
+    },
     /// The body of the webhook is no longer kept.
     #[error("the body is no longer kept")]
     BodyGone,
@@ -61,6 +69,8 @@ pub enum NotFound {
     InboxEvent,
     /// An effect in the outbox.
     Effect,
+    /// An order.
+    Order,
 }
 
 impl From<ReadError> for ServiceError {

@@ -7,6 +7,7 @@
 //! - a cause of failure that is the service's own is logged here, once, and goes no further.
 
 mod authorise;
+mod checkout;
 mod error;
 mod history;
 mod inbox;
@@ -22,6 +23,7 @@ use std::sync::{
 };
 
 pub use authorise::Caller;
+pub use checkout::CheckedOut;
 pub use error::{NotFound, ServiceError};
 pub use inbox::{InboxPage, InboxQuery};
 pub use key_text::{KeySecret, KeyText};
@@ -29,7 +31,7 @@ pub use outbox::{EffectPage, EffectQuery};
 pub use position::PositionToken;
 pub use views::{
     AccountPage, AccountView, BalanceView, BookView, EventPage, KeyPage, LotPage, LotView, NextExpiry,
-    SpendingPlace,
+    OrderPage, OrderView, SpendingPlace,
 };
 
 pub use crate::{
@@ -48,6 +50,7 @@ pub use crate::{
             catalogue::{PriceFilter, PricePlace},
             events::StoredEvent,
             keys::KeyRow,
+            orders::{OrderRow, RefundRow},
         },
     },
     writer::{Accepted, SubmitError},

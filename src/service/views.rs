@@ -16,13 +16,16 @@ use crate::{
         account_at,
         amount::Currency,
         catalogue::{Feature, Price},
-        ids::{AccountId, AccountNumber, FeatureKey, KeyId, LotId, Position, PriceId, PurchaseId, Unit},
-        settings::LedgerSettings,
+        ids::{
+            AccountId, AccountNumber, FeatureKey, KeyId, LotId, OrderId, Position, PriceId, PurchaseId, Unit,
+        },
+        settings::{CheckoutSettings, LedgerSettings},
         time::{Span, Timestamp},
     },
     store::reads::{
         self,
         accounts::{AccountSnapshot, LotOrigin},
+        orders::{OrderRow, RefundRow},
     },
 };
 
@@ -117,6 +120,22 @@ pub struct LotView {
     pub currency: Option<Currency>,
 }
 
+/// An order and what was asked to be given back of it.
+pub struct OrderView {
+    /// The order.
+    pub row: OrderRow,
+    /// Its refunds, in the order in which they were asked for.
+    pub refunds: Vec<RefundRow>,
+}
+
+/// A page of orders.
+pub struct OrderPage {
+    /// The orders, newest first.
+    pub orders: Vec<OrderRow>,
+    /// The order after which the next page begins, if there is one.
+    pub next: Option<OrderId>,
+}
+
 /// The place of a lot in the order of all lots of an account: by unit, then in spending order.
 pub type SpendingPlace = (Unit, u8, Timestamp, bool, LotId);
 
@@ -149,6 +168,14 @@ pub struct KeyPage {
 }
 
 impl Service {
+    /// How the ledger's checkouts look and where they lead back to.
+    ///
+    /// # Errors
+    /// [`ServiceError::Failed`] if the database is away.
+    pub async fn checkout_settings(&self, caller: &Caller) -> Result<CheckoutSettings, ServiceError> {
+        Ok(reads::catalogue::read_settings(&self.database, caller.ledger).await?.checkout)
+    }
+
     /// What time it is in the ledger, and how far that is ahead of the database's clock.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ struct Environment {
     url: String,
     api_key: String,
     database_url: String,
+    stripe_url: String,
 }
 
 impl Dev {
@@ -51,6 +52,7 @@ impl Dev {
             url: value("COUNTERFOIL_URL"),
             api_key: value("COUNTERFOIL_API_KEY"),
             database_url: value("DATABASE_URL"),
+            stripe_url: value("COUNTERFOIL_STRIPE_URL"),
         }
     }
 
@@ -72,6 +74,13 @@ impl Dev {
         let request = Client::new().get(format!("{url}/v1/accounts/{account}/balance")).bearer_auth(api_key);
         let answer: Value = request.send().await.expect("an answer").json().await.expect("JSON");
         answer["balances"][0]["available"].as_i64().expect("an amount")
+    }
+
+    /// Pays at the simulated Stripe.
+    async fn complete(&self, session: &str) {
+        let url = format!("{}/_control/checkout_sessions/{session}/complete", self.environment().stripe_url);
+        let answer = Client::new().post(url).json(&json!({ "outcome": "paid" })).send().await;
+        assert!(answer.expect("an answer").status().is_success());
     }
 
     async fn open_account(&self, account: &str) -> u16 {
@@ -117,7 +126,7 @@ async fn the_lines_that_it_prints_work_as_they_are() {
     let mut dev = Dev::start(directory.path()).await;
     let greeting = dev.process.standard_output();
     let lines: Vec<&str> = greeting.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
-    assert_eq!(lines.len(), 3, "{greeting}");
+    assert_eq!(lines.len(), 4, "{greeting}");
     let mut answers = Vec::new();
     for line in lines {
         let output = Command::new("sh").args(["-c", line]).output().expect("a shell");
@@ -127,12 +136,18 @@ async fn the_lines_that_it_prints_work_as_they_are() {
     assert_eq!(answers[0]["account_id"], "alice");
     assert_eq!(answers[1]["amount"], 100);
     assert_eq!(answers[2]["balance"]["available"], 90);
+    let url = answers[3]["url"].as_str().expect("a page to pay at");
+    assert!(url.starts_with(&dev.environment().stripe_url), "{url}");
+    let session = answers[3]["checkout_session_id"].as_str().expect("a session");
+    dev.complete(session).await;
+    wait::until("the sale to be credited", async || (dev.available("alice").await == 190).then_some(()))
+        .await;
 
     let trigger =
         greeting.lines().find(|line| line.contains(" stripe trigger ")).expect("a line to buy with");
     let output = Command::new("sh").args(["-c", trigger]).output().expect("a shell");
     assert!(output.status.success(), "{trigger}: {}", String::from_utf8_lossy(&output.stderr));
-    wait::until("the purchase to be credited", async || (dev.available("alice").await == 190).then_some(()))
+    wait::until("the purchase to be credited", async || (dev.available("alice").await == 290).then_some(()))
         .await;
     assert!(dev.interrupt().await);
 }

@@ -60,7 +60,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "outbox",
-        may_use: &["domain", "store", "writer", "stripe"],
+        may_use: &["credentials", "domain", "store", "writer", "stripe"],
         because: "it carries out what events order, and nothing that answers requests may be needed for that",
     },
     Module {

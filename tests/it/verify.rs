@@ -95,6 +95,7 @@ impl Shop {
 
     async fn trade(&self) {
         let settings = LedgerSettings {
+            checkout: crate::writer_support::checkout_settings(),
             units: BTreeMap::from([(unit(), UnitSettings { scale: 0 })]),
             ..LedgerSettings::default()
         };

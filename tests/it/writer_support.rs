@@ -10,7 +10,7 @@ use counterfoil::{
         catalogue::Feature,
         command::{Charge, GrantCredits, Note, OpenAccount, ProfileChange, SpendCredits},
         ids::{AccountId, Actor, FeatureKey, Key, LedgerId, LedgerSlug, Namespace, Unit},
-        settings::{LedgerMode, LedgerSettings, UnitSettings},
+        settings::{CheckoutSettings, LedgerMode, LedgerSettings, UnitSettings},
     },
     store::{database_url::DatabaseUrl, ledgers::create_ledger, pool::Database},
     writer::{Accepted, Outcome, Submission, SubmitError, WriterSettings, Writers},
@@ -27,6 +27,15 @@ pub struct Book {
     pub writers: Arc<Writers>,
 }
 
+/// Checkouts that lead back to `shop.example`.
+pub fn checkout_settings() -> CheckoutSettings {
+    CheckoutSettings {
+        success_url: Some("https://shop.example/thanks".to_owned()),
+        redirect_hosts: ["shop.example".to_owned()].into(),
+        ..CheckoutSettings::default()
+    }
+}
+
 impl Book {
     /// A configured ledger, written with default settings.
     pub async fn open() -> Self {
@@ -39,8 +48,8 @@ impl Book {
         let writers = writers(database.runtime_url(), settings);
         let book = Self { database, ledger, writers };
         let units = [(unit(), UnitSettings { scale: 0 })].into();
-        let configured =
-            book.accept(Command::ConfigureLedger(LedgerSettings { units, ..Default::default() })).await;
+        let settings = LedgerSettings { units, checkout: checkout_settings(), ..LedgerSettings::default() };
+        let configured = book.accept(Command::ConfigureLedger(settings)).await;
         assert_eq!(configured.events.len(), 1);
         book
     }

@@ -25,6 +25,12 @@ impl From<ServiceError> for ApiError {
             }
             ServiceError::Failed(error) => error.into(),
             ServiceError::NotFound(what) => what.into(),
+            ServiceError::StripeRefused { code, effect } => {
+                let message = "Stripe refuses to make the checkout: an operator has to look at the outbox";
+                let mut error = Self::new(Code::StripeRefused, message);
+                (error.detail.stripe_code, error.detail.effect_id) = (Some(code), Some(effect.to_string()));
+                error
+            }
             ServiceError::BodyGone => Self::new(Code::BodyGone, "the body of the event is no longer kept"),
             ServiceError::EffectNotDead => {
                 Self::new(Code::EffectNotDead, "the effect is not dead: there is nothing to decide")
@@ -59,6 +65,7 @@ impl From<NotFound> for ApiError {
             NotFound::Feature => Self::new(Code::FeatureNotFound, "there is no such feature"),
             NotFound::Price => Self::new(Code::PriceNotFound, "there is no such price"),
             NotFound::Effect => Self::new(Code::EffectNotFound, "there is no such effect, or it is done"),
+            NotFound::Order => Self::new(Code::OrderNotFound, "there is no such order"),
             NotFound::InboxEvent => {
                 Self::new(Code::InboxEventNotFound, "there is no such event in the inbox")
             }

@@ -101,6 +101,13 @@ free_text!(
     "must be a language such as `en` or `de-AT`",
     text("^[A-Za-z][A-Za-z0-9]{0,7}(-[A-Za-z0-9]{1,8})*$", 35, "de")
 );
+free_text!(
+    /// Where a buyer is led: `https://` and a host that the ledger allows.
+    Address,
+    |text| (1..=5_000).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()),
+    "must be an address of 1 to 5000 printable ASCII characters",
+    short_text(5_000, "https://shop.example/thanks?order={ORDER_ID}")
+);
 
 /// The client's own keys and values, kept beside what they belong to and never looked at.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]

@@ -18,11 +18,12 @@ use crate::store::ledgers::Ledger;
 /// The ledger's name.
 pub(super) const SLUG: &str = "demo";
 
-const UNIT: &str = "credits";
+/// What it counts.
+pub(super) const UNIT: &str = "credits";
 /// Name, credits for one.
 const FEATURES: [(&str, i64); 3] = [("resume_analysis", 10), ("job_match", 5), ("resume_improvement", 15)];
 /// Id, what a shop shows, credits, euro cents.
-const PRICES: [(&str, &str, i64, i64); 3] = [
+pub(super) const PRICES: [(&str, &str, i64, i64); 3] = [
     ("price_demo_starter", "Starter", 100, 500),
     ("price_demo_pro", "Pro", 500, 2_000),
     ("price_demo_premium", "Premium", 1_200, 3_500),

@@ -8,8 +8,9 @@ use crate::domain::{
     decide::Draft,
     event::{FeatureSet, KeyCreated, KeyRevoked, LedgerConfigured},
     ids::KeyId,
+    redirect,
     rejection::Rejection,
-    settings::LedgerSettings,
+    settings::{CheckoutSettings, LedgerSettings},
     working_set::Private,
 };
 
@@ -39,6 +40,29 @@ pub(super) fn configure_ledger(draft: &mut Draft<'_>, settings: &LedgerSettings)
     // Point of no return.
     if known != settings {
         draft.emit(None, None, LedgerConfigured(settings.clone()));
+    }
+    Ok(())
+}
+
+/// Checks: each address, against the hosts beside it.
+pub(super) fn configure_checkout(
+    draft: &mut Draft<'_>,
+    checkout: &CheckoutSettings,
+) -> Result<(), Rejection> {
+    for (field, address) in [("success_url", &checkout.success_url), ("cancel_url", &checkout.cancel_url)] {
+        if let Some(address) = address {
+            redirect::check(address, &checkout.redirect_hosts)
+                .map_err(|problem| Rejection::InvalidConfiguration { field, problem })?;
+        }
+    }
+    // Point of no return.
+    let known = &draft.base().settings;
+    if known.checkout != *checkout {
+        draft.emit(
+            None,
+            None,
+            LedgerConfigured(LedgerSettings { checkout: checkout.clone(), ..known.clone() }),
+        );
     }
     Ok(())
 }

@@ -53,6 +53,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<(), Rej
         Command::SyncPrice(command) => prices::sync(draft, command),
         Command::SyncProduct(command) => prices::sync_product(draft, command),
         Command::ConfigureLedger(settings) => configuration::configure_ledger(draft, settings),
+        Command::ConfigureCheckout(checkout) => configuration::configure_checkout(draft, checkout),
         Command::CreateKey(command) => configuration::create_key(draft, command),
         Command::RevokeKey(command) => configuration::revoke_key(draft, command),
         Command::ApplyDue(command) => draft.touch(command.account),

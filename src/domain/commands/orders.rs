@@ -9,13 +9,14 @@ use crate::domain::{
     event::{OrderExpired, OrderFailed, OrderPlaced, OrderSessionCreated},
     ids::{OrderId, Unit},
     listing::PriceMode,
-    order::{MAX_QUANTITY, Order, OrderEnding, OrderStatus, SoldCredits},
+    order::{MAX_QUANTITY, Order, OrderDetails, OrderEnding, OrderStatus, SoldCredits},
+    redirect,
     rejection::Rejection,
     working_set::Private,
 };
 
-/// Checks, in this order: the account exists, is not closed, is not frozen; the price is known, is active, is paid once; the quantity;
-/// the sums of money and of credits.
+/// Checks, in this order: the account exists, is not closed, is not frozen; the price is known, is active, is paid once;
+/// the quantity; the sums of money and of credits; where the buyer is led back to.
 pub(super) fn place(draft: &mut Draft<'_>, command: &PlaceOrder) -> Result<(), Rejection> {
     let account = draft.touch_if_open(&command.account)?;
     let price = draft.base().catalogue.prices.get(&command.price);
@@ -37,6 +38,7 @@ pub(super) fn place(draft: &mut Draft<'_>, command: &PlaceOrder) -> Result<(), R
         return Err(Rejection::InvalidConfiguration { field: "quantity", problem });
     };
     let sold = sold(price, command.quantity)?;
+    check_addresses(draft, &command.details)?;
     // Point of no return.
     let order = OrderId::new(draft.next_position(), 0, &draft.context().seed);
     let body = OrderPlaced {
@@ -50,6 +52,21 @@ pub(super) fn place(draft: &mut Draft<'_>, command: &PlaceOrder) -> Result<(), R
     };
     draft.emit_noted(Some(account), None, body, &command.note);
     draft.keep(Private::Ordered { order, account, details: command.details.clone() });
+    Ok(())
+}
+
+fn check_addresses(draft: &Draft<'_>, details: &OrderDetails) -> Result<(), Rejection> {
+    let checkout = &draft.base().settings.checkout;
+    if details.success_url.is_none() && checkout.success_url.is_none() {
+        let problem = "is missing, and the ledger has no address of its own";
+        return Err(Rejection::InvalidConfiguration { field: "success_url", problem });
+    }
+    for (field, address) in [("success_url", &details.success_url), ("cancel_url", &details.cancel_url)] {
+        if let Some(address) = address {
+            redirect::check(address, &checkout.redirect_hosts)
+                .map_err(|problem| Rejection::InvalidConfiguration { field, problem })?;
+        }
+    }
     Ok(())
 }
 

@@ -47,7 +47,7 @@ use super::{
     evolve,
     ids::*,
     payment::{DisputeStatus, PaymentFact, RefundStatus},
-    settings::{ClawbackPolicy, LedgerSettings, UnitSettings},
+    settings::{CheckoutSettings, ClawbackPolicy, LedgerSettings, UnitSettings},
     time::{Span, Timestamp},
 };
 
@@ -106,7 +106,16 @@ fn span(text: &str) -> Span {
 
 pub(super) fn settings() -> LedgerSettings {
     let units = ["credits", "bonus"].map(|name| (unit(name), UnitSettings { scale: 0 }));
-    LedgerSettings { units: units.into(), ..LedgerSettings::default() }
+    LedgerSettings { units: units.into(), checkout: checkout_settings(), ..LedgerSettings::default() }
+}
+
+/// Checkouts that lead back to `shop.example`.
+pub(super) fn checkout_settings() -> CheckoutSettings {
+    CheckoutSettings {
+        success_url: Some("https://shop.example/thanks".to_owned()),
+        redirect_hosts: ["shop.example".to_owned()].into(),
+        ..CheckoutSettings::default()
+    }
 }
 
 pub(super) fn feature(name: &str, cost: i64) -> Feature {

@@ -72,7 +72,8 @@ fn price_id(price: u8) -> PriceId {
 pub fn settings(policy: ClawbackPolicy, claw_on_pending: bool, freeze_on_dispute: bool) -> LedgerSettings {
     let units = [0, 1].map(|number| (unit(number), UnitSettings { scale: 0 }));
     let (units, clawback_policy) = (BTreeMap::from(units), policy);
-    LedgerSettings { units, clawback_policy, claw_on_pending, freeze_on_dispute, buy_url: None }
+    let checkout = crate::domain::stories::checkout_settings();
+    LedgerSettings { units, clawback_policy, claw_on_pending, freeze_on_dispute, buy_url: None, checkout }
 }
 
 /// One feature for a price, one that is not active, one that is too dear for two of it.

@@ -9,6 +9,7 @@ use crate::{
         amount::Currency,
         catalogue::{Feature, Price},
         ids::{FeatureKey, LedgerId, PriceId},
+        settings::LedgerSettings,
     },
     store::{
         pool::Database,
@@ -51,6 +52,24 @@ static READ_PRICE: Statement = Statement {
     sql: "SELECT state::text AS state FROM prices WHERE ledger_id = $1 AND price = $2",
     parameters: &[Type::INT8, Type::TEXT],
 };
+
+static READ_SETTINGS: Statement = Statement {
+    name: "read_ledger_settings",
+    sql: "SELECT settings::text AS settings FROM ledger_settings WHERE ledger_id = $1",
+    parameters: &[Type::INT8],
+};
+
+/// The ledger's settings; those of a new one if nothing was set yet.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn read_settings(database: &Database, ledger: LedgerId) -> Result<LedgerSettings, ReadError> {
+    let answers = read(database, ledger, &[(&READ_SETTINGS, &[&ledger.0])]).await?;
+    let Some(row) = answers[0].first() else { return Ok(LedgerSettings::default()) };
+    let text: &str = row.try_get("settings").map_err(RowError::from)?;
+    serde_json::from_str(text)
+        .map_err(|error| RowError::State { what: "settings", reason: error.to_string() }.into())
+}
 
 /// Up to `limit` features by name, of those after `after`.
 ///
@@ -138,4 +157,5 @@ fn from_row<T: serde::de::DeserializeOwned>(row: &Row) -> Result<T, RowError> {
         .map_err(|error| RowError::State { what: "catalogue", reason: error.to_string() })
 }
 
-pub(super) static STATEMENTS: &[&Statement] = &[&LIST_FEATURES, &LIST_PRICES, &READ_FEATURE, &READ_PRICE];
+pub(super) static STATEMENTS: &[&Statement] =
+    &[&READ_SETTINGS, &LIST_FEATURES, &LIST_PRICES, &READ_FEATURE, &READ_PRICE];

@@ -135,6 +135,18 @@ impl BaseUrl {
         self.0.as_str().trim_end_matches('/')
     }
 
+    /// Whether it is an address of this machine.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self.0.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"))
+    }
+
+    /// The address of `path` itself.
+    pub(super) fn at(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(path);
+        url
+    }
+
     /// The address of what Stripe calls `/v1<path>`.
     pub(super) fn join(&self, path: &str, query: Option<&str>) -> Url {
         let mut url = self.0.clone();

@@ -185,6 +185,14 @@ impl CallError {
         }
     }
 
+    /// The parameter that Stripe finds wrong.
+    pub fn param(&self) -> Option<&str> {
+        match &self.cause {
+            CallCause::Refused(refusal) => refusal.param.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether Stripe says that there is no such object (in this mode).
     pub fn is_missing_object(&self) -> bool {
         matches!(&self.cause, CallCause::Refused(refusal) if refusal.code.as_deref() == Some("resource_missing"))

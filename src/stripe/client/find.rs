@@ -29,7 +29,7 @@ impl StripeClient {
         since: Timestamp,
     ) -> Result<Option<Customer>, CallError> {
         let since = since.plus(CLOCKS_DIFFER_BY);
-        let list = async |after: Option<StripeId>| self.list_customers(since, after.as_ref()).await;
+        let list = |after: Option<StripeId>| async move { self.list_customers(since, after.as_ref()).await };
         let found = find(effect, list).await?;
         found.map(Customer::of).transpose().map_err(|nonsense| unusable(&nonsense, false))
     }
@@ -43,8 +43,9 @@ impl StripeClient {
         effect: EffectId,
         customer: &StripeId,
     ) -> Result<Option<CheckoutSession>, CallError> {
-        let list =
-            async |after: Option<StripeId>| self.list_checkout_sessions(customer, after.as_ref()).await;
+        let list = |after: Option<StripeId>| async move {
+            self.list_checkout_sessions(customer, after.as_ref()).await
+        };
         let found = find(effect, list).await?;
         found.map(CheckoutSession::of).transpose().map_err(|nonsense| unusable(&nonsense, false))
     }
@@ -58,16 +59,16 @@ impl StripeClient {
         effect: EffectId,
         payment: &StripeId,
     ) -> Result<Option<Refund>, CallError> {
-        let list = async |after: Option<StripeId>| self.list_refunds(payment, after.as_ref()).await;
+        let list = |after: Option<StripeId>| async move { self.list_refunds(payment, after.as_ref()).await };
         let found = find(effect, list).await?;
         found.map(Refund::of).transpose().map_err(|nonsense| unusable(&nonsense, false))
     }
 }
 
 /// Reads pages until one holds the object that carries the effect's mark.
-async fn find(
+async fn find<Listed: Future<Output = Result<Page, CallError>>>(
     effect: EffectId,
-    list: impl AsyncFn(Option<StripeId>) -> Result<Page, CallError>,
+    list: impl Fn(Option<StripeId>) -> Listed,
 ) -> Result<Option<StripeObject>, CallError> {
     let mark = effect.to_string();
     let mut after = None;

@@ -22,6 +22,7 @@ mod fetch;
 mod find;
 mod limiter;
 pub mod origin;
+mod simulated;
 mod transport;
 
 use std::{fmt, sync::Arc};

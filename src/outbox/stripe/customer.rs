@@ -1,0 +1,73 @@
+//! An account's customer: made once, for the first checkout.
+
+use super::{Failed, StripeEffects, missing, origin};
+use crate::{
+    domain::{
+        Command,
+        command::LinkCustomer,
+        event::LinkCause,
+        ids::{AccountNumber, OrderId, StripeId},
+    },
+    outbox::{Looked, Ordered, Performed, Report},
+    store::reads::orders::{CustomerRow, find_customer},
+    stripe::client::{CallClass, CallError, NewCustomer},
+};
+
+impl StripeEffects {
+    pub(super) async fn create_customer(
+        &self,
+        ordered: &Ordered,
+        account: AccountNumber,
+        order: Option<OrderId>,
+    ) -> Result<Performed, Failed> {
+        let buyer = self.buyer(ordered, account).await?;
+        if buyer.customer.is_some() {
+            return Ok(Performed::Done(Vec::new()));
+        }
+        let access = self.access(ordered.ledger).await?;
+        let mut new = NewCustomer {
+            origin: origin(ordered, &access, buyer.account, order, None),
+            email: buyer.profile.email,
+            name: buyer.profile.name,
+            locale: buyer.profile.locale,
+        };
+        let made = match access.client.create_customer(&new).await {
+            // Stripe is stricter about addresses than we are, and a sale must not fail for one. What is refused for
+            // its form is not remembered under the key.
+            Err(error) if is_about_email(&error) => {
+                new.email = None;
+                access.client.create_customer(&new).await?
+            }
+            made => made?,
+        };
+        Ok(Performed::Done(link(account, made.id)))
+    }
+
+    pub(super) async fn look_for_customer(
+        &self,
+        ordered: &Ordered,
+        account: AccountNumber,
+    ) -> Result<Looked, Failed> {
+        if self.buyer(ordered, account).await?.customer.is_some() {
+            return Ok(Looked::Found(Vec::new()));
+        }
+        let access = self.access(ordered.ledger).await?;
+        let since = self.ordered_at(ordered, &access).await?;
+        let found = access.client.find_customer(ordered.id, since).await?;
+        let found = found.filter(|customer| !customer.is_deleted);
+        Ok(found.map_or(Looked::Absent, |customer| Looked::Found(link(account, customer.id))))
+    }
+
+    async fn buyer(&self, ordered: &Ordered, account: AccountNumber) -> Result<CustomerRow, Failed> {
+        find_customer(&self.database, ordered.ledger, account).await?.ok_or_else(|| missing("no_account"))
+    }
+}
+
+fn is_about_email(error: &CallError) -> bool {
+    error.class == CallClass::Permanent && error.param() == Some("email")
+}
+
+fn link(account: AccountNumber, customer: StripeId) -> Vec<Report> {
+    let cause = LinkCause::Created;
+    vec![Report::of(Command::LinkCustomer(LinkCustomer { account, customer, cause }))]
+}

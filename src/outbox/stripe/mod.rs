@@ -1,0 +1,123 @@
+//! Carries effects out at Stripe.
+//!
+//! What an effect needs (the account's customer, what the order sold) is read when its turn comes, because the effects
+//! before it under the same key may have changed it. What came of a call goes back as a command.
+//!
+//! | file | carries out |
+//! | --- | --- |
+//! | `customer` | an account's customer |
+//! | `session` | the checkout session of an order |
+//! | `refund` | a refund that was asked for |
+//! | `judge` | nothing: it says what a failed call means for the outbox |
+//!
+//! Invariants:
+//! - a call that makes something goes out under the effect's id, and what it makes carries that id, so that it can be
+//!   found before it is made again;
+//! - an effect whose purpose is gone (the customer is there, the order was closed) is done, without a call;
+//! - what only a person can mend (a wrong key, a price that Stripe does not know) is dead, with Stripe's own code.
+
+mod customer;
+mod judge;
+mod refund;
+mod session;
+
+use std::sync::Arc;
+
+use super::{Class, Looked, Ordered, Perform, Performed};
+use crate::{
+    credentials::{StripeAccess, StripeClients},
+    domain::{
+        effects::Effect,
+        ids::{AccountId, LedgerId, OrderId, RefundRequestId},
+        time::{Span, Timestamp},
+    },
+    store::{pool::Database, reads},
+    stripe::client::Origin,
+};
+use judge::{Failed, cause};
+
+/// The name of the destination in metrics and causes.
+const STRIPE: &str = "stripe";
+
+/// Carries effects out at Stripe, for all ledgers.
+pub struct StripeEffects {
+    database: Database,
+    clients: Arc<StripeClients>,
+}
+
+impl StripeEffects {
+    /// Reads what effects need from `database`, and calls with `clients`.
+    pub fn new(database: Database, clients: Arc<StripeClients>) -> Self {
+        Self { database, clients }
+    }
+
+    async fn access(&self, ledger: LedgerId) -> Result<StripeAccess, Failed> {
+        Ok(self.clients.of(ledger).await?)
+    }
+
+    /// Moves a simulated Stripe's clock to where the ledger's is.
+    async fn advance_clock(&self, ledger: LedgerId) -> Result<Performed, Failed> {
+        let nothing_to_move = Ok(Performed::Done(Vec::new()));
+        let access = match self.clients.of(ledger).await {
+            Ok(access) if access.client.is_simulated() => access,
+            Err(error) if error.is_permanent() => return nothing_to_move,
+            Ok(_) => return nothing_to_move,
+            Err(error) => return Err(error.into()),
+        };
+        let now = reads::read_moment(&self.database, ledger).await?.now;
+        access.client.advance_simulated_clock(now).await?;
+        nothing_to_move
+    }
+
+    /// When the effect was ordered by the clock of Stripe, which does not move with ours.
+    async fn ordered_at(&self, ordered: &Ordered, access: &StripeAccess) -> Result<Timestamp, Failed> {
+        if access.client.is_simulated() {
+            return Ok(ordered.created_at);
+        }
+        let ahead = reads::read_moment(&self.database, ordered.ledger).await?.clock_ahead;
+        Ok(ordered.created_at.plus(Span::seconds(-ahead.whole_seconds())))
+    }
+}
+
+/// What marks an object as made by an effect.
+fn origin(
+    ordered: &Ordered,
+    access: &StripeAccess,
+    account: AccountId,
+    order: Option<OrderId>,
+    refund: Option<RefundRequestId>,
+) -> Origin {
+    Origin { effect: ordered.id, ledger: access.ledger.clone(), account, order, refund }
+}
+
+impl Perform for StripeEffects {
+    fn destination(&self, _: &Ordered) -> &'static str {
+        STRIPE
+    }
+
+    async fn perform(&self, ordered: &Ordered) -> Performed {
+        let performed = match ordered.effect {
+            Effect::CreateCustomer { account, order } => self.create_customer(ordered, account, order).await,
+            Effect::CreateCheckoutSession { order, .. } => self.create_session(ordered, order).await,
+            Effect::CreateRefund { refund, .. } => self.create_refund(ordered, refund).await,
+            Effect::AdvanceStripeClock { .. } => self.advance_clock(ordered.ledger).await,
+        };
+        performed.unwrap_or_else(Failed::performed)
+    }
+
+    async fn look(&self, ordered: &Ordered) -> Looked {
+        let looked = match ordered.effect {
+            Effect::CreateCustomer { account, .. } => self.look_for_customer(ordered, account).await,
+            Effect::CreateCheckoutSession { order, .. } => self.look_for_session(ordered, order).await,
+            Effect::CreateRefund { refund, .. } => self.look_for_refund(ordered, refund).await,
+            // It is moved to a moment, not by a span: once more does no harm.
+            Effect::AdvanceStripeClock { .. } => Ok(Looked::Absent),
+        };
+        looked.unwrap_or_else(Failed::looked)
+    }
+}
+
+/// What the effect is about is not in the ledger: a defect.
+fn missing(what: &'static str) -> Failed {
+    Failed::Dead(cause(Class::Defect, what))
+}

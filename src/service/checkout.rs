@@ -1,0 +1,128 @@
+//! Checkouts: an order is placed, and the request that asked for it waits a moment for the page where it can be paid.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Accepted, Caller, NotFound, OrderPage, OrderView, PositionToken, Request, Service, ServiceError,
+    position::check_seen,
+};
+use crate::{
+    domain::{
+        ids::{AccountId, LedgerId, OrderId, Position},
+        order::OrderStatus,
+    },
+    store::{
+        outbox::entries::{self, EffectState, OutboxEntry, OutboxFilter},
+        reads::{
+            self, ReadError,
+            orders::{OrderFilter, OrderRow, find_order, list_orders, refunds_of_order},
+        },
+    },
+};
+
+/// How long a request waits for Stripe before it is told to come back.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// Pauses between looks begin with this and double up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// An order that was placed, as far as it has come.
+pub struct CheckedOut {
+    /// What was written.
+    pub accepted: Accepted,
+    /// The order; without a session if Stripe is slow.
+    pub order: OrderRow,
+}
+
+impl Service {
+    /// Places an order, and waits until it has a session, has failed, or [`PATIENCE`] ends.
+    ///
+    /// # Errors
+    /// As [`Service::submit`]; [`ServiceError::StripeRefused`] if Stripe will not make the session as things are.
+    pub async fn check_out(
+        &self,
+        caller: &Caller,
+        request: Request,
+        placed: impl FnOnce(&Accepted) -> Option<OrderId>,
+    ) -> Result<CheckedOut, ServiceError> {
+        let accepted = self.submit(caller, request).await?;
+        let order = placed(&accepted).ok_or(ServiceError::NotFound(NotFound::Order))?;
+        let order = self.wait_for_session(caller.ledger, order).await?;
+        Ok(CheckedOut { accepted, order })
+    }
+
+    async fn wait_for_session(&self, ledger: LedgerId, order: OrderId) -> Result<OrderRow, ServiceError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let (_, row) = find_order(&self.database, ledger, order).await?;
+            let row = row.ok_or(ServiceError::NotFound(NotFound::Order))?;
+            if row.order.session.is_some() || row.order.status != OrderStatus::Placed {
+                return Ok(row);
+            }
+            if let Some(dead) = self.dead_effect(ledger, order).await? {
+                let code = dead.cause.map(|cause| cause.code).unwrap_or_default();
+                return Err(ServiceError::StripeRefused { code, effect: dead.id });
+            }
+            if Instant::now() + pause >= deadline {
+                return Ok(row);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// An effect that the order needs and that only a person can bring back to life.
+    async fn dead_effect(&self, ledger: LedgerId, order: OrderId) -> Result<Option<OutboxEntry>, ReadError> {
+        let client = self.database.pool().get().await?;
+        let placed_at = order.position();
+        let filter = OutboxFilter { state: Some(EffectState::Dead), ..OutboxFilter::default() };
+        let before = (Position(placed_at.0 - 1), i16::MAX);
+        let entries = entries::list(&client, ledger, &filter, Some(before), 1).await?;
+        Ok(entries.into_iter().find(|entry| entry.place.position == placed_at))
+    }
+
+    /// An order, with the refunds that were asked for.
+    ///
+    /// # Errors
+    /// [`NotFound::Order`]; [`ServiceError::HistoryLost`] if what was `seen` is gone.
+    pub async fn order(
+        &self,
+        caller: &Caller,
+        order: OrderId,
+        seen: Option<PositionToken>,
+    ) -> Result<OrderView, ServiceError> {
+        let (moment, row) = find_order(&self.database, caller.ledger, order).await?;
+        check_seen(&moment, seen)?;
+        let row = row.ok_or(ServiceError::NotFound(NotFound::Order))?;
+        let refunds = refunds_of_order(&self.database, caller.ledger, order).await?;
+        Ok(OrderView { row, refunds })
+    }
+
+    /// A page of orders, newest first, of those placed before the order `before`.
+    ///
+    /// # Errors
+    /// [`NotFound::Account`] if an account is named that there is not.
+    pub async fn orders(
+        &self,
+        caller: &Caller,
+        account: Option<&AccountId>,
+        status: Option<OrderStatus>,
+        before: Option<OrderId>,
+        limit: i64,
+    ) -> Result<OrderPage, ServiceError> {
+        let mut filter = OrderFilter { account: None, status };
+        if let Some(account) = account {
+            let (_, number) = reads::accounts::find_number(&self.database, caller.ledger, account).await?;
+            filter.account = Some(number.ok_or(ServiceError::NotFound(NotFound::Account))?);
+        }
+        let mut orders = list_orders(&self.database, caller.ledger, &filter, before, limit + 1).await?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = orders.len() > limit;
+        orders.truncate(limit);
+        let next = orders.last().filter(|_| has_more).map(|row| row.order.id);
+        Ok(OrderPage { orders, next })
+    }
+}
