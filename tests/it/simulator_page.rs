@@ -155,8 +155,11 @@ async fn the_page_speaks_german_and_shows_discount_and_tax_before_it_takes_money
     let without = text(browser.submit(&fields).await, 200).await;
     assert!(without.contains("Bitte wählen Sie Ihr Land."), "{without}");
     fields.push(("country", "DE"));
-    let changed = text(browser.submit(&fields).await, 200).await;
+    let mut declined = with_card("4000000000009995");
+    declined.push(("country", "DE"));
+    let changed = text(browser.submit(&declined).await, 200).await;
     assert!(changed.contains("hat sich geändert") && changed.contains("892,50\u{a0}€"), "{changed}");
+    assert!(text(browser.submit(&declined).await, 200).await.contains("Die Karte ist nicht gedeckt."));
     location(&browser.submit(&fields).await);
     let session = stripe.get(&format!("/v1/checkout/sessions/{}", id(&session))).await.ok();
     assert_eq!((&session["amount_total"], &session["payment_status"]), (&json!(89_250), &json!("paid")));

@@ -123,7 +123,9 @@ fn next_in_list(fields: &[(String, Tree)], rest: &[String]) -> String {
 }
 
 fn path(name: &str) -> Result<Vec<String>, FormError> {
-    let Some((first, rest)) = name.split_once('[') else { return Ok(vec![name.to_owned()]) };
+    let Some((first, rest)) = name.split_once('[') else {
+        return if name.is_empty() { Err(FormError::Name) } else { Ok(vec![name.to_owned()]) };
+    };
     let inner = rest.strip_suffix(']').ok_or(FormError::Name)?;
     let mut path = vec![first.to_owned()];
     path.extend(inner.split("][").map(str::to_owned));
@@ -184,6 +186,7 @@ mod tests {
         assert_eq!(Tree::parse("a=%"), Err(FormError::Encoding));
         assert_eq!(Tree::parse("a[b=1"), Err(FormError::Name));
         assert_eq!(Tree::parse("[b]=1"), Err(FormError::Name));
+        assert_eq!(Tree::parse("=1"), Err(FormError::Name));
         assert_eq!(Tree::parse("a=1&a[b]=2"), Err(FormError::Mixed));
         assert_eq!(Tree::parse(&format!("a{}=1", "[b]".repeat(DEEPEST))), Err(FormError::Name));
     }

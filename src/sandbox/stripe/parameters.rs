@@ -217,16 +217,14 @@ fn read_text(text: &str, kind: &Kind, path: &str) -> Result<Value, Failure> {
         Kind::MomentOr(_) => read_integer(text, path),
         Kind::Decimal => match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(text.into()),
-            _ => Err(Failure::parameters(format!("Invalid decimal: {}", shortened(text)))
-                .code("parameter_invalid_decimal")
-                .of(path)),
+            _ => Err(Failure::parameters(format!("Invalid decimal: {}", shortened(text))).of(path)),
         },
         Kind::Boolean => match text {
             "true" => Ok(true.into()),
             "false" => Ok(false.into()),
             other => {
                 let message = format!("Invalid boolean: {}", shortened(other));
-                Err(Failure::parameters(message).code("parameter_invalid_boolean").of(path))
+                Err(Failure::parameters(message).of(path))
             }
         },
         Kind::Choice(choices) if choices.contains(&text) => Ok(text.into()),
@@ -381,7 +379,7 @@ mod tests {
             ),
             ("confirm=true", Some("parameter_missing"), "amount", "Missing required param: amount."),
             ("amount=x", Some("parameter_invalid_integer"), "amount", "Invalid integer: x"),
-            ("amount=1&confirm=yes", Some("parameter_invalid_boolean"), "confirm", "Invalid boolean: yes"),
+            ("amount=1&confirm=yes", None, "confirm", "Invalid boolean: yes"),
             ("amount=1&mode=x", None, "mode", "Invalid mode: must be one of payment, setup, or subscription"),
             ("amount=1&line_items=x", None, "line_items", "Invalid array"),
             ("amount=1&metadata=x", None, "metadata", "Invalid object"),

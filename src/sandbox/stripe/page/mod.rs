@@ -257,7 +257,11 @@ fn after(
             Shown::Elsewhere(with_session(text(&session["success_url"]), id))
         }
         Ok(Ended::Challenge) => Shown::Elsewhere(format!("/pay/{id}/challenge")),
-        Ok(Ended::Declined(why)) => show(transaction, id, language, entry, Some(why.message.to_owned())),
+        Ok(Ended::Declined(why)) => {
+            let session = transaction.peek(Kind::CheckoutSession, &id.into());
+            let error = Texts::of(&session, language).decline(why).to_owned();
+            show(transaction, id, language, entry, Some(error))
+        }
         Err(failure) => show(transaction, id, language, entry, Some(failure.message)),
     }
 }

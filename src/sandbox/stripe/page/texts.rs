@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::super::cards::Decline;
+
 /// All texts in one language.
 pub(super) struct Texts {
     pub language: &'static str,
@@ -55,6 +57,8 @@ pub(super) struct Texts {
     pub total_changed: &'static str,
     pub code_unusable: &'static str,
     pub not_authenticated: &'static str,
+    /// By Stripe's code of why a card was declined; the last is for all others.
+    pub declines: [(&'static str, &'static str); 4],
 }
 
 pub(super) const ENGLISH: Texts = Texts {
@@ -77,7 +81,7 @@ pub(super) const ENGLISH: Texts = Texts {
     card: "Card",
     debit: "SEPA Direct Debit",
     card_number: "Card number",
-    expiry: "Expiry (month / year)",
+    expiry: "Expires (MM / YY)",
     security_code: "Security code",
     iban: "IBAN",
     debit_is_slow: "A direct debit arrives days later, or not at all.",
@@ -109,6 +113,12 @@ pub(super) const ENGLISH: Texts = Texts {
     total_changed: "The total has changed. Please check it and pay again.",
     code_unusable: "This promotion code cannot be used:",
     not_authenticated: "We are unable to authenticate your payment method. Please choose a different payment method and try again.",
+    declines: [
+        ("insufficient_funds", "Your card has insufficient funds."),
+        ("expired_card", "Your card has expired."),
+        ("incorrect_cvc", "Your card's security code is incorrect."),
+        ("", "Your card was declined."),
+    ],
 };
 
 pub(super) const GERMAN: Texts = Texts {
@@ -131,7 +141,7 @@ pub(super) const GERMAN: Texts = Texts {
     card: "Karte",
     debit: "SEPA-Lastschrift",
     card_number: "Kartennummer",
-    expiry: "Gültig bis (Monat / Jahr)",
+    expiry: "Gültig bis (MM/JJ)",
     security_code: "Prüfziffer",
     iban: "IBAN",
     debit_is_slow: "Eine Lastschrift kommt erst Tage später an, oder gar nicht.",
@@ -163,6 +173,12 @@ pub(super) const GERMAN: Texts = Texts {
     total_changed: "Der Gesamtbetrag hat sich geändert. Bitte prüfen Sie ihn und bezahlen Sie noch einmal.",
     code_unusable: "Dieser Gutscheincode lässt sich nicht einlösen:",
     not_authenticated: "Die Zahlung wurde nicht bestätigt. Bitte wählen Sie eine andere Zahlungsart.",
+    declines: [
+        ("insufficient_funds", "Die Karte ist nicht gedeckt."),
+        ("expired_card", "Die Karte ist abgelaufen."),
+        ("incorrect_cvc", "Die Prüfziffer der Karte ist falsch."),
+        ("", "Die Karte wurde abgelehnt."),
+    ],
 };
 
 impl Texts {
@@ -173,6 +189,13 @@ impl Texts {
             Some(locale) => locale,
         };
         if language.to_ascii_lowercase().starts_with("de") { &GERMAN } else { &ENGLISH }
+    }
+
+    /// Why a card was declined.
+    pub(super) fn decline(&self, why: &Decline) -> &'static str {
+        let code = why.decline_code.unwrap_or(why.code);
+        let known = self.declines.iter().find(|(known, _)| *known == code);
+        known.unwrap_or(&self.declines[self.declines.len() - 1]).1
     }
 
     /// An amount, in the currency's smallest part, as people of the language write it.

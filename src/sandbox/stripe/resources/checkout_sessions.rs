@@ -233,7 +233,7 @@ fn line(transaction: &mut Transaction<'_>, asked: &Value, path: &str) -> Result<
             "The price specified is inactive. This field only accepts active prices. ({})",
             price["id"].as_str().unwrap_or_default()
         );
-        return Err(Failure::state(message).code("price_inactive").of(format!("{path}[price]")));
+        return Err(Failure::state(message).of(format!("{path}[price]")));
     }
     let product = transaction.peek(Kind::Product, &price["product"]);
     if product["active"] == false {
