@@ -31,6 +31,7 @@ mod simulator_captured;
 mod simulator_clients;
 mod simulator_faults;
 mod simulator_page;
+mod simulator_subscriptions;
 mod stripe_bodies;
 mod stripe_captured;
 mod stripe_client;

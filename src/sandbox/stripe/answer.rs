@@ -6,6 +6,8 @@ use poem::{
 };
 use serde_json::{Map, Value, json};
 
+use super::cards::Decline;
+
 /// Why a request was refused, in Stripe's terms.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
@@ -94,6 +96,13 @@ impl Failure {
     pub(super) fn code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
         self
+    }
+
+    /// What the bank said.
+    pub(super) fn declined(why: &Decline) -> Self {
+        let mut failure = Self::new(Class::Declined, why.message).code(why.code);
+        failure.decline_code = why.decline_code;
+        failure
     }
 
     /// A path that names nothing.

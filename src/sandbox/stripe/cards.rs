@@ -94,6 +94,12 @@ pub(super) const NOT_AUTHENTICATED: Decline = Decline {
     decline_code: None,
     message: "We are unable to authenticate your payment method. Please choose a different payment method and try again.",
 };
+pub(super) const ASKS_FOR_THE_BUYER: Decline = Decline {
+    code: "authentication_required",
+    decline_code: Some("authentication_required"),
+    message: "Your card was declined. This transaction requires authentication.",
+};
+
 const CARDS: &[Card] = &[
     card("4242424242424242", "pm_card_visa", "visa", Bank::Pays),
     card("5555555555554444", "pm_card_mastercard", "mastercard", Bank::Pays),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     answer::Failure,
+    billing,
     cards::{self, Bank, Decline, Method},
     invoices,
     payments::{self, Payer},
@@ -17,6 +18,7 @@ use super::{
         promotion_codes,
     },
     store::Kind,
+    subscriptions,
     world::Transaction,
 };
 
@@ -50,7 +52,9 @@ pub(super) fn price_anew(transaction: &mut Transaction<'_>, id: &str) -> Value {
         session["automatic_tax"]["status"] =
             if has_location { "complete".into() } else { "requires_location_inputs".into() };
     }
-    let totals = pricing::price(&mut lines, &coupon, tax_percent);
+    let data = transaction.hidden(id)["subscription_data"].clone();
+    let is_trial = subscriptions::trial_end(&data, transaction.now()).is_some();
+    let totals = pricing::price(&mut lines, &coupon, tax_percent, is_trial);
     session["amount_subtotal"] = totals.subtotal.into();
     session["amount_total"] = totals.total.into();
     session["total_details"] = pricing::total_details(totals);
@@ -134,16 +138,13 @@ pub(super) fn pay(
     is_proven: bool,
 ) -> Result<Ended, Failure> {
     let session = open(transaction, id)?;
-    let is_free = session["amount_total"] == 0;
+    let payer = payer(transaction, &session);
     if session["mode"] == "subscription" {
-        let message = "The simulator does not sell subscriptions yet.";
-        return Err(Failure::state(message));
+        return Ok(subscribe(transaction, &session, &payer, method, is_proven));
     }
-    if is_free {
-        let payer = payer(transaction, &session);
+    if session["amount_total"] == 0 {
         return Ok(complete(transaction, &session, &payer, Value::Null, "no_payment_required"));
     }
-    let payer = payer(transaction, &session);
     let intent = intent(transaction, &session, &payer);
     let is_kept = !intent["setup_future_usage"].is_null();
     let made = payments::make_method(transaction, method, &payer, is_kept);
@@ -168,6 +169,7 @@ pub(super) fn pay(
                 transaction.put(Kind::PaymentIntent, &intent);
                 transaction.emit("payment_intent.requires_action", &intent);
                 remember_intent(transaction, &session, &intent);
+                transaction.set_hidden(id, "challenge", method.number().into());
                 Ok(Ended::Challenge)
             }
             Bank::Pays | Bank::Asks | Bank::Disputes { .. } => {
@@ -184,6 +186,39 @@ pub(super) fn pay(
     }
 }
 
+/// Sells a subscription: only cards are taken, and kept for the periods to come.
+fn subscribe(
+    transaction: &mut Transaction<'_>,
+    session: &Value,
+    payer: &Payer,
+    method: Method,
+    is_proven: bool,
+) -> Ended {
+    let id = session["id"].as_str().unwrap_or_default();
+    if let Method::Card(card) = method {
+        match card.bank {
+            Bank::Declines(why) => return Ended::Declined(why),
+            Bank::Asks if !is_proven => {
+                transaction.set_hidden(id, "challenge", method.number().into());
+                return Ended::Challenge;
+            }
+            Bank::Pays | Bank::Asks | Bank::Disputes { .. } => {}
+        }
+    }
+    let made = payments::make_method(transaction, method, payer, true);
+    let lines = checkout_sessions::line_items(transaction, id)["data"].clone();
+    let (subscription, invoice) = subscriptions::start(transaction, session, &lines, payer, &made);
+    let mut session = session.clone();
+    session["subscription"] = subscription["id"].clone();
+    session["invoice"] = invoice["id"].clone();
+    if invoice["amount_due"] == 0 {
+        billing::settled(transaction, &invoice, &Value::Null);
+        return complete(transaction, &session, payer, Value::Null, "no_payment_required");
+    }
+    billing::pay_from_checkout(transaction, &invoice, &made, payer);
+    complete(transaction, &session, payer, Value::Null, "paid")
+}
+
 /// The buyer proves to be the card's owner to the bank, or does not.
 ///
 /// # Errors
@@ -194,19 +229,25 @@ pub(super) fn answer_challenge(
     has_passed: bool,
 ) -> Result<Ended, Failure> {
     let session = open(transaction, id)?;
-    let intent = transaction.peek(Kind::PaymentIntent, &session["payment_intent"]);
-    if intent["status"] != "requires_action" {
+    let number = transaction.hidden(id)["challenge"].clone();
+    let Some(method) = number.as_str().and_then(Method::numbered) else {
         return Err(Failure::state(format!("No bank has asked for the buyer of checkout session {id}.")));
+    };
+    transaction.set_hidden(id, "challenge", Value::Null);
+    if has_passed {
+        return pay(transaction, id, method, true);
     }
-    let method = transaction.peek(Kind::PaymentMethod, &intent["payment_method"]);
-    if !has_passed {
-        payments::fail_authentication(transaction, &intent, &method, &cards::NOT_AUTHENTICATED);
-        return Ok(Ended::Declined(&cards::NOT_AUTHENTICATED));
+    let intent = transaction.peek(Kind::PaymentIntent, &session["payment_intent"]);
+    if !intent.is_null() {
+        let made = transaction.peek(Kind::PaymentMethod, &intent["payment_method"]);
+        payments::fail_authentication(transaction, &intent, &made, &cards::NOT_AUTHENTICATED);
     }
-    let number = transaction.hidden(method["id"].as_str().unwrap_or_default())["number"].clone();
-    let method = number.as_str().and_then(Method::numbered);
-    let method = method.ok_or_else(|| Failure::state("The payment method is gone."))?;
-    pay(transaction, id, method, true)
+    Ok(Ended::Declined(&cards::NOT_AUTHENTICATED))
+}
+
+/// Whether the bank waits for the buyer.
+pub(super) fn is_challenged(transaction: &Transaction<'_>, id: &str) -> bool {
+    transaction.hidden(id)["challenge"].is_string()
 }
 
 /// Declines whatever card it is.
@@ -220,6 +261,9 @@ pub(super) fn decline(
     why: &'static Decline,
 ) -> Result<Ended, Failure> {
     let session = open(transaction, id)?;
+    if session["mode"] == "subscription" {
+        return Ok(Ended::Declined(why));
+    }
     let payer = payer(transaction, &session);
     let intent = intent(transaction, &session, &payer);
     let made = payments::make_method(transaction, method, &payer, false);
@@ -380,7 +424,7 @@ fn complete(
     for discount in session["discounts"].as_array().cloned().unwrap_or_default() {
         promotion_codes::count_use(transaction, &discount);
     }
-    if payment_status != "unpaid" {
+    if payment_status != "unpaid" && session["mode"] == "payment" {
         invoice(transaction, &mut session, payer);
     }
     transaction.put(Kind::CheckoutSession, &session);

@@ -1,9 +1,10 @@
-//! What happens by itself when its time has come: sessions expire, keys and events are forgotten.
+//! What happens by itself when its time has come: sessions expire, subscriptions renew, keys and events are forgotten.
 
 use super::{
     events, idempotency,
     resources::checkout_sessions,
     store::{Kind, Store},
+    subscriptions,
     world::Transaction,
 };
 
@@ -18,7 +19,12 @@ pub(super) fn next(store: &Store, now: i64) -> Option<i64> {
     let key = key.map(|created| created + idempotency::KEPT_SECONDS);
     let event = store.all(Kind::Event).next().and_then(|event| event["created"].as_i64());
     let event = event.map(|created| created + events::KEPT_SECONDS);
-    sessions.chain(key).chain(event).filter(|moment| *moment <= now).min()
+    sessions
+        .chain(key)
+        .chain(event)
+        .chain(subscriptions::next_due(store))
+        .filter(|moment| *moment <= now)
+        .min()
 }
 
 /// Does everything that is due at the transaction's moment.
@@ -34,6 +40,7 @@ pub(super) fn apply(transaction: &mut Transaction<'_>) {
     for session in expired {
         checkout_sessions::expire(transaction, &session);
     }
+    subscriptions::apply_due(transaction);
     for (kind, kept) in
         [(Kind::IdempotentRequest, idempotency::KEPT_SECONDS), (Kind::Event, events::KEPT_SECONDS)]
     {

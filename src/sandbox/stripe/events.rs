@@ -45,9 +45,8 @@ impl Transaction<'_> {
     /// Has an event sent to everyone who wants it.
     pub(super) fn deliver(&mut self, event: &Value) {
         let event_type = event["type"].as_str().unwrap_or_default();
-        let id = event["id"].as_str().unwrap_or_default();
         for endpoint in self.receivers(event_type) {
-            self.schedule(id, event_type, &endpoint);
+            self.schedule(event, event_type, &endpoint);
         }
     }
 
@@ -59,7 +58,7 @@ impl Transaction<'_> {
             .collect()
     }
 
-    fn schedule(&mut self, event: &str, event_type: &str, endpoint: &Value) {
+    fn schedule(&mut self, event: &Value, event_type: &str, endpoint: &Value) {
         let fate = self.faults.fate_of_webhook(event_type);
         let (copies, delay_ms) = match fate {
             Fate::Arrives => (1, 0),
@@ -68,7 +67,7 @@ impl Transaction<'_> {
             Fate::Delayed { milliseconds } => (1, milliseconds),
         };
         let mut delivery = json!({
-            "event": event,
+            "event": event["id"],
             "type": event_type,
             "endpoint": endpoint["id"],
             "url": endpoint["url"],
@@ -78,6 +77,8 @@ impl Transaction<'_> {
         });
         for _ in 0..copies {
             delivery["id"] = ids::new(Kind::Delivery).into();
+            // It is sent even if the list of events has forgotten it by then.
+            delivery["body"] = event.clone();
             self.put(Kind::Delivery, &delivery);
         }
         if copies == 0 {

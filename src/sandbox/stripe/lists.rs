@@ -194,6 +194,29 @@ fn on_demand(transaction: &Transaction<'_>, object: &Value, field: &str) -> Opti
         (Kind::CheckoutSession, "line_items") => {
             Some(resources::checkout_sessions::line_items(transaction, object["id"].as_str()?))
         }
+        (Kind::Invoice, "payments") => {
+            let payments = transaction
+                .store
+                .all(Kind::InvoicePayment)
+                .rev()
+                .filter(|payment| payment["invoice"] == object["id"]);
+            Some(older::whole_list(payments.cloned().collect(), "/v1/invoice_payments"))
+        }
+        (Kind::Invoice, "confirmation_secret") => {
+            let payment = transaction
+                .store
+                .all(Kind::InvoicePayment)
+                .find(|payment| payment["invoice"] == object["id"])?;
+            let intent = transaction.peek(Kind::PaymentIntent, &payment["payment"]["payment_intent"]);
+            Some(json!({ "client_secret": intent["client_secret"], "type": "payment_intent" }))
+        }
+        (Kind::Customer, "subscriptions") => {
+            let all = transaction.store.all(Kind::Subscription).rev().filter(|subscription| {
+                subscription["customer"] == object["id"] && subscription["status"] != "canceled"
+            });
+            let url = format!("/v1/customers/{}/subscriptions", object["id"].as_str()?);
+            Some(older::whole_list(all.cloned().collect(), &url))
+        }
         (Kind::Customer, "tax") => Some(json!({
             "automatic_tax": "unrecognized_location", "ip_address": null, "location": null, "provider": "stripe",
         })),

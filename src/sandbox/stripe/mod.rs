@@ -9,6 +9,7 @@
 //! | `api`, `answer`, `form`, `parameters`, `idempotency` | requests and answers as Stripe's |
 //! | `resources/` | one file for each kind of object |
 //! | `checkout`, `payments`, `pricing`, `invoices`, `cards` | how money moves |
+//! | `subscriptions`, `billing`, `calendar` | how it moves again every month |
 //! | `events`, `webhooks`, `older` | who hears of it, and in which shape |
 //! | `world`, `store`, `journal`, `due` | state, time, and what survives |
 //! | `page/` | where buyers pay in a browser |
@@ -16,6 +17,8 @@
 
 mod answer;
 mod api;
+mod billing;
+mod calendar;
 mod cards;
 mod checkout;
 mod connection;
@@ -37,6 +40,7 @@ mod pricing;
 mod resources;
 mod search;
 mod store;
+mod subscriptions;
 mod webhooks;
 mod world;
 
@@ -118,7 +122,8 @@ impl Simulator {
         let route = Route::new()
             .nest_no_strip("/v1", Api { shared: Arc::clone(&shared), connections: connections.clone() })
             .nest_no_strip("/_control", Control { shared: Arc::clone(&shared) })
-            .nest_no_strip("/pay", Pages { shared: Arc::clone(&shared) });
+            .nest_no_strip("/pay", Pages { shared: Arc::clone(&shared) })
+            .nest_no_strip("/portal", Pages { shared: Arc::clone(&shared) });
         let doorkeeper = Doorkeeper::new(listener, connections)?;
         let server = tokio::spawn(poem::Server::new_with_acceptor(doorkeeper).run(route));
         let sender = tokio::spawn(webhooks::run(shared));

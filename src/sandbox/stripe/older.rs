@@ -1,7 +1,7 @@
 //! Objects as older versions of the API show them. What is kept is always the pinned version.
 //!
-//! Only differences that matter to someone who reads payments are made: names of `ui_mode`, lists of refunds and charges
-//! inside their owners, and which events there were.
+//! Only differences that matter to someone who reads payments are made: names of `ui_mode`, what invoices belong to, lists
+//! of refunds and charges inside their owners, and which events there were.
 
 use serde_json::{Value, json};
 
@@ -9,6 +9,8 @@ use super::store::{Kind, Store};
 
 /// Refunds of all payment methods have events of their own from here on.
 const ACACIA: &str = "2024-10-28";
+/// Invoices say what they are for in `parent`, and payments are listed apart, from here on.
+const BASIL: &str = "2025-03-31";
 /// The pages of Checkout got longer names.
 const DAHLIA: &str = "2026-03-25";
 /// Refunds and charges are no longer listed inside their owners.
@@ -63,8 +65,41 @@ fn reshape_object(object: &mut Value, version: &str, store: &Store) {
             let url = format!("/v1/charges?payment_intent={}", intent.as_str().unwrap_or_default());
             object["charges"] = whole_list(charges, &url);
         }
+        Kind::Invoice if is_before(version, BASIL) => reshape_invoice(object, store),
+        Kind::Subscription if is_before(version, BASIL) => {
+            for field in ["current_period_start", "current_period_end"] {
+                object[field] = object["items"]["data"][0][field].clone();
+            }
+        }
         Kind::Event => object["api_version"] = version.into(),
         _ => {}
+    }
+}
+
+fn reshape_invoice(invoice: &mut Value, store: &Store) {
+    let payment = store.all(Kind::InvoicePayment).find(|payment| payment["invoice"] == invoice["id"]);
+    let intent = payment.map_or(Value::Null, |payment| payment["payment"]["payment_intent"].clone());
+    let charge = intent.as_str().and_then(|id| store.get(Kind::PaymentIntent, id));
+    invoice["charge"] = charge.map_or(Value::Null, |intent| intent["latest_charge"].clone());
+    invoice["payment_intent"] = intent;
+    invoice["paid"] = (invoice["status"] == "paid").into();
+    invoice["subscription"] = invoice["parent"]["subscription_details"]["subscription"].clone();
+    if let Some(fields) = invoice.as_object_mut() {
+        fields.shift_remove("parent");
+    }
+    for line in invoice["lines"]["data"].as_array_mut().into_iter().flatten() {
+        let part = line["parent"]["subscription_item_details"].clone();
+        let price =
+            line["pricing"]["price_details"]["price"].as_str().and_then(|id| store.get(Kind::Price, id));
+        line["price"] = price.cloned().unwrap_or(Value::Null);
+        line["proration"] = (part["proration"] == true).into();
+        line["subscription"] = part["subscription"].clone();
+        line["subscription_item"] = part["subscription_item"].clone();
+        line["type"] = if part.is_null() { "invoiceitem".into() } else { "subscription".into() };
+        if let Some(fields) = line.as_object_mut() {
+            fields.shift_remove("parent");
+            fields.shift_remove("pricing");
+        }
     }
 }
 

@@ -11,11 +11,15 @@ pub(super) struct Totals {
     pub total: i64,
 }
 
-/// Writes amounts into the lines and adds them up. `coupon` is `null` without a discount, `tax_percent` 0 without tax.
-pub(super) fn price(lines: &mut [Value], coupon: &Value, tax_percent: i64) -> Totals {
+/// Writes amounts into the lines and adds them up. `coupon` is `null` without a discount, `tax_percent` 0 without tax;
+/// in a trial nothing that recurs is charged.
+pub(super) fn price(lines: &mut [Value], coupon: &Value, tax_percent: i64, is_trial: bool) -> Totals {
     let subtotals: Vec<i64> = lines
         .iter()
         .map(|line| {
+            if is_trial && line["price"]["type"] == "recurring" {
+                return 0;
+            }
             let quantity = line["quantity"].as_i64().unwrap_or(1);
             unit_amount(&line["price"], quantity)
         })
@@ -101,7 +105,7 @@ mod tests {
     #[test]
     fn tax_is_added_or_contained() {
         let mut lines = [line(1000, 1, "exclusive"), line(1190, 1, "inclusive")];
-        let totals = price(&mut lines, &Value::Null, 19);
+        let totals = price(&mut lines, &Value::Null, 19, false);
         assert_eq!(totals, Totals { subtotal: 2190, discount: 0, tax: 380, total: 2380 });
         assert_eq!(lines[1]["amount_tax"], 190);
     }
@@ -109,13 +113,13 @@ mod tests {
     #[test]
     fn a_discount_is_taken_before_tax_and_never_more_than_there_is() {
         let mut lines = [line(1000, 2, "unspecified")];
-        let totals = price(&mut lines, &json!({ "percent_off": 25.0 }), 10);
+        let totals = price(&mut lines, &json!({ "percent_off": 25.0 }), 10, false);
         assert_eq!(totals, Totals { subtotal: 2000, discount: 500, tax: 150, total: 1650 });
         let mut lines =
             [line(100, 1, "unspecified"), line(101, 1, "unspecified"), line(102, 1, "unspecified")];
-        let totals = price(&mut lines, &json!({ "amount_off": 100 }), 0);
+        let totals = price(&mut lines, &json!({ "amount_off": 100 }), 0, false);
         assert_eq!(totals, Totals { subtotal: 303, discount: 100, tax: 0, total: 203 });
-        let totals = price(&mut lines, &json!({ "amount_off": 1000 }), 0);
+        let totals = price(&mut lines, &json!({ "amount_off": 1000 }), 0, false);
         assert_eq!(totals.total, 0);
     }
 }

@@ -110,14 +110,13 @@ fn next(shared: &Shared, busy: &[String], most: usize) -> Vec<Delivery> {
         let mut deliveries = Vec::new();
         for delivery in due {
             let endpoint = transaction.peek(Kind::WebhookEndpoint, &delivery["endpoint"]);
-            let event = transaction.peek(Kind::Event, &delivery["event"]);
-            if endpoint["status"] != "enabled" || event.is_null() {
+            if endpoint["status"] != "enabled" {
                 // Nobody wants it any more.
                 transaction.store.remove(Kind::Delivery, text(&delivery["id"]));
                 continue;
             }
             let secrets = webhook_endpoints::secrets(transaction, text(&endpoint["id"]));
-            let mut event = event;
+            let mut event = delivery["body"].clone();
             let version = endpoint["api_version"].as_str().unwrap_or(super::API_VERSION).to_owned();
             older::reshape(&mut event, &version, transaction.store);
             let body = event.to_string();
@@ -161,6 +160,9 @@ fn record(shared: &Shared, delivery: &Delivery, answer: &Answer) {
             let tries = attempts.len();
             if is_taken || tries >= MOST_TRIES {
                 record["status"] = if is_taken { "delivered".into() } else { "failed".into() };
+                if let Some(fields) = record.as_object_mut() {
+                    fields.shift_remove("body");
+                }
                 transaction.store.remove(Kind::Delivery, &delivery.id);
                 transaction.put(Kind::Delivered, &record);
                 forget_old(transaction.store);

@@ -4,10 +4,12 @@ use serde_json::{Value, json};
 
 use super::super::{
     answer::{Class, Failure},
+    billing,
     cards::{self, Card, Method},
     checkout::{self, Entered},
-    resources::{Given, checkout_sessions, disputes, prices, products, refunds},
+    resources::{Given, checkout_sessions, disputes, payment_methods, prices, products, refunds},
     store::Kind,
+    subscriptions,
     world::Transaction,
 };
 
@@ -51,6 +53,22 @@ pub(super) fn perform(
             let is_won = outcome(order, &[("won", true), ("lost", false)])?;
             disputes::close(transaction, id, is_won)
         }
+        ["invoices", id, "pay"] => billing::pay_with(transaction, id, Method::Card(card(order)?)),
+        ["invoices", id, "collect"] => {
+            let invoice = billing::open(transaction, id)?;
+            Ok(billing::collect(transaction, &invoice))
+        }
+        ["subscriptions", id, "renew"] => {
+            let subscription = transaction.find(Kind::Subscription, id)?;
+            if !subscriptions::is_alive(&subscription) {
+                return Err(Failure::state(format!("Subscription {id} is over.")));
+            }
+            Ok(subscriptions::renew(transaction, &subscription))
+        }
+        ["customers", id, "card"] => {
+            let card = card(order)?;
+            payment_methods::replace(transaction, id, Method::Card(card))
+        }
         ["events", id, "resend"] => resend(transaction, id),
         ["products"] => products::make(transaction, &given(order)?),
         ["prices"] => price(transaction, order),
@@ -80,8 +98,7 @@ fn complete(transaction: &mut Transaction<'_>, id: &str, order: &Value) -> Resul
     if let Some(code) = order["promotion_code"].as_str() {
         checkout::use_code(transaction, id, code).map_err(|why| Failure::state(why).of("promotion_code"))?;
     }
-    let card = order["card"].as_str().unwrap_or("4242424242424242");
-    let card = Card::find(card).ok_or_else(|| Failure::parameters("That is no test card.").of("card"))?;
+    let card = card(order)?;
     match outcome {
         "declined" => {
             checkout::decline(transaction, id, Method::Card(card), &cards::GENERIC)?;
@@ -94,6 +111,12 @@ fn complete(transaction: &mut Transaction<'_>, id: &str, order: &Value) -> Resul
         }
     }
     transaction.find(Kind::CheckoutSession, id)
+}
+
+/// The card that is ordered, or one that pays.
+fn card(order: &Value) -> Result<&'static Card, Failure> {
+    let number = order["card"].as_str().unwrap_or("4242424242424242");
+    Card::find(number).ok_or_else(|| Failure::parameters("That is no test card.").of("card"))
 }
 
 fn challenge(transaction: &mut Transaction<'_>, id: &str, order: &Value) -> Result<Value, Failure> {

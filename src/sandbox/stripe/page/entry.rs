@@ -76,7 +76,7 @@ impl Entry {
         if needs_country && details["address"]["country"].is_null() {
             return Err(texts.country_missing);
         }
-        if session["amount_total"] == 0 {
+        if session["amount_total"] == 0 && session["mode"] == "payment" {
             return Ok(Method::SepaDebit);
         }
         if self.is_debit {

@@ -1,9 +1,11 @@
-//! The hosted pages: where a buyer pays, and where the bank asks whether it is them.
+//! The hosted pages: where a buyer pays, where the bank asks whether it is them, and where customers look after their
+//! subscriptions.
 //!
 //! Plain forms, no script, nothing from elsewhere. What a buyer does here is what the control API can order in their
 //! place: both call [`super::checkout`].
 
 mod entry;
+mod portal;
 mod texts;
 
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use texts::Texts;
 
 const LONGEST_BODY: usize = 64 * 1024;
 
-/// The pages under `/pay`.
+/// The pages under `/pay` and `/portal`.
 pub(super) struct Pages {
     pub shared: Arc<Shared>,
 }
@@ -55,6 +57,11 @@ impl poem::Endpoint for Pages {
                 (["pay", id, "challenge"], true, Some(form)) => {
                     let has_passed = form.value("outcome") == "passed";
                     answer_challenge(transaction, id, &language, has_passed)
+                }
+                (["portal", id], false, _) => portal::show(transaction, id, &language),
+                (["portal", id], true, Some(form)) => {
+                    portal::cancel(transaction, id, form.value("cancel"));
+                    Shown::Elsewhere(format!("/portal/{id}"))
                 }
                 _ => nothing(Texts::of(&Value::Null, &language)),
             })
@@ -189,7 +196,7 @@ fn show(
         tax_id: entry.tax_id.as_deref().unwrap_or_default(),
         asks_code: session["allow_promotion_codes"] == true,
         typed_code: &entry.promotion_code,
-        asks_payment: is_positive(&session["amount_total"]),
+        asks_payment: is_positive(&session["amount_total"]) || session["mode"] == "subscription",
         offers_card: offers("card"),
         offers_debit: offers("sepa_debit"),
         is_debit: entry.is_debit || !offers("card"),
@@ -269,8 +276,7 @@ fn after(
 fn challenge(transaction: &mut Transaction<'_>, id: &str, language: &str) -> Shown {
     let session = transaction.peek(Kind::CheckoutSession, &id.into());
     let texts = Texts::of(&session, language);
-    let intent = transaction.peek(Kind::PaymentIntent, &session["payment_intent"]);
-    if session["status"] != "open" || intent["status"] != "requires_action" {
+    if session["status"] != "open" || !checkout::is_challenged(transaction, id) {
         return show(transaction, id, language, &Entry::default(), None);
     }
     let total = texts.money(&session["amount_total"], &session["currency"]);

@@ -57,6 +57,10 @@ pub(super) struct Texts {
     pub total_changed: &'static str,
     pub code_unusable: &'static str,
     pub not_authenticated: &'static str,
+    pub subscriptions: &'static str,
+    pub no_subscriptions: &'static str,
+    pub cancel: &'static str,
+    pub ends: &'static str,
     /// By Stripe's code of why a card was declined; the last is for all others.
     pub declines: [(&'static str, &'static str); 4],
 }
@@ -113,6 +117,10 @@ pub(super) const ENGLISH: Texts = Texts {
     total_changed: "The total has changed. Please check it and pay again.",
     code_unusable: "This promotion code cannot be used:",
     not_authenticated: "We are unable to authenticate your payment method. Please choose a different payment method and try again.",
+    subscriptions: "Your subscriptions",
+    no_subscriptions: "There are none.",
+    cancel: "Cancel at the end of the period",
+    ends: "Ends with the current period",
     declines: [
         ("insufficient_funds", "Your card has insufficient funds."),
         ("expired_card", "Your card has expired."),
@@ -173,6 +181,10 @@ pub(super) const GERMAN: Texts = Texts {
     total_changed: "Der Gesamtbetrag hat sich geändert. Bitte prüfen Sie ihn und bezahlen Sie noch einmal.",
     code_unusable: "Dieser Gutscheincode lässt sich nicht einlösen:",
     not_authenticated: "Die Zahlung wurde nicht bestätigt. Bitte wählen Sie eine andere Zahlungsart.",
+    subscriptions: "Ihre Abonnements",
+    no_subscriptions: "Es gibt keine.",
+    cancel: "Zum Ende des Zeitraums kündigen",
+    ends: "Endet mit dem laufenden Zeitraum",
     declines: [
         ("insufficient_funds", "Die Karte ist nicht gedeckt."),
         ("expired_card", "Die Karte ist abgelaufen."),

@@ -12,6 +12,7 @@ use super::{
         },
         search,
         store::Kind,
+        subscriptions,
         world::Transaction,
     },
     Call, Given, Route,
@@ -208,6 +209,16 @@ fn delete(call: &mut Call<'_, '_>) -> Result<Value, Failure> {
         return Err(Failure::no_such("customer", call.id));
     }
     let deleted = json!({ "id": call.id, "object": "customer", "deleted": true });
+    let alive: Vec<Value> = call
+        .transaction
+        .store
+        .all(Kind::Subscription)
+        .filter(|subscription| subscription["customer"] == call.id && subscriptions::is_alive(subscription))
+        .cloned()
+        .collect();
+    for subscription in alive {
+        subscriptions::end(call.transaction, &subscription, "cancellation_requested");
+    }
     call.transaction.put(Kind::Customer, &deleted);
     call.transaction.emit("customer.deleted", &before);
     Ok(deleted)

@@ -8,11 +8,13 @@ mod events;
 mod given;
 mod invoices;
 pub(super) mod payment_intents;
-mod payment_methods;
+pub(super) mod payment_methods;
+mod portal;
 pub(super) mod prices;
 pub(super) mod products;
 pub(super) mod promotion_codes;
 pub(super) mod refunds;
+mod subscriptions;
 pub(super) mod webhook_endpoints;
 
 use serde_json::Value;
@@ -76,10 +78,12 @@ const ROUTES: &[&[Route]] = &[
     invoices::ROUTES,
     payment_intents::ROUTES,
     payment_methods::ROUTES,
+    portal::ROUTES,
     prices::ROUTES,
     products::ROUTES,
     promotion_codes::ROUTES,
     refunds::ROUTES,
+    subscriptions::ROUTES,
     webhook_endpoints::ROUTES,
 ];
 

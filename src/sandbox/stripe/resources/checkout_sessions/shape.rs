@@ -161,14 +161,18 @@ fn saved_method_options(given: &Given, customer: Option<&Value>) -> Value {
 }
 
 /// What the page offers.
+///
+/// Subscriptions are sold for cards alone.
 fn method_types(given: &Given) -> Vec<&'static str> {
     let names = |param: &str| -> Option<Vec<String>> {
         let list = given.get(param)?.as_array()?;
         Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     };
     let (allowed, excluded) = (names("allowed_payment_method_types"), names("excluded_payment_method_types"));
-    ["card", "sepa_debit"]
-        .into_iter()
+    let all: &[&str] =
+        if given.text("mode") == Some("payment") { &["card", "sepa_debit"] } else { &["card"] };
+    all.iter()
+        .copied()
         .filter(|name| allowed.as_ref().is_none_or(|allowed| allowed.iter().any(|allowed| allowed == name)))
         .filter(|name| !excluded.iter().flatten().any(|excluded| excluded == name))
         .collect()
