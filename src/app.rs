@@ -133,8 +133,8 @@ pub async fn serve(
     let is_checked = first_check(&database).await?;
     let metrics = Arc::new(Metrics::install()?);
     let writers = Writers::new(database.clone(), WriterSettings::default());
-    let service = Service::new(database.clone(), Arc::clone(&writers));
     let clients = StripeClients::new(vault.clone(), ClientSettings::from(&settings.stripe));
+    let service = Service::new(database.clone(), Arc::clone(&writers), Arc::clone(&clients));
     let (ringer, bell) = mpsc::channel(INBOX_BELL);
     let address = listener.local_addr().context("the address that is listened to")?;
 

@@ -58,6 +58,11 @@ pub struct Authorised<S> {
 }
 
 impl<S> Authorised<S> {
+    /// The id of the request.
+    pub fn request_id(&self) -> &RequestId {
+        &self.request_id
+    }
+
     /// Has a command carried out in the name of the caller.
     ///
     /// # Errors

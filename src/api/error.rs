@@ -142,12 +142,17 @@ codes! {
     EffectNotDead => CONFLICT,
     /// The position token is of a history that was lost.
     HistoryLost => CONFLICT,
+    /// The ledger has no key for Stripe that can be used; the message says what to do.
+    StripeNotConfigured => CONFLICT,
     /// The body is not `application/json`.
     UnsupportedMediaType => UNSUPPORTED_MEDIA_TYPE,
-    /// Stripe refuses what the request needs; `detail` has its code and the effect that waits for a person.
-    StripeRefused => BAD_GATEWAY,
     /// A defect of the service. Nothing was written.
     Internal => INTERNAL_SERVER_ERROR,
+    /// Stripe refuses what the request needs. The message has its words, or `detail` its code and the effect that waits for a
+    /// person.
+    StripeRefused => BAD_GATEWAY,
+    /// Stripe does not answer, or not as it should.
+    StripeUnavailable => SERVICE_UNAVAILABLE,
     /// Too many requests are waiting. Nothing was written.
     Overloaded => SERVICE_UNAVAILABLE,
     /// The database is away. Nothing was written.
@@ -359,6 +364,14 @@ impl Statuses for Selling {
     const LIST: &'static [u16] = &[400, 401, 403, 404, 409, 415, 500, 502, 503];
 }
 
+/// Of operations that ask Stripe.
+#[derive(Debug)]
+pub struct AskingStripe;
+
+impl Statuses for AskingStripe {
+    const LIST: &'static [u16] = &[400, 401, 403, 409, 500, 502, 503];
+}
+
 impl Statuses for Reading {
     const LIST: &'static [u16] = &[400, 401, 403, 404, 409, 500, 503, 504];
 }
@@ -425,6 +438,7 @@ fn description(status: u16) -> &'static str {
         409 => "It contradicts what is on record.",
         415 => "The body is of another type than `application/json`.",
         500 => "A defect of the service.",
+        502 => "Stripe refused.",
         503 => "Not now: repeat the request with the same key.",
         _ => "Not in time: repeat the request.",
     }
@@ -452,7 +466,7 @@ mod tests {
 
     #[test]
     fn every_status_of_a_code_is_listed_by_some_operation_or_by_the_library() {
-        let listed = [Reading::LIST, Writing::LIST, Taking::LIST, Selling::LIST].concat();
+        let listed = [Reading::LIST, Writing::LIST, Taking::LIST, Selling::LIST, AskingStripe::LIST].concat();
         for (code, _) in Code::ALL.iter().filter(|(code, _)| *code != Code::MethodNotAllowed) {
             assert!(listed.contains(&code.status().as_u16()), "{code:?}");
         }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     answers::{Changed, Found},
     auth::{Admin, Authorised, Read},
-    error::{Failure, Reading, Writing},
+    error::{AskingStripe, Failure, Reading, Writing},
     idempotency::{OptionalIdempotencyKey, fingerprint},
     params::{Path, Query},
     payload::Json,
@@ -23,7 +23,7 @@ use crate::{
         ids::{PriceId, StripeId, Unit},
         listing,
     },
-    service::{Accepted, PriceFilter, PricePlace},
+    service::{self, Accepted, PriceFilter, PricePlace},
 };
 
 /// What buying one of a price grants in one unit.
@@ -281,6 +281,68 @@ impl From<catalogue::PriceFinding> for PriceFinding {
     }
 }
 
+/// What became of a price.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum SyncOutcome {
+    /// The ledger did not know it.
+    Created,
+    /// It is not what it was.
+    Changed,
+    /// It could not be taken in; the reason says why.
+    Refused,
+}
+
+/// A price that a sync has something to say of.
+#[derive(Clone, Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct SyncedPrice {
+    /// Its id, as Stripe has it.
+    pub price_id: String,
+    /// What became of it.
+    pub outcome: SyncOutcome,
+    /// Why it could not be taken in.
+    pub reason: Option<String>,
+}
+
+/// What a sync did.
+#[derive(Clone, Debug, Object)]
+pub struct PriceSync {
+    /// How many prices the ledger did not know before.
+    pub created: u64,
+    /// How many are not what they were.
+    pub changed: u64,
+    /// How many are as they were known.
+    pub unchanged: u64,
+    /// How many are another product's: nothing says how many credits they are for.
+    pub ignored: u64,
+    /// How many could not be taken in.
+    pub refused: u64,
+    /// Those that were created, changed or refused, up to a thousand.
+    pub items: Vec<SyncedPrice>,
+}
+
+impl From<service::PriceSync> for PriceSync {
+    fn from(sync: service::PriceSync) -> Self {
+        let service::PriceSync { created, changed, unchanged, ignored, refused, named } = sync;
+        let items = named.into_iter().filter_map(SyncedPrice::of).collect();
+        Self { created, changed, unchanged, ignored, refused, items }
+    }
+}
+
+impl SyncedPrice {
+    /// What is said of it; nothing of a price that nothing became of.
+    fn of(synced: service::SyncedPrice) -> Option<Self> {
+        let (outcome, reason) = match synced.outcome {
+            service::SyncOutcome::Created => (SyncOutcome::Created, None),
+            service::SyncOutcome::Changed => (SyncOutcome::Changed, None),
+            service::SyncOutcome::Refused(reason) => (SyncOutcome::Refused, Some(reason)),
+            service::SyncOutcome::Unchanged | service::SyncOutcome::Ignored => return None,
+        };
+        Some(Self { price_id: synced.price, outcome, reason })
+    }
+}
+
 /// The resource.
 pub struct Prices;
 
@@ -321,6 +383,16 @@ impl Prices {
         let print = fingerprint("DELETE /v1/prices/{price}/overrides", &[price.0.as_str()], &Value::Null);
         let accepted = caller.submit(Command::SetPrice(command), None, print).await?;
         changed(&caller, &accepted, &price.0).await
+    }
+
+    /// Take in all prices from Stripe
+    ///
+    /// Asks Stripe for all prices, active or not, with their products, and takes in those that say in metadata how many
+    /// credits they are for, and those that are known. May be repeated at any time: what is known already is unchanged.
+    /// If it fails midway, what was taken in before stays.
+    #[oai(path = "/v1/prices/sync", method = "post", operation_id = "sync_prices")]
+    async fn sync(&self, caller: Authorised<Admin>) -> Result<Found<PriceSync>, Failure<AskingStripe>> {
+        Ok(Found(caller.service.sync_prices(&caller.caller, caller.request_id()).await?.into()))
     }
 
     /// Read a price

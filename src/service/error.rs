@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
+    credentials::NoStripe,
     domain::{Rejection, ids::EffectId, settings::Scope},
     store::reads::ReadError,
+    stripe::client::{CallClass, CallError},
     writer::SubmitError,
 };
 
@@ -31,6 +33,9 @@ pub enum ServiceError {
     /// It could not be done, or only perhaps.
     #[error(transparent)]
     Failed(#[from] SubmitError),
+    /// Stripe could not be asked, or refused.
+    #[error(transparent)]
+    Stripe(#[from] StripeFailure),
     /// There is no such thing.
     #[error("there is no such thing")]
     NotFound(NotFound),
@@ -56,6 +61,20 @@ pub enum ServiceError {
     PositionNotReached,
 }
 
+/// Why something that Stripe was to be asked for is not there.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StripeFailure {
+    /// The ledger has no key that can be used; the words say what to do.
+    #[error("{0}")]
+    NoAccess(String),
+    /// Stripe refused, in its own words.
+    #[error("Stripe refuses: {0}")]
+    Refused(String),
+    /// Stripe does not answer, or not as it should.
+    #[error("Stripe does not answer as it should: {0}")]
+    Unavailable(String),
+}
+
 /// What there is none of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotFound {
@@ -71,6 +90,27 @@ pub enum NotFound {
     Effect,
     /// An order.
     Order,
+}
+
+impl From<NoStripe> for ServiceError {
+    fn from(error: NoStripe) -> Self {
+        match error {
+            NoStripe::Database(error) => error.into(),
+            // Its log says so already.
+            other => StripeFailure::NoAccess(other.to_string()).into(),
+        }
+    }
+}
+
+impl From<CallError> for ServiceError {
+    fn from(error: CallError) -> Self {
+        tracing::warn!(%error, "Stripe did not answer a request with what was asked for");
+        let words = error.message().map_or_else(|| error.to_string(), str::to_owned);
+        Self::Stripe(match error.class {
+            CallClass::Permanent => StripeFailure::Refused(words),
+            CallClass::Retry { .. } | CallClass::Unknown { .. } => StripeFailure::Unavailable(words),
+        })
+    }
 }
 
 impl From<ReadError> for ServiceError {

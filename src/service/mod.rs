@@ -14,6 +14,7 @@ mod inbox;
 mod key_text;
 mod outbox;
 mod position;
+mod price_sync;
 mod views;
 pub mod webhooks;
 
@@ -24,11 +25,12 @@ use std::sync::{
 
 pub use authorise::Caller;
 pub use checkout::CheckedOut;
-pub use error::{NotFound, ServiceError};
+pub use error::{NotFound, ServiceError, StripeFailure};
 pub use inbox::{InboxPage, InboxQuery};
 pub use key_text::{KeySecret, KeyText};
 pub use outbox::{EffectPage, EffectQuery};
 pub use position::PositionToken;
+pub use price_sync::{PriceSync, SyncOutcome, SyncedPrice};
 pub use views::{
     AccountPage, AccountView, BalanceView, BookView, EventPage, KeyPage, LotPage, LotView, NextExpiry,
     OrderPage, OrderView, SpendingPlace,
@@ -59,6 +61,7 @@ pub use crate::{
 use authorise::KeyCache;
 
 use crate::{
+    credentials::StripeClients,
     domain::{
         Command, Rejection,
         ids::{Actor, Key, RequestId},
@@ -83,14 +86,16 @@ pub struct Request {
 pub struct Service {
     database: Database,
     writers: Arc<Writers>,
+    stripe: Arc<StripeClients>,
     keys: KeyCache,
     is_going_down: AtomicBool,
 }
 
 impl Service {
-    /// The use cases on a database and the writers of its ledgers.
-    pub fn new(database: Database, writers: Arc<Writers>) -> Arc<Self> {
-        Arc::new(Self { database, writers, keys: KeyCache::default(), is_going_down: AtomicBool::new(false) })
+    /// The use cases on a database, the writers of its ledgers, and their ways to Stripe.
+    pub fn new(database: Database, writers: Arc<Writers>, stripe: Arc<StripeClients>) -> Arc<Self> {
+        let (keys, is_going_down) = (KeyCache::default(), AtomicBool::new(false));
+        Arc::new(Self { database, writers, stripe, keys, is_going_down })
     }
 
     /// Has a command carried out.

@@ -32,7 +32,7 @@ pub use fact::{
     SessionEnding, SoldPrice, StatedCredits,
 };
 pub use no_fact::{Ignored, NeedsStripe, NoFact, Nonsense, Problem};
-pub use object::{CheckoutSession, CheckoutStatus, Customer, Page, Refund, StripeObject};
+pub use object::{CheckoutSession, CheckoutStatus, Customer, Page, PricePage, Refund, StripeObject};
 
 use crate::domain::time::{Span, Timestamp};
 use fields::Fields;
@@ -67,8 +67,8 @@ pub fn extract_refund(refund: &Refund) -> Result<PaymentReport, NoFact> {
 ///
 /// # Errors
 /// [`NoFact`] if it tells nothing, or what cannot be.
-pub fn extract_price(price: &StripeObject, as_of: Timestamp) -> Result<PriceReport, NoFact> {
-    price::report(&price.fields()?, as_of)
+pub fn extract_price(price: &serde_json::Value, as_of: Timestamp) -> Result<PriceReport, NoFact> {
+    price::report(&Fields::of("price", price)?, as_of)
 }
 
 /// Reads an object that an event of the given moment carries.

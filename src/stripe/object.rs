@@ -98,6 +98,35 @@ impl Page {
     }
 }
 
+/// Prices of a list, as they came. Prices that were plans once may have ids of any form, so none is read here.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PricePage {
+    /// The prices.
+    pub prices: Vec<Value>,
+    /// What the next page begins after, if there is one.
+    pub next: Option<String>,
+}
+
+impl PricePage {
+    /// Reads a list of prices.
+    ///
+    /// # Errors
+    /// [`Nonsense`] if it is no list, or if it has a next page and does not say after what.
+    pub fn read(list: &Value) -> Result<Self, Nonsense> {
+        let fields = Fields::of("list", list)?;
+        fields.expect_kind("list")?;
+        let prices = fields.list("data")?.ok_or_else(|| fields.nonsense("data", Problem::Missing))?;
+        let next = match fields.flag("has_more")? {
+            Some(true) => {
+                let last = prices.last().and_then(|price| price.get("id")).and_then(Value::as_str);
+                Some(last.ok_or_else(|| fields.nonsense("data", Problem::NotAnId))?.to_owned())
+            }
+            _ => None,
+        };
+        Ok(Self { prices: prices.clone(), next })
+    }
+}
+
 /// A customer.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Customer {

@@ -90,6 +90,8 @@ async fn every_operation_asks_for_its_scope_before_it_looks_at_anything_else() {
         ("audit", Method::GET, "/v1/events"),
         ("admin", Method::PUT, "/v1/features/f"),
         ("admin", Method::PUT, "/v1/prices/p"),
+        ("admin", Method::DELETE, "/v1/prices/p/overrides"),
+        ("admin", Method::POST, "/v1/prices/sync"),
         ("admin", Method::GET, "/v1/api-keys"),
         ("admin", Method::POST, "/v1/api-keys"),
         ("admin", Method::DELETE, "/v1/api-keys/key_00000000000000010000000000000000"),

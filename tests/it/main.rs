@@ -41,6 +41,7 @@ mod stripe_credentials;
 mod stripe_http;
 mod stripe_inbox;
 mod stripe_inbox_store;
+mod stripe_price_sync;
 mod stripe_prices;
 mod stripe_scenarios;
 mod stripe_support;

@@ -271,7 +271,7 @@ async fn lists_are_asked_for_page_by_page() {
     let since = Timestamp::from_unix_seconds(1_800_000_000).expect("a moment");
     let (after, newer) = (id("x_9"), id("evt_5"));
     let prices = [("limit", "100"), ("expand[0]", "data.product"), ("starting_after", "x_9")];
-    assert_reads("/v1/prices", &prices, async |stripe| drop(stripe.list_prices(Some(&after)).await)).await;
+    assert_reads("/v1/prices", &prices, async |stripe| drop(stripe.list_prices(Some("x_9")).await)).await;
     let query = EventQuery {
         types: &["price.updated", "refund.created"],
         since: Some(since),

@@ -3,7 +3,7 @@
 use super::{ApiError, Code, Detail};
 use crate::{
     domain::Rejection,
-    service::{NotFound, ServiceError, SubmitError, webhooks::WebhookError},
+    service::{NotFound, ServiceError, StripeFailure, SubmitError, webhooks::WebhookError},
 };
 
 impl From<ServiceError> for ApiError {
@@ -24,6 +24,7 @@ impl From<ServiceError> for ApiError {
                 error
             }
             ServiceError::Failed(error) => error.into(),
+            ServiceError::Stripe(failure) => failure.into(),
             ServiceError::NotFound(what) => what.into(),
             ServiceError::StripeRefused { code, effect } => {
                 let message = "Stripe refuses to make the checkout: an operator has to look at the outbox";
@@ -55,6 +56,17 @@ impl From<WebhookError> for ApiError {
             WebhookError::Signature(error) => Self::invalid("Stripe-Signature", error.to_string()),
             WebhookError::Unavailable => SubmitError::Unavailable.into(),
         }
+    }
+}
+
+impl From<StripeFailure> for ApiError {
+    fn from(failure: StripeFailure) -> Self {
+        let code = match &failure {
+            StripeFailure::NoAccess(_) => Code::StripeNotConfigured,
+            StripeFailure::Refused(_) => Code::StripeRefused,
+            StripeFailure::Unavailable(_) => Code::StripeUnavailable,
+        };
+        Self::new(code, failure.to_string())
     }
 }
 

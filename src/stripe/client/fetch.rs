@@ -4,6 +4,7 @@ use serde_json::Value;
 use stripe_checkout::checkout_session::{
     ListCheckoutSession, ListLineItemsCheckoutSession, RetrieveCheckoutSession,
 };
+use stripe_client_core::StripeRequest;
 use stripe_core::{
     charge::RetrieveCharge,
     customer::{ListCustomer, RetrieveCustomer},
@@ -23,7 +24,7 @@ use crate::{
         ids::{PriceId, StripeId},
         time::Timestamp,
     },
-    stripe::object::{CheckoutSession, Customer, Page, Refund, StripeObject},
+    stripe::object::{CheckoutSession, Customer, Page, PricePage, Refund, StripeObject},
 };
 
 /// How many objects a page has: as many as Stripe gives.
@@ -138,12 +139,13 @@ impl StripeClient {
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn list_prices(&self, after: Option<&StripeId>) -> Result<Page, CallError> {
+    pub async fn list_prices(&self, after: Option<&str>) -> Result<PricePage, CallError> {
         let mut request = ListPrice::new().limit(PAGE).expand(vec!["data.product".to_owned()]);
         if let Some(after) = after {
-            request = request.starting_after(after.as_str());
+            request = request.starting_after(after);
         }
-        self.list("price", &request).await
+        let answer = self.call(request.build(), None).await?;
+        PricePage::read(&answer).map_err(|nonsense| unusable(&nonsense, false))
     }
 
     /// A page of events, the newest first. Stripe keeps them for 30 days.
