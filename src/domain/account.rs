@@ -328,8 +328,7 @@ impl Lot {
 
     /// Rule 4: lower priority number, sooner expiry (never last), unpaid before paid, earlier entry.
     pub fn spending_order(&self) -> (u8, Timestamp, bool, LotId) {
-        let never = Timestamp::default().plus(super::time::Span::days(365 * 100_000));
-        (self.priority, self.expires_at.unwrap_or(never), self.purchase.is_some(), self.id)
+        (self.priority, self.expires_at.unwrap_or(Timestamp::LAST), self.purchase.is_some(), self.id)
     }
 
     /// Whether anything of it can still be used, given back or taken.

@@ -20,6 +20,9 @@ pub struct Span(i64);
 const LAST_MICROSECOND: i64 = 253_402_300_799_999_999;
 
 impl Timestamp {
+    /// The last moment that there is; nothing happens after it.
+    pub const LAST: Self = Self(LAST_MICROSECOND);
+
     /// The moment `microseconds` after 1970 began, if RFC 3339 can write it.
     pub fn from_microseconds(microseconds: i64) -> Option<Self> {
         (0..=LAST_MICROSECOND).contains(&microseconds).then_some(Self(microseconds))

@@ -400,3 +400,23 @@ fn a_fact_in_another_currency_is_refused_or_never_counts() {
          buy pi_2 100 for 500                 => 200 [credits.purchased]",
     );
 }
+
+#[test]
+fn a_move_restores_if_the_target_falls_or_less_of_it_is_final_and_claws_otherwise() {
+    story(
+        "buy pi_1 100 for 500             => 100
+         refund pi_1 re_1 100 succeeded   => 80 [purchase.clawed]
+         dispute pi_1 dp_1 500 open       => 0 disputed 80 [purchase.clawed]
+         refund pi_1 re_1 100 failed      => 0 disputed 100 [purchase.restored]
+         refund pi_1 re_2 200 succeeded   => 0 disputed 60 [purchase.clawed]
+         dispute pi_1 dp_1 500 lost       => 0 [purchase.clawed]
+         refund pi_1 re_2 200 cancelled   => 0 [purchase.clawed]",
+    );
+    story(
+        "buy pi_1 100 for 500             => 100
+         refund pi_1 re_1 200 succeeded   => 60 [purchase.clawed]
+         dispute pi_1 dp_1 250 open       => 10 disputed 50 [purchase.clawed]
+         dispute pi_1 dp_1 250 won        => 60 [purchase.restored]
+         refund pi_1 re_1 200 failed      => 100 [purchase.restored]",
+    );
+}

@@ -28,11 +28,13 @@ mod debt;
 mod disputes;
 mod expiry;
 mod holds;
+mod names;
 mod orders;
 mod prices;
 mod purchases;
 mod refunds;
 mod spending;
+mod state;
 
 use std::collections::BTreeMap;
 
