@@ -52,10 +52,8 @@ pub(super) fn retarget(
         plan.take_own(after.total - before.total);
         plan.distribute(after);
     } else {
-        let missing = plan.part.shortfall + plan.part.taken_elsewhere();
-        let own_back = (before.total - after.total - missing).max(0);
-        plan.unwind_elsewhere(plan.must_come_from_elsewhere(after, -own_back));
-        plan.return_own(own_back);
+        plan.unwind_elsewhere(plan.must_come_from_elsewhere(after));
+        plan.return_own(plan.part.own_taken() + plan.part.absorbed() - after.total);
         plan.distribute(after);
     }
     plan.write(draft, before, after, cause);
@@ -140,7 +138,7 @@ impl Plan {
         }
     }
 
-    /// Gives up to `amount` own and absorbed credits back, newest first.
+    /// Gives `amount` own and absorbed credits back, if it is positive, newest first.
     fn return_own(&mut self, amount: i64) {
         let mut left = amount;
         while left > 0
@@ -162,14 +160,14 @@ impl Plan {
         }
     }
 
-    /// How much must really come from elsewhere at that target, if own credits and absorbed ones change by `own_change`.
-    fn must_come_from_elsewhere(&self, target: Target, own_change: i64) -> i64 {
-        (target.taken - self.part.own_taken() - self.part.absorbed() - own_change).max(0)
+    /// How much must really come from elsewhere at that target. Own credits beyond it do not change that.
+    fn must_come_from_elsewhere(&self, target: Target) -> i64 {
+        (target.taken - self.part.own_taken() - self.part.absorbed()).max(0)
     }
 
     /// Makes everything but own and absorbed credits what the target asks for.
     fn distribute(&mut self, target: Target) {
-        let must = self.must_come_from_elsewhere(target, 0);
+        let must = self.must_come_from_elsewhere(target);
         self.unwind_elsewhere(must);
         self.take_elsewhere(must - self.part.taken_elsewhere());
         self.claw_own(target.taken.min(self.part.own_taken()));

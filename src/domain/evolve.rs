@@ -35,7 +35,6 @@ pub fn evolve(working_set: &mut WorkingSet, event: &Event) {
         | EventBody::KeyRevoked(_)
         | EventBody::ClockAdvanced(_) => configure(working_set, event),
         EventBody::PaymentNoted(body) => note_payment(working_set, event, body),
-        EventBody::HistoryLost(_) => {}
         EventBody::AccountOpened(_) => open_account(working_set, event),
         body => {
             match body {
@@ -84,10 +83,9 @@ fn note_payment(working_set: &mut WorkingSet, event: &Event, body: &PaymentNoted
         .payments
         .entry(body.payment.clone())
         .or_insert_with(|| Payment::unknown(body.payment.clone()));
-    if payment.version < event.position {
-        payment.learn(&body.fact);
-        payment.version = event.position;
-    }
+    // A fact that it has seen is known to it.
+    payment.learn(&body.fact);
+    payment.version = payment.version.max(event.position);
 }
 
 fn open_account(working_set: &mut WorkingSet, event: &Event) {

@@ -420,3 +420,59 @@ fn a_move_restores_if_the_target_falls_or_less_of_it_is_final_and_claws_otherwis
          refund pi_1 re_1 200 failed      => 100 [purchase.restored]",
     );
 }
+
+#[test]
+fn own_credits_come_back_only_as_far_as_they_are_beyond_the_target() {
+    let told = story(
+        "buy pi_1 100 for 500             => 100
+         refund pi_1 re_1 250 succeeded   => 50
+         refund pi_1 re_2 100 succeeded   => 30
+         refund pi_1 re_1 250 failed      => 80",
+    );
+    assert_eq!((part(&told).own_taken(), part(&told).taken_elsewhere()), (20, 0));
+    let lot = told.book().lots.into_values().next().expect("a lot");
+    assert_eq!((lot.remaining, lot.clawed, lot.disputed), (80, 20, 0));
+}
+
+#[test]
+fn a_move_says_no_more_than_what_happens() {
+    let told = story("buy pi_1 100 for 500 => 100\n refund pi_1 re_1 250 succeeded => 50");
+    let lot = *told.book().lots.keys().next().expect("a lot");
+    let amount = 50;
+    assert_eq!(
+        last_move(&told).moves,
+        [TargetMove::OwnTaken { lot, amount }, TargetMove::OwnClawed { lot, amount }]
+    );
+}
+
+#[test]
+fn own_credits_that_come_back_are_first_those_that_are_only_set_aside() {
+    let told = story(
+        "buy pi_1 100 for 500             => 100
+         dispute pi_1 dp_1 100 open       => 80 disputed 20
+         refund pi_1 re_1 250 succeeded   => 30 disputed 20
+         refund pi_1 re_1 250 failed      => 80 disputed 20",
+    );
+    let lot = *told.book().lots.keys().next().expect("a lot");
+    assert_eq!(
+        last_move(&told).moves,
+        [
+            TargetMove::OwnUnclawed { lot, amount: 30 },
+            TargetMove::OwnReturned { lot, amount: 50, into: None },
+            TargetMove::OwnUnclawed { lot, amount: 20 },
+        ]
+    );
+}
+
+#[test]
+fn unspent_own_credits_are_taken_before_expired_ones_are_absorbed() {
+    let told = story(
+        "buy pi_1 price_monthly for 300   => 100
+         at 10d
+         refund pi_1 re_1 150 succeeded   => 50
+         at 31d
+         refund pi_1 re_1 150 failed      => 50 lots 0 50
+         refund pi_1 re_2 180 succeeded   => 0",
+    );
+    assert_eq!((part(&told).own_taken(), part(&told).absorbed()), (50, 10));
+}

@@ -167,6 +167,15 @@ fn an_operator_puts_credits_in_and_takes_them_out() {
     );
     let adjusted: Vec<i64> = told.book().lots.values().map(|lot| lot.adjusted).collect();
     assert_eq!(adjusted, [30, 10]);
+    let changes: Vec<i64> = told
+        .events
+        .iter()
+        .filter_map(|event| match &event.body {
+            EventBody::CreditsAdjusted(body) => Some(body.adjusted),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(changes, [30, -35, -5]);
 }
 
 #[test]

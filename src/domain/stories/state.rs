@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::{eur, start, stripe, unit};
 use crate::domain::{
     account::{Account, AccountStatus, Book, DebtCause, Lot, Pool},
-    event::{BalanceAfter, Target},
-    ids::{AccountNumber, DebtId, LotId, Position, Seed, SpendId},
+    event::{BalanceAfter, SuccessorLot, Target},
+    ids::{AccountNumber, DebtId, LotId, Position, PurchaseId, Seed, SpendId},
     payment::{DisputeStatus, PaymentFact, RefundStatus},
     purchase::{Part, TakenFrom},
     time::Span,
@@ -125,6 +125,21 @@ fn a_lot_gives_no_more_than_it_has_and_never_nothing() {
     }
     book.shift(lot_id(1), 10, Pool::Held, Pool::Spent);
     assert_eq!((book.available, book.held, book.lots[&lot_id(1)].spent), (0, 0, 10));
+}
+
+#[test]
+fn credits_that_live_on_in_another_lot_stay_what_they_were() {
+    let purchase = Some(PurchaseId::new(Position(1), 0, &SEED));
+    let mut book = Book::default();
+    book.add_lot(Lot { purchase, cost: Some(99), expires_at: Some(start()), ..Lot::new(lot_id(1), 10, 7) });
+    book.shift(lot_id(1), 10, Pool::Remaining, Pool::Disputed);
+    let expires_at = start().plus(Span::days(3));
+    let into = SuccessorLot { lot: lot_id(2), expires_at, cost: Some(39) };
+    book.give_back(lot_id(1), 4, Pool::Disputed, Some(into), true);
+    let old = &book.lots[&lot_id(1)];
+    assert_eq!((old.disputed, old.moved, book.available, book.disputed), (6, 4, 4, 6));
+    let new = Lot { purchase, cost: Some(39), expires_at: Some(expires_at), ..Lot::new(lot_id(2), 4, 7) };
+    assert_eq!(book.lots[&lot_id(2)], Lot { spilled: true, ..new });
 }
 
 #[test]
