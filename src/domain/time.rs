@@ -172,5 +172,6 @@ mod tests {
         assert_eq!(moment.since(moment.plus(Span::days(1))), Span::seconds(0));
         assert_eq!(moment.plus(Span::days(2)).since(moment), Span::days(2));
         assert_eq!(Span::days(2).microseconds(), 172_800_000_000);
+        assert_eq!(Span(172_800_999_999).whole_seconds(), 172_800);
     }
 }

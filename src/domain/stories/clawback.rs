@@ -476,3 +476,38 @@ fn unspent_own_credits_are_taken_before_expired_ones_are_absorbed() {
     );
     assert_eq!((part(&told).own_taken(), part(&told).absorbed()), (50, 10));
 }
+
+#[test]
+fn what_is_final_is_taken_from_own_lots_by_entry_and_given_back_from_the_newest() {
+    let pools = |text: &str| {
+        let lots = story(text).book().lots.into_values();
+        lots.map(|lot| (lot.remaining, lot.disputed, lot.clawed)).collect::<Vec<_>>()
+    };
+    let some_final = "
+        buy pi_1 price_monthly for 300   => 100
+        at 10d
+        refund pi_1 re_1 90 succeeded    => 70
+        refund pi_1 re_2 60 succeeded    => 50
+        at 31d
+        refund pi_1 re_1 90 failed       => 30 [credits.expired purchase.restored]
+        dispute pi_1 dp_1 60 open        => 10 disputed 20
+        dispute pi_1 dp_2 30 open        => 0 disputed 30
+        refund pi_1 re_3 30 succeeded    => 0 disputed 20";
+    assert_eq!(pools(some_final), [(0, 0, 20), (0, 10, 10), (0, 10, 0)]);
+    let all_final = format!("{some_final}\n refund pi_1 re_4 60 succeeded => 0");
+    assert_eq!(pools(&all_final), [(0, 0, 20), (0, 0, 20), (0, 0, 10)]);
+    let fewer_final = format!("{all_final}\n refund pi_1 re_4 60 failed => 0 disputed 20");
+    assert_eq!(pools(&fewer_final), [(0, 0, 20), (0, 10, 10), (0, 10, 0)]);
+}
+
+#[test]
+fn what_other_lots_cover_makes_no_debt() {
+    let told = story(
+        "buy pi_1 100 for 500             => 100
+         spend 100                        => 0
+         grant 60                         => 60
+         refund pi_1 re_1 250 succeeded   => 10",
+    );
+    let lot = *told.book().lots.keys().last().expect("a lot");
+    assert_eq!(last_move(&told).moves, [TargetMove::OtherTaken { lot, amount: 50 }]);
+}

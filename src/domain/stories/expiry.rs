@@ -127,3 +127,18 @@ fn an_account_can_be_looked_at_as_it_will_be() {
     assert_eq!(told.book().available, 15);
     assert_eq!(crate::domain::account_at(&told.state, AccountNumber(999), start()), None);
 }
+
+#[test]
+fn a_lot_with_nothing_left_does_not_expire_with_the_others_of_its_moment() {
+    let told = story(
+        "grant 10 expires 1d      => 10
+         grant 5 expires 1d       => 15
+         spend 10                 => 5 lots 0 5
+         at 1d
+         sweep                    => 0 [credits.expired]",
+    );
+    let EventBody::CreditsExpired(body) = &told.events.last().expect("events").body else {
+        panic!("an expiry")
+    };
+    assert_eq!(body.lots.iter().map(|draw| draw.amount).collect::<Vec<_>>(), [5]);
+}

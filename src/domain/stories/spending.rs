@@ -189,3 +189,9 @@ fn a_grant_is_checked() {
          grant 5 expires 2d priority 0 => 10",
     );
 }
+
+#[test]
+fn a_spend_of_all_there_is_leaves_no_debt_behind() {
+    let told = story("limit 5 => 0\n grant 10 => 10\n spend 10 => 0");
+    assert!(told.book().debts.is_empty());
+}
