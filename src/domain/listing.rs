@@ -134,7 +134,8 @@ pub struct UnitUnstated;
 impl Listing {
     /// The newer of two states of one price, with the newest state of its product that either knows.
     pub fn merged(self, other: Self) -> Self {
-        let (newer, older) = if self.is_newer(&other) { (self, other) } else { (other, self) };
+        // Where all but the product is the same, it does not matter which of them is taken for the newer.
+        let (newer, older) = if self >= other { (self, other) } else { (other, self) };
         let is_same_product = newer.product == older.product;
         let of_older = older.product_listing.filter(|_| is_same_product);
         // `None` is below every state.
@@ -213,11 +214,6 @@ impl Listing {
             listing
         };
         timeless(self) == timeless(other)
-    }
-
-    fn is_newer(&self, other: &Self) -> bool {
-        let without_product = |listing: &Self| Self { product_listing: None, ..listing.clone() };
-        without_product(self) >= without_product(other)
     }
 
     fn product_terms(&self) -> Option<&Terms> {

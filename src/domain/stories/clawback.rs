@@ -511,3 +511,46 @@ fn what_other_lots_cover_makes_no_debt() {
     let lot = *told.book().lots.keys().last().expect("a lot");
     assert_eq!(last_move(&told).moves, [TargetMove::OtherTaken { lot, amount: 50 }]);
 }
+
+#[test]
+fn no_more_is_undone_elsewhere_than_the_target_falls_by() {
+    let told = story(
+        "buy pi_1 100 for 500             => 100
+         spend 100                        => 0
+         grant 60                         => 60
+         refund pi_1 re_1 100 succeeded   => 40
+         refund pi_1 re_2 50 succeeded    => 30
+         refund pi_1 re_2 50 failed       => 40",
+    );
+    let lot = *told.book().lots.keys().last().expect("a lot");
+    assert_eq!(last_move(&told).moves, [TargetMove::OtherReturned { lot, amount: 10, into: None }]);
+}
+
+#[test]
+fn what_is_still_owed_is_cancelled_before_what_was_settled_since_comes_back() {
+    let told = story(
+        "buy pi_1 100 for 500             => 100
+         spend 100                        => 0
+         refund pi_1 re_1 100 succeeded   => 0 debt 20
+         grant 10                         => 0 debt 10
+         refund pi_1 re_2 50 succeeded    => 0 debt 20
+         refund pi_1 re_2 50 failed       => 0 debt 10 [purchase.restored]",
+    );
+    let moves = &last_move(&told).moves;
+    assert!(matches!(moves.as_slice(), [TargetMove::DebtCancelled { amount: 10, .. }]), "{moves:?}");
+    let told = story(
+        "buy pi_1 100 for 500             => 100
+         spend 100                        => 0
+         refund pi_1 re_1 100 succeeded   => 0 debt 20
+         grant 10                         => 0 debt 10
+         refund pi_1 re_1 100 failed      => 10 [purchase.restored]",
+    );
+    let moves = &last_move(&told).moves;
+    assert!(
+        matches!(
+            moves.as_slice(),
+            [TargetMove::DebtCancelled { amount: 10, .. }, TargetMove::SettlementReturned { amount: 10, .. }]
+        ),
+        "{moves:?}"
+    );
+}

@@ -115,6 +115,7 @@ fn an_account_knows_when_something_is_due_next() {
     let told = story("grant 10 expires 5d\n spend 10\n grant 5 expires 9d\n hold h 5 for 1h");
     assert_eq!(told.account().next_due_at(), Some(start().plus(Span::seconds(3_600))));
     assert_eq!(story("grant 10").account().next_due_at(), None);
+    assert_eq!(story("grant 10 expires 5d\n spend 10").account().next_due_at(), None);
 }
 
 #[test]

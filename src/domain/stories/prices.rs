@@ -358,3 +358,59 @@ fn a_product_speaks_for_all_its_prices() {
     assert_eq!((price.display_name.as_str(), price.active), ("Gone", false));
     assert_eq!(price.grants, [price_grant("credits", 7, 1)]);
 }
+
+#[test]
+fn a_unit_need_not_be_stated_where_the_ledger_has_just_one() {
+    let mut story = Story::new();
+    story.state.settings.units.retain(|name, _| *name == unit("credits"));
+    let unstated = Terms { credits: Some(amount(5)), ..Terms::default() };
+    assert_eq!(story.events_of(told(listing(1, unstated))), 1);
+    assert_eq!(story.price_1().grants, [price_grant("credits", 5, 1)]);
+}
+
+#[test]
+fn what_is_known_of_a_product_stays_with_its_own_prices() {
+    let product_listing = Some(product(5, "Pro", Terms::default()));
+    let known = Listing { product_listing: product_listing.clone(), ..listing(1, of_credits(1)) };
+    let newer = listing(2, of_credits(2));
+    let both = Listing { product_listing, ..newer.clone() };
+    assert_eq!(known.clone().merged(newer.clone()), both);
+    assert_eq!(newer.clone().merged(known.clone()), both);
+    let moved = Listing { product: stripe("prod_2"), ..newer };
+    assert_eq!(known.merged(moved.clone()), moved);
+}
+
+#[test]
+fn a_price_is_the_ledgers_if_it_is_known_or_if_it_or_its_product_states_credits() {
+    let mut story = Story::new();
+    let concerns =
+        |story: &Story, id, listing: &Listing| story.state.catalogue.concerns(&price_id(id), listing);
+    let silent = listing(1, Terms::default());
+    assert!(!concerns(&story, "price_1", &silent));
+    assert!(concerns(&story, "price_1", &listing(1, of_credits(1))));
+    assert!(concerns(&story, "price_pack", &silent));
+    assert!(!story.state.catalogue.knows_product(&stripe("prod_1")));
+    let product_listing = Some(product(1, "Pro", of_credits(5)));
+    story.events_of(told(Listing { product_listing, ..silent.clone() }));
+    assert!(story.state.catalogue.knows_product(&stripe("prod_1")));
+    assert!(!story.state.catalogue.knows_product(&stripe("prod_2")));
+    assert!(concerns(&story, "price_2", &silent));
+    assert!(!concerns(&story, "price_2", &Listing { product: stripe("prod_2"), ..silent }));
+}
+
+#[test]
+fn what_stripe_does_not_say_is_not_stored_and_what_it_says_reads_back() {
+    let silent = listing(1, Terms::default());
+    let loud = Listing {
+        deleted: true,
+        product_listing: Some(ProductListing { deleted: true, ..product(1, "Pro", of_credits(5)) }),
+        ..listing(1, of_credits(1))
+    };
+    let stored = [silent, loud].map(|listing| {
+        let stored = serde_json::to_value(&listing).expect("serialises");
+        assert_eq!(serde_json::from_value::<Listing>(stored.clone()).expect("reads"), listing);
+        stored
+    });
+    let fields: Vec<&String> = stored[0].as_object().expect("an object").keys().collect();
+    assert_eq!(fields, ["as_of", "product", "money", "active", "mode"]);
+}
