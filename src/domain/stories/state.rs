@@ -43,6 +43,7 @@ fn account(books: impl IntoIterator<Item = Book>) -> Account {
         books: units.into_iter().zip(books).collect(),
         holds: Default::default(),
         watched: Default::default(),
+        stripe_customer: None,
     }
 }
 
@@ -216,7 +217,13 @@ fn a_part_is_watched_while_something_is_missing_or_was_taken_elsewhere() {
 fn every_fact_says_how_much_in_which_currency() {
     let (amount, currency) = (7, eur());
     for fact in [
-        PaymentFact::Refund { refund: stripe("re_1"), status: RefundStatus::Pending, amount, currency },
+        PaymentFact::Refund {
+            refund: stripe("re_1"),
+            status: RefundStatus::Pending,
+            amount,
+            currency,
+            request: None,
+        },
         PaymentFact::ChargeRefunded { charge: stripe("ch_1"), amount_refunded: amount, currency },
         PaymentFact::Dispute { dispute: stripe("dp_1"), status: DisputeStatus::Open, amount, currency },
     ] {
