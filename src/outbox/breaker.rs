@@ -199,7 +199,7 @@ mod tests {
     }
 
     fn tell(breakers: &Breakers, health: Health, now: Instant) {
-        breakers.try_admit("there", now).ok().expect("leave to ask").tell_at(health, now);
+        breakers.try_admit("there", now).expect("leave to ask").tell_at(health, now);
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
         tell(&breakers, Health::Ill, start);
         assert!(!is_admitted(&breakers, at(2)));
         assert!(breakers.try_admit("elsewhere", start).is_ok());
-        let trial = breakers.try_admit("there", at(5)).ok().expect("leave to ask");
+        let trial = breakers.try_admit("there", at(5)).expect("leave to ask");
         assert!(!is_admitted(&breakers, at(5)), "one at a time");
         trial.tell_at(Health::Ill, at(5));
         assert!(!is_admitted(&breakers, at(9)), "twice as long");

@@ -44,10 +44,17 @@ const STEP_LIMIT: Duration = Duration::from_secs(10);
 /// How long to wait after one that failed.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(200);
 
+/// What became of one effect.
+struct Ended {
+    fence: i64,
+    claimed: Claimed,
+    end: End,
+}
+
 /// What a run says.
 enum Told {
     /// What became of one effect.
-    Ended { fence: i64, claimed: Claimed, end: End },
+    Ended(Box<Ended>),
     /// The run is over. If it is blocked, what was not begun has to wait in the tables.
     Over { shard: i16, fence: i64, key: String, not_begun: Vec<Claimed>, is_blocked: bool },
 }
@@ -178,7 +185,8 @@ impl<P: Perform> LedgerOutbox<P> {
     fn hear(&mut self, told: Told) {
         self.last_work = Instant::now();
         match told {
-            Told::Ended { fence, claimed, end } => {
+            Told::Ended(ended) => {
+                let Ended { fence, claimed, end } = *ended;
                 let shard = self.shards.get(&claimed.effect.place.shard);
                 let held = shard.filter(|shard| shard.lease.fence == fence);
                 self.finished.extend(held.map(|shard| shard.finished(&claimed, end)));
@@ -478,7 +486,7 @@ impl<P: Perform> Runner<P> {
                 break;
             };
             is_blocked = matches!(end, End::Later { .. } | End::Dead { blocks: true, .. });
-            self.say(Told::Ended { fence: lease.fence, claimed, end });
+            self.say(Told::Ended(Box::new(Ended { fence: lease.fence, claimed, end })));
             if is_blocked {
                 break;
             }

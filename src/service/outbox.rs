@@ -1,12 +1,29 @@
 //! The outbox as the operator sees it: what waits, what died of which cause, and what is to become of it.
+//!
+//! Whoever discards an effect decides for the ledger as well: it is told first that the effect will never happen, so that
+//! no order and no refund waits for ever.
 
 use super::{
     Caller, DeadGroup, Decided, Decision, EffectState, FoundEffect, NotFound, OutboxEntry, OutboxFilter,
     OutboxPlace, Service, ServiceError,
 };
 use crate::{
-    domain::ids::{Actor, EffectId},
-    store::{outbox::entries, reads::ReadError},
+    domain::{
+        Command,
+        command::{CloseOrder, RefuseRefund},
+        effects::Effect,
+        ids::{Actor, EffectId, Key, Namespace},
+        order::{OrderEnding, OrderFailure},
+        payment::RefundRefusal,
+    },
+    store::{
+        outbox::entries,
+        reads::{
+            ReadError,
+            orders::{self, RefundRow},
+        },
+    },
+    writer::{Outcome, Submission},
 };
 
 /// Which effects a page holds.
@@ -90,6 +107,9 @@ impl Service {
             let is_repeat = found.decisions.last().is_some_and(is_repeat);
             return if is_repeat { Ok(found) } else { Err(ServiceError::EffectNotDead) };
         };
+        if decision == Decision::Discard {
+            self.tell_given_up(caller, dead).await?;
+        }
         let client = self.database.pool().get().await.map_err(ReadError::from)?;
         let decided = entries::decide(&client, caller.ledger, dead, decision, &actor, reason).await;
         if !decided.map_err(ReadError::from)? {
@@ -97,5 +117,36 @@ impl Service {
         }
         drop(client);
         self.effect(caller, effect).await
+    }
+
+    /// Tells the ledger that an effect will never happen.
+    async fn tell_given_up(&self, caller: &Caller, dead: &OutboxEntry) -> Result<(), ServiceError> {
+        // Of an effect of a newer version nobody here knows what it was for.
+        let Ok(effect) = serde_json::from_value(dead.effect.clone()) else { return Ok(()) };
+        let command = match effect {
+            // The sessions behind it say for themselves what becomes of them.
+            Effect::CreateCustomer { .. } | Effect::AdvanceStripeClock { .. } => return Ok(()),
+            Effect::CreateCheckoutSession { order, .. } => {
+                let ending = OrderEnding::Failed(OrderFailure::GivenUp);
+                Command::CloseOrder(CloseOrder { order, session: None, ending })
+            }
+            Effect::CreateRefund { refund, .. } => {
+                let found = orders::find_refund(&self.database, caller.ledger, refund).await?;
+                let Some(RefundRow { payment, .. }) = found else { return Ok(()) };
+                Command::RefuseRefund(RefuseRefund { refund, payment, reason: RefundRefusal::GivenUp })
+            }
+        };
+        let submission = Submission {
+            command,
+            key: Key::new(Namespace::System, &format!("effect:{}:discarded", dead.id)).ok(),
+            fingerprint: None,
+            actor: Actor::ApiKey(caller.key),
+            request_id: None,
+        };
+        if let Outcome::Rejected(rejection) = self.writers.submit(caller.ledger, submission).await? {
+            // What it was for is not on record any more; the effect can go all the same.
+            tracing::warn!(effect = %dead.id, %rejection, "the ledger does not take that an effect was discarded");
+        }
+        Ok(())
     }
 }

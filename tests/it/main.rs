@@ -17,6 +17,7 @@ mod dev;
 mod outbox_api;
 mod outbox_engine;
 mod outbox_kills;
+mod outbox_orders;
 mod outbox_store;
 mod outbox_support;
 mod projector;

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{api_support::Requests, support::app::TestApp};
+use crate::{api_support::Requests, outbox_support::keep_workers_away, support::app::TestApp};
 
 /// Effects as the worker leaves them: one waiting, one backing off with one held behind it, two dead of the same cause
 /// and one of another. The ids of the dead.
@@ -13,6 +13,7 @@ async fn outbox(app: &TestApp) -> Vec<String> {
     let superuser = app.database.superuser().await;
     let ledger: i64 =
         superuser.query_one("SELECT ledger_id FROM ledgers", &[]).await.expect("a ledger").get(0);
+    keep_workers_away(&superuser, ledger).await;
     let place = |account: i64| shard_of(&format!("refund:{account}"));
     for (account, position) in [(1, 10), (2, 11), (2, 12), (3, 13), (4, 14), (5, 15)] {
         let (table, rest, values) = match position {
@@ -49,8 +50,6 @@ async fn outbox(app: &TestApp) -> Vec<String> {
             .execute(&statement, &parameters)
             .await
             .unwrap_or_else(|error| panic!("{statement}: {error:?}"));
-        let lease = "INSERT INTO outbox_leases (ledger_id, shard) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-        superuser.execute(lease, &[&ledger, &place(account)]).await.expect("a lease");
     }
     let dead = app.get("/v1/outbox?state=dead").await;
     let dead = dead["items"].as_array().expect("items").clone();

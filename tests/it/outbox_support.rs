@@ -24,11 +24,11 @@ use counterfoil::{
         },
         pool::Database,
     },
-    writer::WriterSettings,
+    writer::{WriterSettings, Writers},
 };
 use secrecy::SecretString;
 use tokio::{sync::Notify, task::JoinHandle};
-use tokio_postgres::types::Type;
+use tokio_postgres::{Client, types::Type};
 use uuid::Uuid;
 
 use crate::{
@@ -116,6 +116,13 @@ pub async fn rows_of(book: &Book, table: &str) -> i64 {
     let superuser = book.database.superuser().await;
     let rows = superuser.query_typed(&statement, &[(&book.ledger.0, Type::INT8)]).await.expect("a count");
     rows[0].get(0)
+}
+
+/// Keeps every worker away from a ledger's effects, for a test that looks at them at rest.
+pub async fn keep_workers_away(superuser: &Client, ledger: i64) {
+    let statement = "INSERT INTO outbox_leases (ledger_id, shard, leased_until)
+                     SELECT $1, n, now() + interval '1 hour' FROM generate_series(0, 63) n";
+    superuser.execute(statement, &[&ledger]).await.expect("leases");
 }
 
 /// Settings with which tests need not wait.
@@ -254,8 +261,22 @@ impl Running {
     }
 
     pub fn start_on(url: SecretString, performer: impl Perform, settings: OutboxSettings) -> Self {
+        let writers = writers(url.clone(), WriterSettings::default());
+        Self::start_with(url, writers, performer, settings)
+    }
+
+    /// One in the process of the book's own writers.
+    pub fn start_beside(book: &Book, performer: impl Perform, settings: OutboxSettings) -> Self {
+        Self::start_with(book.database.runtime_url(), Arc::clone(&book.writers), performer, settings)
+    }
+
+    fn start_with(
+        url: SecretString,
+        writers: Arc<Writers>,
+        performer: impl Perform,
+        settings: OutboxSettings,
+    ) -> Self {
         let database = Database::open(&DatabaseUrl::parse(&url).expect("an address"), 4).expect("usable");
-        let writers = writers(url, WriterSettings::default());
         let outbox = Outbox::new(database, writers, performer, settings);
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
