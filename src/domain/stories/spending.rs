@@ -195,3 +195,19 @@ fn a_spend_of_all_there_is_leaves_no_debt_behind() {
     let told = story("limit 5 => 0\n grant 10 => 10\n spend 10 => 0");
     assert!(told.book().debts.is_empty());
 }
+
+#[test]
+fn a_lot_is_stored_with_its_account_again_once_another_is_used_up() {
+    let mut told = Story::new();
+    let grant = told.command(&mut Words("grant 1".split_whitespace().peekable()));
+    let last_is_spilled = |told: &Story| told.book().lots.values().last().map(|lot| lot.spilled);
+    for _ in 0..crate::domain::account::MAX_INLINE_LOTS {
+        told.run(&grant).expect("room for one more");
+    }
+    assert_eq!(last_is_spilled(&told), Some(false));
+    told.run(&grant).expect("room for one more");
+    assert_eq!(last_is_spilled(&told), Some(true));
+    told.tell("spend 1");
+    told.run(&grant).expect("room for one more");
+    assert_eq!(last_is_spilled(&told), Some(false));
+}
