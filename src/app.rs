@@ -196,7 +196,7 @@ fn start_workers(
         projector.run(heads, stop.requested()).await;
         Ok(())
     });
-    let batches = Batches::new(database.clone(), Arc::clone(writers));
+    let batches = Batches::new(database.clone(), Arc::clone(writers), Arc::clone(&clients));
     let (inbox, stop) = (InboxWorker::new(batches, bell), parts.last_call());
     parts.spawn_worker("inbox", async move {
         inbox.run(stop.requested()).await;

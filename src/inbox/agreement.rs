@@ -23,7 +23,7 @@ pub(super) fn same_money(command: &Command, recorded: &[Event]) -> bool {
     }
 }
 
-/// False if the event records a sale, but not this one. Events that follow from it say nothing about it.
+/// False if the event records a sale, but not this one, or pays an order, but not the one that this sale was of. Events that follow from it say nothing about it.
 fn is_of_purchase(body: &EventBody, command: &RecordPurchase) -> bool {
     let paid_by = match &command.paid_through {
         PaidThrough::CheckoutSession { payment_intent, .. } => {
@@ -36,6 +36,7 @@ fn is_of_purchase(body: &EventBody, command: &RecordPurchase) -> bool {
             same_paid(purchased.money, command.money) && purchased.payment == paid_by
         }
         EventBody::CreditsGranted(_) => command.money.gross == 0,
+        EventBody::OrderPaid(paid) => command.order.is_some_and(|order| order.order == paid.order),
         _ => true,
     }
 }

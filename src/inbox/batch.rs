@@ -1,42 +1,50 @@
 //! One batch of stored webhooks: claimed, worked on, finished.
 //!
-//! The claim is committed before the work begins and no transaction is open while the ledger is waited for. If the process
-//! dies in between, the claim runs out and the batch is done again, which changes nothing: the ledger knows the facts by
-//! their keys.
+//! The claim is committed before the work begins and no transaction is open while the ledger or Stripe is waited for. If the
+//! process dies in between, the claim runs out and the batch is done again, which changes nothing: the ledger knows the
+//! facts by their keys, or by its state.
+//!
+//! What needs no answer of Stripe's is finished first. Each other webhook goes on alone, see [`Asking`], so that a slow
+//! Stripe keeps nothing waiting but that.
 //!
 //! Invariant: the webhooks of a batch do not wait for each other's success. What cannot be done is put off or put aside,
 //! alone, even if it is met by a defect of ours.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use deadpool_postgres::{Object, PoolError};
 use futures_util::{FutureExt, future::join_all};
+use metrics::counter;
 use uuid::Uuid;
 
 use crate::{
+    credentials::StripeClients,
     domain::{
-        Rejection,
-        ids::{Actor, LedgerId},
+        self, EventBody, Rejection,
+        ids::{AccountNumber, Actor, LedgerId},
         settings::LedgerMode,
     },
     store::{
         configuration::{Configuration, load_configuration},
-        inbox::{self, ClaimedWebhook, Finish, InboxStatus},
+        inbox::{self, Finish, InboxStatus},
         ledgers::{self, Ledger},
         pool::Database,
+        reads::orders::find_account_of_customer,
         rows::RowError,
     },
-    stripe::{self, Event, NoFact},
+    stripe::{self, Event, Fact, NoFact},
+    telemetry::metrics::ORDERS_PAID_AGAIN,
     writer::{Accepted, Outcome, Submission, SubmitError, Writers},
 };
 
 use super::{
     agreement::same_money,
     mapping::{self, KeyedCommand},
-    outcome::{Ignored, NotDone, Quarantined},
+    outcome::{Ignored, Later, NotDone, Quarantined, Undone},
+    questions::{Place, Question, Questions},
 };
 
-/// How long a claim holds: longer than any batch takes.
+/// How long a claim holds: longer than any batch takes, and what Stripe is asked after it.
 const LEASE: Duration = Duration::from_secs(60);
 /// How many webhooks are claimed at once.
 const BATCH: i64 = 32;
@@ -51,15 +59,30 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 pub struct Batches {
     database: Database,
     writers: Arc<Writers>,
+    questions: Questions,
 }
 
-/// How much there was to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Worked {
-    /// Less than a batch: everything that is due is done.
-    Everything,
-    /// A whole batch: there may be more.
-    WholeBatch,
+/// What a batch came to.
+pub(super) struct Worked {
+    /// Whether it was a whole one, so that there may be more.
+    pub(super) is_whole: bool,
+    /// What goes on by itself.
+    pub(super) asking: Vec<Asking>,
+}
+
+/// A claimed webhook that cannot be worked off before Stripe has told something.
+pub(super) struct Asking {
+    ledger: Arc<Ledger>,
+    claim: Claim,
+    question: Question,
+    place: Place,
+}
+
+/// What it takes to finish a claimed webhook.
+struct Claim {
+    fence: Uuid,
+    event_id: String,
+    attempts: i32,
 }
 
 /// Why stored webhooks could not be worked on.
@@ -80,9 +103,9 @@ impl From<tokio_postgres::Error> for StoreError {
 }
 
 impl Batches {
-    /// Takes webhooks from `database` and hands commands to `writers`.
-    pub fn new(database: Database, writers: Arc<Writers>) -> Self {
-        Self { database, writers }
+    /// Takes webhooks from `database`, asks Stripe with `clients`, and hands commands to `writers`.
+    pub fn new(database: Database, writers: Arc<Writers>, clients: Arc<StripeClients>) -> Self {
+        Self { database, writers, questions: Questions::new(clients) }
     }
 
     /// The ledgers that there are.
@@ -102,61 +125,109 @@ impl Batches {
         Ok(inbox::count_inbox(&client, ledger).await?)
     }
 
-    /// Works off what is due in a ledger, at most a batch.
-    pub(super) async fn work_off_one(&self, ledger: &Ledger) -> Result<Worked, StoreError> {
+    /// Works off what is due in a ledger, at most a batch, as far as that goes without Stripe.
+    pub(super) async fn work_off_one(&self, ledger: &Arc<Ledger>) -> Result<Worked, StoreError> {
         let fence = Uuid::new_v4();
         let client = self.connection().await?;
         let claimed = inbox::claim_webhooks(&client, ledger.ledger, fence, LEASE, BATCH).await?;
+        let mut worked = Worked { is_whole: i64::try_from(claimed.len()) == Ok(BATCH), asking: Vec::new() };
         if claimed.is_empty() {
-            return Ok(Worked::Everything);
+            return Ok(worked);
         }
         let configuration = load_configuration(&client, ledger.ledger).await?;
         // The ledger may be slow; others can use the connection meanwhile.
         drop(client);
-        let work = claimed.iter().map(|webhook| self.work_off(ledger, &configuration, webhook));
-        let finished = join_all(work).await;
+        let work =
+            claimed.iter().map(|webhook| unharmed(self.carry_out(ledger, &configuration, &webhook.body)));
+        let mut finished = Vec::new();
+        for (webhook, outcome) in claimed.iter().zip(join_all(work).await) {
+            let (event_id, attempts) = (webhook.event_id.clone(), webhook.attempts);
+            let done = match outcome {
+                Ok(Some(question)) => match self.questions.take_place(ledger.ledger) {
+                    Some(place) => {
+                        let claim = Claim { fence, event_id, attempts };
+                        worked.asking.push(Asking { ledger: Arc::clone(ledger), claim, question, place });
+                        continue;
+                    }
+                    None => Err(Later::Busy.into()),
+                },
+                Ok(None) => Ok(()),
+                Err(undone) => Err(undone),
+            };
+            finished.push((event_id, finish(done, attempts)));
+        }
+        self.finish(ledger, fence, &finished).await?;
+        Ok(worked)
+    }
+
+    /// Works off a webhook of which Stripe has to tell something first.
+    pub(super) async fn ask(&self, asking: Asking) -> Result<(), StoreError> {
+        let Asking { ledger, claim, question, place } = asking;
+        let done = unharmed(self.carry_out_answered(&ledger, question)).await;
+        drop(place);
+        self.finish(&ledger, claim.fence, &[(claim.event_id, finish(done, claim.attempts))]).await
+    }
+
+    async fn finish(
+        &self,
+        ledger: &Ledger,
+        fence: Uuid,
+        finished: &[(String, Finish)],
+    ) -> Result<(), StoreError> {
         let client = self.connection().await?;
-        inbox::finish_webhooks(&client, ledger.ledger, fence, &finished).await?;
-        for (event_id, finish) in &finished {
+        inbox::finish_webhooks(&client, ledger.ledger, fence, finished).await?;
+        for (event_id, finish) in finished {
             tell(ledger, event_id, finish);
         }
-        let is_whole = i64::try_from(claimed.len()).is_ok_and(|count| count == BATCH);
-        Ok(if is_whole { Worked::WholeBatch } else { Worked::Everything })
+        Ok(())
     }
 
     async fn connection(&self) -> Result<Object, PoolError> {
         self.database.pool().get().await
     }
 
-    async fn work_off(
-        &self,
-        ledger: &Ledger,
-        configuration: &Configuration,
-        webhook: &ClaimedWebhook,
-    ) -> (String, Finish) {
-        let work = AssertUnwindSafe(self.carry_out(ledger, configuration, &webhook.body)).catch_unwind();
-        let finish = match work.await {
-            Ok(Ok(())) => Finish::Processed,
-            Ok(Err(Undone::Not(NotDone::Ignored(reason)))) => Finish::Ignored(reason.to_string()),
-            Ok(Err(Undone::Not(NotDone::Quarantined(reason)))) => Finish::Quarantined(reason.to_string()),
-            Ok(Err(Undone::Later(error))) => {
-                Finish::Failed { reason: error.to_string(), retry_after: backoff(webhook.attempts) }
-            }
-            Err(_) => Finish::Quarantined(Quarantined::Defect.to_string()),
-        };
-        (webhook.event_id.clone(), finish)
-    }
-
+    /// Records what a body tells, or says what has to be asked first.
     async fn carry_out(
         &self,
         ledger: &Ledger,
         configuration: &Configuration,
         body: &[u8],
-    ) -> Result<(), Undone> {
-        for command in commands(ledger, configuration, body)? {
+    ) -> Result<Option<Question>, Undone> {
+        let event = event_for(ledger, body)?;
+        match stripe::extract(&event) {
+            Err(NoFact::NeedsStripe(needs)) => Ok(Some(Question { event, needs })),
+            told => {
+                self.record(ledger, configuration, told.map_err(NotDone::from)?).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn carry_out_answered(&self, ledger: &Ledger, question: Question) -> Result<(), Undone> {
+        let event = self.questions.ask(ledger.ledger, question).await?;
+        check_mark(ledger, &event)?;
+        let fact = stripe::extract(&event).map_err(NotDone::from)?;
+        let configuration = self.configuration(ledger.ledger).await.map_err(Later::from)?;
+        self.record(ledger, &configuration, fact).await
+    }
+
+    async fn configuration(&self, ledger: LedgerId) -> Result<Configuration, StoreError> {
+        Ok(load_configuration(&*self.connection().await?, ledger).await?)
+    }
+
+    async fn record(&self, ledger: &Ledger, configuration: &Configuration, fact: Fact) -> Result<(), Undone> {
+        let owner = self.owner(ledger.ledger, &fact).await?;
+        for command in mapping::commands(fact, configuration, owner)? {
             self.hand_over(ledger.ledger, command).await?;
         }
         Ok(())
+    }
+
+    /// Whose customer a fact is about.
+    async fn owner(&self, ledger: LedgerId, fact: &Fact) -> Result<Option<AccountNumber>, Later> {
+        let Fact::CustomerDeleted(customer) = fact else { return Ok(None) };
+        let owner = find_account_of_customer(&self.database, ledger, customer).await?;
+        Ok(owner.map(|owner| owner.number))
     }
 
     async fn hand_over(&self, ledger: LedgerId, keyed: KeyedCommand) -> Result<(), Undone> {
@@ -168,13 +239,18 @@ impl Batches {
             request_id: None,
         };
         let outcome = tokio::time::timeout(SUBMIT_LIMIT, self.writers.submit(ledger, submission));
-        match outcome.await.unwrap_or(Err(SubmitError::OutcomeUnknown))? {
+        match outcome.await.unwrap_or(Err(SubmitError::OutcomeUnknown)).map_err(Later::from)? {
             Outcome::Accepted(Accepted { events, replayed: true, .. })
                 if !same_money(&keyed.command, &events) =>
             {
                 Err(Quarantined::MoneyDiffers.into())
             }
-            Outcome::Accepted(_) => Ok(()),
+            Outcome::Accepted(accepted) => {
+                if !accepted.replayed {
+                    tell_paid_again(ledger, &accepted.events);
+                }
+                Ok(())
+            }
             // What made it ours has changed since the configuration was read.
             Outcome::Rejected(Rejection::PriceGrantsNothing { .. }) => {
                 Err(Undone::Not(Ignored::NoFact(stripe::Ignored::NoCredits).into()))
@@ -184,12 +260,8 @@ impl Batches {
     }
 }
 
-/// The commands that a body asks for.
-fn commands(
-    ledger: &Ledger,
-    configuration: &Configuration,
-    body: &[u8],
-) -> Result<Vec<KeyedCommand>, NotDone> {
+/// The event that a body holds, if it is this ledger's.
+fn event_for(ledger: &Ledger, body: &[u8]) -> Result<Event, NotDone> {
     let event = Event::parse(body).map_err(NoFact::from)?;
     if event.livemode != (ledger.mode == LedgerMode::Live) {
         return Err(Ignored::WrongMode.into());
@@ -197,23 +269,34 @@ fn commands(
     if event.account.is_some() {
         return Err(Ignored::ForeignAccount.into());
     }
-    mapping::commands(stripe::extract(&event)?, configuration)
+    check_mark(ledger, &event)?;
+    Ok(event)
 }
 
-/// Why a webhook is not processed.
-#[derive(Debug, thiserror::Error)]
-enum Undone {
-    /// And will not be by itself.
-    #[error(transparent)]
-    Not(#[from] NotDone),
-    /// But may be later.
-    #[error(transparent)]
-    Later(#[from] SubmitError),
+/// Ledgers may share a Stripe account. What one of them had made is none of the others' business.
+fn check_mark(ledger: &Ledger, event: &Event) -> Result<(), NotDone> {
+    match event.ledger() {
+        Some(other) if other != ledger.slug.as_str() => Err(Ignored::OtherLedger.into()),
+        _ => Ok(()),
+    }
 }
 
-impl From<Quarantined> for Undone {
-    fn from(reason: Quarantined) -> Self {
-        Self::Not(reason.into())
+/// The outcome of the work, which a defect of ours does not keep from ending.
+async fn unharmed<T>(work: impl Future<Output = Result<T, Undone>>) -> Result<T, Undone> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| Err(Quarantined::Defect.into()))
+}
+
+/// How the work on a webhook ends that was taken up for the `attempts`th time.
+fn finish(done: Result<(), Undone>, attempts: i32) -> Finish {
+    match done {
+        Ok(()) => Finish::Processed,
+        Err(Undone::Not(NotDone::Ignored(reason))) => Finish::Ignored(reason.to_string()),
+        Err(Undone::Not(NotDone::Quarantined(reason))) => Finish::Quarantined(reason.to_string()),
+        Err(Undone::Later(later)) => {
+            // Whoever finds no place was in nobody's way.
+            let attempts = if matches!(later, Later::Busy) { 1 } else { attempts };
+            Finish::Failed { retry_after: backoff(attempts).max(later.at_least()), reason: later.to_string() }
+        }
     }
 }
 
@@ -222,6 +305,19 @@ fn backoff(attempts: i32) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0).min(16);
     let longest = FIRST_RETRY.saturating_mul(1 << doublings).min(LONGEST_RETRY);
     longest.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+/// Two paid sessions of one order are two sales, and somebody is likely to want one of them back.
+fn tell_paid_again(ledger: LedgerId, events: &[domain::Event]) {
+    for event in events {
+        if let EventBody::OrderPaid(paid) = &event.body
+            && paid.again
+        {
+            counter!(ORDERS_PAID_AGAIN).increment(1);
+            let (order, session) = (paid.order, &paid.session);
+            tracing::warn!(%ledger, %order, %session, "an order was paid that had been paid before");
+        }
+    }
 }
 
 fn tell(ledger: &Ledger, event_id: &str, finish: &Finish) {

@@ -5,20 +5,26 @@
 //! - the key of a command names what happened at Stripe, so that every event which tells of it meets the same key;
 //! - nothing is weighed or guessed: a fact becomes commands, or the reason says why not.
 
+use std::collections::BTreeMap;
+
 use crate::{
     domain::{
         Command,
         amount::Amount,
         command::{
-            Bought, Heard, Note, PaidThrough, RecordPaymentFact, RecordPurchase, SyncPrice, SyncProduct,
+            Bought, CloseOrder, Heard, Note, PaidThrough, RecordPaymentFact, RecordPurchase, SyncPrice,
+            SyncProduct, UnlinkCustomer,
         },
-        ids::{AccountId, InvalidName, Key, Namespace, PaymentReference, PriceId, Unit},
+        ids::{
+            AccountId, AccountNumber, InvalidName, Key, Namespace, PaymentReference, PriceId, StripeId, Unit,
+        },
+        order::{OrderEnding, OrderFailure},
         payment::PaymentFact,
     },
     store::configuration::Configuration,
     stripe::{
-        self, AccountMarker, Fact, NeedsStripe, PaidSession, PaymentReport, PriceReport, ProductReport,
-        SoldPrice, StatedCredits,
+        self, AccountMarker, ClosedSession, Fact, NeedsStripe, PaidSession, PaymentReport, PriceReport,
+        ProductReport, SessionEnding, SoldPrice, StatedCredits,
     },
 };
 
@@ -27,29 +33,35 @@ use super::outcome::{Ignored, NotDone, Quarantined};
 /// A command and what makes it happen once.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct KeyedCommand {
-    /// The name of the business fact; none for a state, which knows the moment that it is of.
+    /// The name of the business fact; none for a state that knows the moment that it is of, and for what the ledger's own
+    /// state tells to be recorded.
     pub(super) key: Option<Key>,
     /// What the ledger is to do.
     pub(super) command: Command,
 }
 
-/// The commands that record `fact`, in the order in which they are to be handed over.
-pub(super) fn commands(fact: Fact, ledger: &Configuration) -> Result<Vec<KeyedCommand>, NotDone> {
+/// The commands that record `fact`, in the order in which they are to be handed over. A fact about a customer concerns
+/// its `owner`.
+pub(super) fn commands(
+    fact: Fact,
+    ledger: &Configuration,
+    owner: Option<AccountNumber>,
+) -> Result<Vec<KeyedCommand>, NotDone> {
     match fact {
         Fact::SessionPaid(session) => Ok(vec![purchase(session, ledger)?]),
-        // Orders of ours would be recorded before their session is made.
-        Fact::SessionClosed(_) => Err(Quarantined::UnknownOrder.into()),
+        Fact::SessionClosed(closed) => Ok(vec![end_of_order(closed)]),
         Fact::PaymentReport(report) => payment_facts(report),
         Fact::PriceTold(report) => Ok(vec![price(report, ledger)?]),
         Fact::ProductTold(report) => Ok(vec![product(report, ledger)?]),
+        Fact::CustomerDeleted(customer) => Ok(vec![end_of_customer(customer, owner)?]),
     }
 }
 
 fn purchase(session: PaidSession, ledger: &Configuration) -> Result<KeyedCommand, NotDone> {
-    if session.order.is_some() {
-        return Err(Quarantined::UnknownOrder.into());
-    }
-    let bought = bought(&session, ledger)?;
+    let bought = match session.order {
+        Some(_) => ordered(&session, ledger)?,
+        None => bought(&session, ledger)?,
+    };
     let account = account(session.account.as_ref())?;
     Ok(KeyedCommand {
         key: Some(key(format!("checkout_session:{}", session.session))?),
@@ -59,7 +71,7 @@ fn purchase(session: PaidSession, ledger: &Configuration) -> Result<KeyedCommand
                 session: session.session,
                 payment_intent: session.payment_intent,
             },
-            order: None,
+            order: session.order,
             bought,
             money: session.money,
             note: Note::new(),
@@ -67,14 +79,27 @@ fn purchase(session: PaidSession, ledger: &Configuration) -> Result<KeyedCommand
     })
 }
 
+/// What a session with an order says of it besides. What was sold stands in the order, whatever has become of the price
+/// since; the ledger holds the one against the other.
+fn ordered(session: &PaidSession, ledger: &Configuration) -> Result<Bought, NotDone> {
+    let price = match session.prices.as_slice() {
+        [] => None,
+        [sold] => Some((sold.price.clone(), sold.quantity)),
+        _ => return Err(Quarantined::SeveralPrices.into()),
+    };
+    Ok(Bought { price, totals: totals(session, ledger)? })
+}
+
 /// What was sold: stated credits, a known price, or both, which the ledger holds against each other.
 fn bought(session: &PaidSession, ledger: &Configuration) -> Result<Bought, NotDone> {
-    let price = known_price(session, ledger)?;
-    let totals = match &session.credits {
-        Some(credits) => [(unit(credits, ledger)?, credits.amount)].into(),
-        None => [].into(),
-    };
-    Ok(Bought { price, totals })
+    Ok(Bought { price: known_price(session, ledger)?, totals: totals(session, ledger)? })
+}
+
+fn totals(session: &PaidSession, ledger: &Configuration) -> Result<BTreeMap<Unit, Amount>, NotDone> {
+    match &session.credits {
+        Some(credits) => Ok([(unit(credits, ledger)?, credits.amount)].into()),
+        None => Ok(BTreeMap::new()),
+    }
 }
 
 fn known_price(session: &PaidSession, ledger: &Configuration) -> Result<Option<(PriceId, Amount)>, NotDone> {
@@ -106,6 +131,24 @@ fn account(marker: Option<&AccountMarker>) -> Result<AccountId, NotDone> {
     let marker = marker.ok_or(Quarantined::MissingAccount)?;
     AccountId::parse(marker.account_id())
         .map_err(|_| Quarantined::InvalidAccount { field: marker.field() }.into())
+}
+
+/// Without a key: an order that has ended, or was paid, cannot end so again; and one that was given up, and whose session is
+/// found after all, can.
+fn end_of_order(closed: ClosedSession) -> KeyedCommand {
+    let ending = match closed.ending {
+        SessionEnding::Expired => OrderEnding::Expired,
+        SessionEnding::PaymentFailed => OrderEnding::Failed(OrderFailure::PaymentFailed),
+    };
+    let command = CloseOrder { order: closed.order, session: Some(closed.session), ending };
+    KeyedCommand { key: None, command: Command::CloseOrder(command) }
+}
+
+/// Without a key: an account that has another customer, or none, keeps what it has.
+fn end_of_customer(customer: StripeId, owner: Option<AccountNumber>) -> Result<KeyedCommand, NotDone> {
+    let account = owner.ok_or(Ignored::UnknownCustomer)?;
+    let command = UnlinkCustomer { account, customer, order: None };
+    Ok(KeyedCommand { key: None, command: Command::UnlinkCustomer(command) })
 }
 
 fn payment_facts(report: PaymentReport) -> Result<Vec<KeyedCommand>, NotDone> {
@@ -159,14 +202,12 @@ fn key(text: String) -> Result<Key, NotDone> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        domain::{
-            amount::{Currency, PaidMoney},
-            catalogue::{Price, PriceGrant},
-            ids::StripeId,
-            payment::RefundStatus,
-        },
-        stripe::{ClosedSession, SessionEnding},
+    use crate::domain::{
+        amount::{Currency, PaidMoney},
+        catalogue::{Price, PriceGrant},
+        command::PaidOrder,
+        ids::OrderId,
+        payment::RefundStatus,
     };
 
     fn id(text: &str) -> StripeId {
@@ -242,7 +283,7 @@ mod tests {
     }
 
     fn map(session: PaidSession) -> Result<RecordPurchase, String> {
-        let mapped = commands(Fact::SessionPaid(session), &ledger(&["credits"]));
+        let mapped = commands(Fact::SessionPaid(session), &ledger(&["credits"]), None);
         let mut mapped = mapped.map_err(|reason| reason.to_string())?;
         match mapped.pop().map(|keyed| keyed.command) {
             Some(Command::RecordPurchase(purchase)) if mapped.is_empty() => Ok(purchase),
@@ -278,7 +319,7 @@ mod tests {
     #[test]
     fn a_unit_is_not_guessed_where_there_are_several() {
         let session = PaidSession { credits: stated(None), prices: Vec::new(), ..session() };
-        let reason = commands(Fact::SessionPaid(session), &ledger(&["credits", "licence_30d"]));
+        let reason = commands(Fact::SessionPaid(session), &ledger(&["credits", "licence_30d"]), None);
         assert_eq!(reason, Err(Quarantined::MissingUnit.into()));
     }
 
@@ -311,17 +352,46 @@ mod tests {
     }
 
     #[test]
-    fn an_order_of_ours_is_not_known_here() {
-        assert_eq!(code(map(PaidSession { order: Some("ord_1".to_owned()), ..session() })), "unknown_order");
-        let closed =
-            ClosedSession { session: id("cs_1"), order: "ord_1".to_owned(), ending: SessionEnding::Expired };
-        let reason = commands(Fact::SessionClosed(closed), &ledger(&["credits"]));
-        assert_eq!(reason, Err(Quarantined::UnknownOrder.into()));
+    fn a_session_with_an_order_is_held_against_it_and_not_against_the_price_table() {
+        let order = Some(PaidOrder { order: OrderId::from_bits(1), subtotal: 2_000 });
+        let of_order = |prices: Vec<SoldPrice>| map(PaidSession { order, prices, ..session() });
+        let purchase = of_order(vec![other_price()]).expect("a purchase");
+        assert_eq!(
+            (purchase.order, purchase.bought.price.map(|(_, quantity)| quantity)),
+            (order, Some(number(1)))
+        );
+        let purchase = of_order(Vec::new()).expect("a purchase");
+        assert_eq!((purchase.order, purchase.bought.price), (order, None));
+        assert_eq!(code(of_order(vec![session().prices[0].clone(), other_price()])), "several_prices");
+    }
+
+    #[test]
+    fn a_session_that_ends_unpaid_closes_its_order() {
+        for (ending, expected) in [
+            (SessionEnding::Expired, OrderEnding::Expired),
+            (SessionEnding::PaymentFailed, OrderEnding::Failed(OrderFailure::PaymentFailed)),
+        ] {
+            let order = OrderId::from_bits(1);
+            let closed = ClosedSession { session: id("cs_1"), order, ending };
+            let command = CloseOrder { order, session: Some(id("cs_1")), ending: expected };
+            let expected = KeyedCommand { key: None, command: Command::CloseOrder(command) };
+            assert_eq!(commands(Fact::SessionClosed(closed), &ledger(&[]), None), Ok(vec![expected]));
+        }
+    }
+
+    #[test]
+    fn a_customer_that_is_deleted_concerns_whoever_had_it() {
+        let deleted = |owner| commands(Fact::CustomerDeleted(id("cus_1")), &ledger(&[]), owner);
+        let account = AccountNumber(7);
+        let command = UnlinkCustomer { account, customer: id("cus_1"), order: None };
+        let expected = KeyedCommand { key: None, command: Command::UnlinkCustomer(command) };
+        assert_eq!(deleted(Some(account)), Ok(vec![expected]));
+        assert_eq!(deleted(None), Err(Ignored::UnknownCustomer.into()));
     }
 
     fn report(facts: Vec<PaymentFact>) -> Vec<KeyedCommand> {
         let report = PaymentReport { payment_intent: id("pi_1"), facts };
-        commands(Fact::PaymentReport(report), &ledger(&[])).expect("commands")
+        commands(Fact::PaymentReport(report), &ledger(&[]), None).expect("commands")
     }
 
     fn refund(status: RefundStatus, amount: i64) -> PaymentFact {
@@ -330,8 +400,8 @@ mod tests {
 
     #[test]
     fn keys_name_the_business_fact() {
-        let session_key = commands(Fact::SessionPaid(session()), &ledger(&["credits"])).expect("a command");
-        assert_eq!(session_key[0].key, Key::new(Namespace::Stripe, "checkout_session:cs_1").ok());
+        let keyed = commands(Fact::SessionPaid(session()), &ledger(&["credits"]), None).expect("a command");
+        assert_eq!(keyed[0].key, Key::new(Namespace::Stripe, "checkout_session:cs_1").ok());
         let sum = PaymentFact::ChargeRefunded { charge: id("ch_1"), amount_refunded: 300, currency: eur() };
         let keyed = report(vec![refund(RefundStatus::Succeeded, 300), sum]);
         let keys: Vec<Option<Key>> = keyed.into_iter().map(|keyed| keyed.key).collect();

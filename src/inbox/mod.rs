@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `worker` | which ledgers are worked on, when, and for how long |
 //! | `batch` | one batch: claimed, worked on, finished |
+//! | `questions` | what a body leaves open is asked of Stripe |
 //! | `mapping` | facts that Stripe reported become commands under the names of business facts |
 //! | `agreement` | whether a fact that is told again is told with the same money |
 //! | `outcome` | every way in which a webhook can end other than processed |
@@ -14,12 +15,14 @@
 //! Invariants:
 //! - a webhook is never dropped: it ends processed, ignored or quarantined, with the reason, or is tried again for ever;
 //! - the same webhook again, or another that tells the same, changes nothing;
-//! - nothing is fetched from Stripe: what only Stripe can tell is put aside as `needs_stripe`, to be replayed.
+//! - Stripe is asked only for what the body leaves open, outside of any transaction, and never changed; what Stripe cannot
+//!   tell, or cannot be asked, is put aside as `needs_stripe`, to be replayed.
 
 mod agreement;
 mod batch;
 mod mapping;
 mod outcome;
+mod questions;
 mod worker;
 
 pub use batch::Batches;

@@ -3,10 +3,80 @@
 //! Invariant: reasons begin with a stable code and name fields and ids, never values or persons: they are shown in lists and
 //! written to logs.
 
+use std::time::Duration;
+
 use crate::{
+    credentials::NoStripe,
     domain::Rejection,
-    stripe::{self, NoFact},
+    store::reads::ReadError,
+    stripe::{
+        self, NeedsStripe, NoFact,
+        client::{CallClass, CallError},
+    },
+    writer::SubmitError,
 };
+
+use super::batch::StoreError;
+
+/// The longest that a retry waits because Stripe asks for it.
+const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
+
+/// Why a webhook is not processed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Undone {
+    /// And will not be by itself.
+    #[error(transparent)]
+    Not(#[from] NotDone),
+    /// But may be later.
+    #[error(transparent)]
+    Later(#[from] Later),
+}
+
+impl From<Quarantined> for Undone {
+    fn from(reason: Quarantined) -> Self {
+        Self::Not(reason.into())
+    }
+}
+
+/// Why something could not be done this time.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Later {
+    /// The ledger could not take it.
+    #[error(transparent)]
+    Ledger(#[from] SubmitError),
+    /// The ledger's rows could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The ledger's state could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Stripe cannot be called from here and now.
+    #[error("{}: {_0}", _0.code())]
+    NoStripe(NoStripe),
+    /// Stripe did not answer, or answered that it cannot now.
+    #[error("stripe_unavailable: {0}")]
+    Unavailable(CallError),
+    /// Stripe did not answer for as long as a webhook may wait.
+    #[error("stripe_silent: Stripe did not answer in time")]
+    Silent,
+    /// Other webhooks of the ledger wait for Stripe already.
+    #[error("stripe_busy: other webhooks of this ledger are waiting for Stripe")]
+    Busy,
+}
+
+impl Later {
+    /// How long to wait at least: as long as Stripe asks for, within reason.
+    pub(super) fn at_least(&self) -> Duration {
+        let asked = match self {
+            Self::Unavailable(error) => match error.class {
+                CallClass::Retry { after } | CallClass::Unknown { after } => after,
+                CallClass::Permanent => None,
+            },
+            _ => None,
+        };
+        asked.unwrap_or_default().min(LONGEST_ASKED)
+    }
+}
 
 /// Why an event led to no command that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +104,12 @@ pub(super) enum Ignored {
     /// A product of which no price is ours.
     #[error("unknown_product: the ledger knows no price of this product")]
     UnknownProduct,
+    /// Two ledgers may share a Stripe account; each gets the events of both.
+    #[error("other_ledger: its object was made for another ledger")]
+    OtherLedger,
+    /// A customer of nobody, or of another product.
+    #[error("unknown_customer: no account of this ledger has this customer")]
+    UnknownCustomer,
     /// A checkout without a marker of ours that sold none of our prices.
     #[error("no_known_price: the session sold no price of this ledger")]
     NoKnownPrice,
@@ -45,12 +121,26 @@ pub(super) enum Quarantined {
     /// The body cannot be true as it stands.
     #[error("nonsense: {0}")]
     Nonsense(stripe::Nonsense),
-    /// Only Stripe can complete it.
+    /// Only Stripe could complete it, and has not.
     #[error("needs_stripe: {0}")]
-    NeedsStripe(stripe::NeedsStripe),
-    /// It names an order of ours that does not exist.
-    #[error("unknown_order: the session belongs to an order that this ledger does not have")]
-    UnknownOrder,
+    NeedsStripe(NeedsStripe),
+    /// Only Stripe can complete it, and the ledger has no way to ask.
+    #[error("needs_stripe: {needs}, which cannot be asked: {trouble}")]
+    CannotAsk {
+        /// What is to be asked.
+        needs: NeedsStripe,
+        /// Why it cannot be: a code and words.
+        trouble: String,
+    },
+    /// What it is about is not there to be asked for.
+    #[error("not_at_stripe: Stripe has no {} {}", .0.kind, .0.id)]
+    NotAtStripe(NeedsStripe),
+    /// The ledger's key for Stripe is wrong, was revoked, or may not read this.
+    #[error("stripe_key_refused: {0}")]
+    KeyRefused(CallError),
+    /// Stripe refuses to tell.
+    #[error("stripe_refuses: {0}")]
+    Refused(CallError),
     /// Credits were paid for, and nothing says by whom.
     #[error("missing_account: the session sold credits and names no account")]
     MissingAccount,

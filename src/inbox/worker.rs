@@ -3,6 +3,7 @@
 //! Invariants:
 //! - ledgers do not wait for each other: each is worked on by a task of its own, a batch at a time;
 //! - one ledger is worked on by at most one task of a process; processes share by claims;
+//! - webhooks of which Stripe has to tell something keep nothing else waiting: each is a task of its own;
 //! - nothing depends on being woken: every ledger is looked at again and again.
 
 use std::{
@@ -18,7 +19,7 @@ use metrics::gauge;
 use tokio::{
     sync::mpsc,
     task::{self, JoinError, JoinSet},
-    time::{Interval, MissedTickBehavior, interval},
+    time::{Interval, MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
@@ -27,7 +28,7 @@ use crate::{
     telemetry::metrics::INBOX_EVENTS,
 };
 
-use super::batch::{Batches, StoreError, Worked};
+use super::batch::{Asking, Batches, StoreError, Worked};
 
 /// How many ledgers are worked on at the same time.
 const LEDGERS_AT_ONCE: usize = 8;
@@ -37,6 +38,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 /// How long a body is kept after the work on it was done: as long as somebody may want to know what Stripe said.
 const RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// How long what waits for Stripe may go on when the process is to end. What is left is claimed, and taken over then.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// How many bodies of one ledger are forgotten at once.
 const PRUNE_BATCH: i64 = 500;
 
@@ -48,6 +51,7 @@ pub struct InboxWorker {
     waiting: BTreeSet<LedgerId>,
     tasks: JoinSet<Result<Worked, StoreError>>,
     busy: HashMap<task::Id, LedgerId>,
+    asking: JoinSet<(LedgerId, Result<(), StoreError>)>,
     /// Ledgers whose last batch met an error, which has been told.
     troubled: BTreeSet<LedgerId>,
     /// Whether the last look met an error, which has been told.
@@ -64,6 +68,7 @@ impl InboxWorker {
             waiting: BTreeSet::new(),
             tasks: JoinSet::new(),
             busy: HashMap::new(),
+            asking: JoinSet::new(),
             troubled: BTreeSet::new(),
             is_blind: false,
         }
@@ -79,6 +84,7 @@ impl InboxWorker {
                 () = &mut stop => break,
                 Some(ledger) = self.bell.recv() => Moment::Woken(ledger),
                 Some(ended) = self.tasks.join_next_with_id() => Moment::Ended(ended),
+                Some(answered) = self.asking.join_next() => Moment::Answered(answered),
                 _ = look.tick() => Moment::Look,
                 _ = tidy.tick() => Moment::Tidy,
             };
@@ -89,12 +95,15 @@ impl InboxWorker {
             }
         }
         while self.tasks.join_next().await.is_some() {}
+        let answers = async { while self.asking.join_next().await.is_some() {} };
+        let _ = timeout(LAST_ANSWERS, answers).await;
     }
 
     async fn act(&mut self, moment: Moment) {
         match moment {
             Moment::Woken(ledger) => self.wake(ledger).await,
             Moment::Ended(ended) => self.end_task(ended),
+            Moment::Answered(answered) => self.end_question(answered),
             Moment::Look => self.look().await,
             Moment::Tidy => self.tidy().await,
         }
@@ -122,18 +131,36 @@ impl InboxWorker {
             Err(error) => error.id(),
         };
         let Some(ledger) = self.busy.remove(&id) else { return };
-        let error: &dyn fmt::Display = match &ended {
+        match ended {
             Ok((_, Ok(worked))) => {
                 self.troubled.remove(&ledger);
-                if *worked == Worked::WholeBatch {
+                if worked.is_whole {
                     self.waiting.insert(ledger);
                 }
-                return;
+                self.begin_to_ask(ledger, worked.asking);
             }
-            Ok((_, Err(error))) => error,
-            Err(error) => error,
-        };
-        // Tried again with the next look; told once.
+            Ok((_, Err(error))) => self.tell_trouble(ledger, &error),
+            Err(error) => self.tell_trouble(ledger, &error),
+        }
+    }
+
+    fn begin_to_ask(&mut self, ledger: LedgerId, asking: Vec<Asking>) {
+        for asking in asking {
+            let batches = Arc::clone(&self.batches);
+            self.asking.spawn(async move { (ledger, batches.ask(asking).await) });
+        }
+    }
+
+    fn end_question(&mut self, answered: Answered) {
+        match answered {
+            Ok((_, Ok(()))) => {}
+            Ok((ledger, Err(error))) => self.tell_trouble(ledger, &error),
+            Err(error) => tracing::warn!(%error, "a stored webhook has to wait"),
+        }
+    }
+
+    /// What could not be done is tried again with the next look, or when its claim runs out; told once.
+    fn tell_trouble(&mut self, ledger: LedgerId, error: &dyn fmt::Display) {
         if self.troubled.insert(ledger) {
             tracing::warn!(%error, %ledger, "stored webhooks have to wait");
         }
@@ -190,10 +217,14 @@ impl InboxWorker {
 /// How the task of a batch ended.
 type Ended = Result<(task::Id, Result<Worked, StoreError>), JoinError>;
 
+/// How a webhook ended of which Stripe had to tell something.
+type Answered = Result<(LedgerId, Result<(), StoreError>), JoinError>;
+
 /// What the worker is woken by.
 enum Moment {
     Woken(LedgerId),
     Ended(Ended),
+    Answered(Answered),
     Look,
     Tidy,
 }

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::domain::{
     amount::{Amount, PaidMoney},
-    ids::PriceId,
+    command::PaidOrder,
+    ids::{OrderId, PriceId},
 };
 
 /// What Stripe calls the object.
@@ -25,7 +26,7 @@ pub(super) const KIND: &str = "checkout.session";
 /// What a session says about itself before any money is looked at.
 struct Markers {
     account: Option<AccountMarker>,
-    order: Option<String>,
+    order: Option<OrderId>,
     credits: Option<StatedCredits>,
     prices: Vec<SoldPrice>,
 }
@@ -78,12 +79,19 @@ fn sale(session: &Fields<'_>, unpaid: NoFact) -> Result<Fact, NoFact> {
     Ok(Fact::SessionPaid(PaidSession {
         session: session.own_id()?,
         account: markers.account,
-        order: markers.order,
+        order: markers.order.map(|order| paid_order(session, order)).transpose()?,
         credits: markers.credits,
         prices: markers.prices,
         money,
         payment_intent,
     }))
+}
+
+fn paid_order(session: &Fields<'_>, order: OrderId) -> Result<PaidOrder, NoFact> {
+    match session.count("amount_subtotal")? {
+        Some(subtotal) => Ok(PaidOrder { order, subtotal }),
+        None => Err(needs_stripe(session, "amount_subtotal")),
+    }
 }
 
 /// The markers of a session that sells something of ours for one payment.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
+    client::origin,
     fields::Fields,
     json,
     no_fact::{Nonsense, Problem},
@@ -105,6 +106,15 @@ impl Event {
         })
     }
 
+    /// The name of the ledger that had its object made, if the object carries our mark.
+    #[must_use]
+    pub fn ledger(&self) -> Option<&str> {
+        match &self.payload {
+            Payload::Snapshot(object) => object.get("metadata")?.get(origin::LEDGER)?.as_str(),
+            Payload::Thin(_) => None,
+        }
+    }
+
     /// The same event about an object that was fetched: what a thin event only names, or one with more fields than
     /// the event carried.
     #[must_use]
@@ -199,6 +209,14 @@ mod tests {
         let object = StripeObject::read("charge", charge.clone()).expect("a charge");
         let event = thin.expect("an event").with_object(object);
         assert_eq!((event.kind.as_str(), event.payload), ("charge.refunded", Payload::Snapshot(charge)));
+    }
+
+    #[test]
+    fn an_object_of_ours_names_the_ledger_that_it_was_made_for() {
+        let mut body = snapshot_event();
+        assert_eq!(parse(&body).expect("an event").ledger(), None);
+        body["data"]["object"]["metadata"] = json!({"counterfoil_ledger": "shop"});
+        assert_eq!(parse(&body).expect("an event").ledger(), Some("shop"));
     }
 
     #[test]

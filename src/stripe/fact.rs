@@ -7,7 +7,8 @@
 
 use crate::domain::{
     amount::{Amount, PaidMoney},
-    ids::{PriceId, StripeId, Unit},
+    command::PaidOrder,
+    ids::{OrderId, PriceId, StripeId, Unit},
     listing::{Listing, ProductListing},
     payment::PaymentFact,
 };
@@ -25,6 +26,8 @@ pub enum Fact {
     PriceTold(PriceReport),
     /// A product was made, changed or deleted.
     ProductTold(ProductReport),
+    /// A customer was deleted, `cus_…`.
+    CustomerDeleted(StripeId),
 }
 
 /// A paid checkout, or one whose price was zero.
@@ -34,8 +37,8 @@ pub struct PaidSession {
     pub session: StripeId,
     /// Who bought, if the session says so.
     pub account: Option<AccountMarker>,
-    /// The order of ours that the session was made for, unchecked.
-    pub order: Option<String>,
+    /// The order of ours that the session was made for.
+    pub order: Option<PaidOrder>,
     /// What was sold, if the metadata says it in credits.
     pub credits: Option<StatedCredits>,
     /// What was sold by price: from the metadata or, where that names none, from the line items.
@@ -97,8 +100,8 @@ pub struct SoldPrice {
 pub struct ClosedSession {
     /// The session, `cs_…`.
     pub session: StripeId,
-    /// The order of ours that it was made for, unchecked.
-    pub order: String,
+    /// The order of ours that it was made for.
+    pub order: OrderId,
     /// How it ended.
     pub ending: SessionEnding,
 }

@@ -8,7 +8,7 @@
 //! | `credits` | how many, for the whole session |
 //! | `unit` or `credit_unit` | of which unit |
 //! | `price_id`, `quantity` | or: which price, and how many of it (1 if not said) |
-//! | `order_id` | the order of ours, `ord_…`; other ids are somebody else's orders |
+//! | `order_id` or `counterfoil_order` | the order of ours, `ord_…`; other ids are somebody else's orders |
 //!
 //! On refunds that we ask for:
 //!
@@ -21,13 +21,14 @@
 use serde_json::Value;
 
 use super::{
+    client::origin,
     fact::{AccountMarker, SoldPrice, StatedCredits},
     fields::Fields,
     no_fact::{Nonsense, Problem},
 };
 use crate::domain::{
     amount::Amount,
-    ids::{PriceId, RefundRequestId, Unit},
+    ids::{OrderId, PriceId, RefundRequestId, Unit},
 };
 
 /// How ids of our own orders begin.
@@ -49,16 +50,24 @@ pub(super) fn account(session: &Fields<'_>) -> Result<Option<AccountMarker>, Non
 }
 
 /// The order of ours that `session` was made for.
-pub(super) fn order(session: &Fields<'_>) -> Result<Option<String>, Nonsense> {
+pub(super) fn order(session: &Fields<'_>) -> Result<Option<OrderId>, Nonsense> {
     let Some(metadata) = session.object("metadata")? else { return Ok(None) };
-    let order = metadata.text("order_id")?.filter(|id| id.starts_with(ORDER_PREFIX));
-    Ok(order.map(str::to_owned))
+    let stated = metadata.text("order_id")?.filter(|id| id.starts_with(ORDER_PREFIX));
+    let (name, order) = match (stated, metadata.text(origin::ORDER)?) {
+        (Some(stated), Some(mark)) if stated != mark => {
+            return Err(metadata.nonsense("order_id", Problem::Contradicts(origin::ORDER)));
+        }
+        (Some(stated), _) => ("order_id", stated),
+        (None, Some(mark)) => (origin::ORDER, mark),
+        (None, None) => return Ok(None),
+    };
+    OrderId::parse(order).map(Some).ok_or_else(|| metadata.nonsense(name, Problem::NotAnId))
 }
 
 /// The request of ours that `refund` answers. Whoever copied our metadata names one that the payment does not have.
 pub(super) fn refund_request(refund: &Fields<'_>) -> Result<Option<RefundRequestId>, Nonsense> {
     let Some(metadata) = refund.object("metadata")? else { return Ok(None) };
-    Ok(metadata.text("counterfoil_refund")?.and_then(RefundRequestId::parse))
+    Ok(metadata.text(origin::REFUND)?.and_then(RefundRequestId::parse))
 }
 
 /// The credits that the metadata of `session` states.
@@ -152,8 +161,25 @@ mod tests {
 
     #[test]
     fn only_an_id_of_ours_is_an_order_of_ours() {
-        for (order_id, expected) in [("ord_1", Some("ord_1".to_owned())), ("6735", None)] {
-            assert_eq!(read(&json!({"metadata": {"order_id": order_id}}), order), Ok(expected));
+        let ours = OrderId::from_bits(7);
+        let text = ours.to_string();
+        for (metadata, expected) in [
+            (json!({"order_id": text}), Ok(Some(ours))),
+            (json!({"counterfoil_order": text}), Ok(Some(ours))),
+            (json!({"order_id": text, "counterfoil_order": text}), Ok(Some(ours))),
+            (json!({"order_id": "6735", "counterfoil_order": text}), Ok(Some(ours))),
+            (json!({"order_id": "6735"}), Ok(None)),
+            (json!({"order_id": "ord_1"}), Err("`s.metadata.order_id` is not an id".to_owned())),
+            (
+                json!({"counterfoil_order": "1"}),
+                Err("`s.metadata.counterfoil_order` is not an id".to_owned()),
+            ),
+            (
+                json!({"order_id": text, "counterfoil_order": OrderId::from_bits(8).to_string()}),
+                Err("`s.metadata.order_id` contradicts `counterfoil_order`".to_owned()),
+            ),
+        ] {
+            assert_eq!(read(&json!({ "metadata": metadata }), order), expected, "{metadata}");
         }
     }
 

@@ -13,6 +13,7 @@
 mod charge;
 mod checkout_session;
 pub mod client;
+mod customer;
 mod envelope;
 mod fact;
 mod fields;
@@ -48,8 +49,12 @@ pub fn extract(event: &Event) -> Result<Fact, NoFact> {
             read(&Fields::of("data.object", object)?, event.created)
         }
         Payload::Thin(id) => {
-            let known = event.kind.strip_prefix(envelope::THIN_PREFIX).and_then(reader);
-            let (kind, _) = known.ok_or(Ignored::TypeNotUsed)?;
+            let kind = event.kind.strip_prefix(envelope::THIN_PREFIX).ok_or(Ignored::TypeNotUsed)?;
+            if kind == customer::DELETED {
+                // Its id is all that is left of it.
+                return Ok(Fact::CustomerDeleted(id.clone()));
+            }
+            let (kind, _) = reader(kind).ok_or(Ignored::TypeNotUsed)?;
             Err(NeedsStripe { kind, id: id.clone(), missing: "object" }.into())
         }
     }
@@ -111,6 +116,7 @@ fn reader(event: &str) -> Option<(&'static str, Reader)> {
             (report.listing.active, report.listing.deleted) = (false, true);
             Ok(Fact::ProductTold(report))
         }),
+        customer::DELETED => (customer::KIND, |customer, _| customer::deleted(customer)),
         _ => return None,
     })
 }

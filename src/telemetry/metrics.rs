@@ -30,6 +30,8 @@ pub const EVENTS: &str = "counterfoil_events_total";
 pub const WEBHOOKS_REFUSED: &str = "counterfoil_webhooks_refused_total";
 /// Gauge: stored webhooks, by `status`.
 pub const INBOX_EVENTS: &str = "counterfoil_inbox_events";
+/// Counter: orders that were paid although they had been paid before.
+pub const ORDERS_PAID_AGAIN: &str = "counterfoil_orders_paid_again_total";
 /// Gauge: effects in the outbox, by `state` and `kind`.
 pub const OUTBOX_EFFECTS: &str = "counterfoil_outbox_effects";
 /// Gauge: age of the oldest effect, by `state`; 0 if there is none.
@@ -82,6 +84,7 @@ pub const SERIES: &[Series] = &[
     counter(EVENTS, "Events committed."),
     counter(WEBHOOKS_REFUSED, "Webhooks whose signature was bad, old or missing."),
     gauge(INBOX_EVENTS, Unit::Count, "Stored webhooks."),
+    counter(ORDERS_PAID_AGAIN, "Orders paid that had been paid before: somebody paid twice."),
     gauge(OUTBOX_EFFECTS, Unit::Count, "Effects that wait, back off, are held behind others, or are dead."),
     gauge(OUTBOX_OLDEST_SECONDS, Unit::Seconds, "Age of the oldest effect that is not done."),
     counter(OUTBOX_ATTEMPTS, "Attempts at effects."),

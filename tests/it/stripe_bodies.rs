@@ -20,6 +20,7 @@ pub fn describe(body: &[u8]) -> String {
         Ok(Fact::SessionClosed(closed)) => {
             format!("closed {}: {:?}, order {}", closed.session, closed.ending, closed.order)
         }
+        Ok(Fact::CustomerDeleted(customer)) => format!("deleted {customer}"),
         Ok(Fact::PaymentReport(report)) => {
             let facts: Vec<String> = report.facts.iter().map(describe_fact).collect();
             format!("{}: {}", report.payment_intent, facts.join(", "))
@@ -36,7 +37,7 @@ pub fn describe(body: &[u8]) -> String {
 fn describe_paid(session: &PaidSession) -> String {
     let mut words = vec![format!("paid {}", session.session)];
     words.extend(session.account.as_ref().map(|account| format!("account {}", account.account_id())));
-    words.extend(session.order.as_ref().map(|order| format!("order {order}")));
+    words.extend(session.order.map(|paid| format!("order {} of {}", paid.order, paid.subtotal)));
     words.extend(session.credits.as_ref().map(|credits| {
         let unit = credits.unit.as_ref().map_or("of the only unit", |unit| unit.as_str());
         format!("{} {unit}", credits.amount)
@@ -138,6 +139,8 @@ const TABLE: &[(&str, &str)] = &[
     ("charge_refunded__whole", "pi_creditsInMetadata: ch_creditsInMetadata refunded 2000 eur"),
     ("charge_refunded__without_payment_intent", "ignored: no_payment_intent"),
     ("customer_created", "ignored: type_not_used"),
+    ("customer_deleted", "deleted cus_gone"),
+    ("customer_updated", "ignored: type_not_used"),
     ("envelope_of_unknown_kind", "`object` has an unknown value"),
     ("envelope_without_data", "`data` is missing"),
     ("invoice_paid", "ignored: type_not_used"),
@@ -281,8 +284,16 @@ const TABLE: &[(&str, &str)] = &[
     ("session_completed__negative_credits", "`data.object.metadata.credits` is out of range"),
     ("session_completed__no_marker", "ignored: no_marker"),
     (
+        "session_completed__order_of_another_ledger",
+        "paid cs_test_orderOfOtherLedger, account customer-7, order ord_000000000000000c00a1b2c3d4e5f607 of 2000, for 2000 eur (tax 0), pi_orderOfOtherLedger",
+    ),
+    (
         "session_completed__order_of_ours",
-        "paid cs_test_order, account customer-7, order ord_000000000000000c00a1b2c3d4e5f607, for 2000 eur (tax 0), pi_order",
+        "paid cs_test_order, account customer-7, order ord_000000000000000c00a1b2c3d4e5f607 of 2000, for 2000 eur (tax 0), pi_order",
+    ),
+    (
+        "session_completed__order_without_subtotal",
+        "needs `amount_subtotal` of checkout.session cs_test_orderNoSubtotal from Stripe",
     ),
     (
         "session_completed__paid_without_payment_intent",
@@ -340,6 +351,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("thin_charge_refunded", "needs `object` of charge ch_creditsInMetadata from Stripe"),
     ("thin_customer_created", "ignored: type_not_used"),
+    ("thin_customer_deleted", "deleted cus_gone"),
     ("thin_price_updated", "needs `object` of price price_shop_pack from Stripe"),
     ("thin_session_completed", "needs `object` of checkout.session cs_test_thin from Stripe"),
 ];

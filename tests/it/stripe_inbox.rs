@@ -1,6 +1,6 @@
 //! From a signed webhook to credits: what each body does to a ledger, alone.
 
-use std::{slice, time::Duration};
+use std::{slice, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -35,6 +35,8 @@ const FATES: &[(&str, &str)] = &[
     ("charge_refunded__whole", "processed"),
     ("charge_refunded__without_payment_intent", "ignored no_payment_intent"),
     ("customer_created", "ignored type_not_used"),
+    ("customer_deleted", "ignored unknown_customer"),
+    ("customer_updated", "ignored type_not_used"),
     ("envelope_of_unknown_kind", "quarantined nonsense"),
     ("envelope_without_data", "quarantined nonsense"),
     ("invoice_paid", "ignored type_not_used"),
@@ -93,7 +95,9 @@ const FATES: &[(&str, &str)] = &[
     ("session_completed__more_line_items_at_stripe", "quarantined needs_stripe"),
     ("session_completed__negative_credits", "quarantined nonsense"),
     ("session_completed__no_marker", "ignored no_marker"),
+    ("session_completed__order_of_another_ledger", "ignored other_ledger"),
     ("session_completed__order_of_ours", "quarantined unknown_order"),
+    ("session_completed__order_without_subtotal", "quarantined needs_stripe"),
     ("session_completed__paid_without_payment_intent", "quarantined needs_stripe"),
     ("session_completed__price_in_metadata", "processed"),
     ("session_completed__price_without_account", "quarantined missing_account"),
@@ -117,6 +121,7 @@ const FATES: &[(&str, &str)] = &[
     ("session_expired__order_of_ours", "quarantined unknown_order"),
     ("thin_charge_refunded", "quarantined needs_stripe"),
     ("thin_customer_created", "ignored type_not_used"),
+    ("thin_customer_deleted", "ignored unknown_customer"),
     ("thin_price_updated", "quarantined needs_stripe"),
     ("thin_session_completed", "quarantined needs_stripe"),
 ];
@@ -414,7 +419,8 @@ async fn what_cannot_be_handed_to_the_ledger_is_tried_again_until_it_can() {
     proxy.refuse();
     let event_id = ledger.deliver(&stripe_bodies::body("session_completed__price_in_metadata")).await;
     let event_id = event_id.expect("taken");
-    ledger.start_worker_with(Batches::new(ledger.service.clone(), writers), mpsc::channel(1).1);
+    let batches = Batches::new(ledger.service.clone(), writers, Arc::clone(&ledger.clients));
+    ledger.start_worker_with(batches, mpsc::channel(1).1);
     wait::until("two attempts to fail", async || (ledger.most_attempts().await >= 2).then_some(())).await;
     assert!(ledger.fate(&event_id).await.starts_with("failed "), "{}", ledger.fate(&event_id).await);
     proxy.resume();

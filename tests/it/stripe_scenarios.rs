@@ -18,6 +18,9 @@ const RUNS: u64 = 16;
 /// What every account has before its story begins.
 const BEFORE: i64 = 40;
 
+/// What stands for the id of the order.
+const ORDER: &str = "the order";
+
 /// Something that Stripe may tell of the checkout `tag`.
 type Telling = fn(tag: &str) -> Value;
 
@@ -53,6 +56,14 @@ fn session(tag: &str, file: &str, payment_status: &str) -> Value {
             "metadata": {"account_id": tag, "price_id": "price_demo_pro", "quantity": "1"},
         }),
     )
+}
+
+/// The same for an order of ours, which is put in when it is placed.
+fn of_order(tag: &str, file: &str, payment_status: &str) -> Value {
+    let mut event = session(tag, file, payment_status);
+    event["data"]["object"]["amount_subtotal"] = json!(2_000);
+    event["data"]["object"]["metadata"]["order_id"] = json!(ORDER);
+    event
 }
 
 fn refund(tag: &str, file: &str, number: u8, amount: i64, status: &str) -> Value {
@@ -162,6 +173,36 @@ const STORIES: &[Story] = &[
         losable: &[&[], &[1], &[3], &[1, 3], &[1, 2]],
         credits: 375,
     },
+    // An order of ours, paid with delay and refunded in part.
+    Story {
+        events: &[
+            |tag| of_order(tag, "session_completed__unpaid", "unpaid"),
+            |tag| of_order(tag, "session_async_payment_succeeded", "paid"),
+            |tag| refund(tag, "refund_created__pending", 1, 600, "pending"),
+            |tag| refund(tag, "refund_updated__succeeded", 1, 600, "succeeded"),
+            |tag| charge(tag, "charge_refunded__half", 600, Value::Null),
+        ],
+        losable: &[&[], &[0], &[2], &[4], &[0, 2, 3], &[0, 2, 4]],
+        credits: 350,
+    },
+    // An order of ours whose money never came.
+    Story {
+        events: &[
+            |tag| of_order(tag, "session_completed__unpaid", "unpaid"),
+            |tag| of_order(tag, "session_async_payment_failed__order_of_ours", "unpaid"),
+        ],
+        losable: &[&[], &[0]],
+        credits: 0,
+    },
+    // An order of ours, of which it is told that it ended unpaid, and that it was paid.
+    Story {
+        events: &[
+            |tag| of_order(tag, "session_completed__order_of_ours", "paid"),
+            |tag| of_order(tag, "session_expired__order_of_ours", "unpaid"),
+        ],
+        losable: &[&[], &[1]],
+        credits: 500,
+    },
 ];
 
 /// One way to tell a story to an account of its own.
@@ -199,12 +240,13 @@ fn tellings() -> BTreeMap<String, (i64, Vec<Value>)> {
     all
 }
 
-/// A ledger in which every account has bought a little before, which the story must leave alone.
-async fn ledger(accounts: impl Iterator<Item = &String>) -> WebhookLedger {
+/// A ledger in which every account has bought a little before, which the story must leave alone, and has ordered what the
+/// story is about, if it is about an order.
+async fn ledger(tellings: &mut BTreeMap<String, (i64, Vec<Value>)>) -> WebhookLedger {
     let ledger = WebhookLedger::new(LedgerMode::Test).await;
-    let accounts: Vec<&String> = accounts.collect();
+    let accounts: Vec<String> = tellings.keys().cloned().collect();
     join_all(accounts.iter().map(|account| ledger.open(account))).await;
-    let earlier = |account: &&String| {
+    let earlier = |account: &String| {
         let session = json!({
             "id": format!("cs_{account}_before"),
             "payment_intent": format!("pi_{account}_before"),
@@ -214,7 +256,20 @@ async fn ledger(accounts: impl Iterator<Item = &String>) -> WebhookLedger {
     };
     deliver_all(&ledger, accounts.iter().map(earlier)).await;
     ledger.settle().await;
+    join_all(tellings.iter_mut().map(|(account, (_, events))| place_order(&ledger, account, events))).await;
     ledger
+}
+
+/// Places the order that events are about, and puts its id into them.
+async fn place_order(ledger: &WebhookLedger, account: &str, events: &mut [Value]) {
+    let is_of_order = |event: &Value| event["data"]["object"]["metadata"]["order_id"] == ORDER;
+    if !events.iter().any(is_of_order) {
+        return;
+    }
+    let order = ledger.order(account, "price_demo_pro", 1).await.to_string();
+    for event in events.iter_mut().filter(|event| is_of_order(event)) {
+        event["data"]["object"]["metadata"]["order_id"] = json!(order);
+    }
 }
 
 /// Delivers events side by side, as Stripe does.
@@ -242,8 +297,8 @@ async fn assert_ends(ledger: &WebhookLedger, tellings: &BTreeMap<String, (i64, V
 
 #[tokio::test]
 async fn stories_told_one_event_after_the_other_in_any_order_end_the_same() {
-    let tellings = tellings();
-    let ledger = ledger(tellings.keys()).await;
+    let mut tellings = tellings();
+    let ledger = ledger(&mut tellings).await;
     let longest = tellings.values().map(|(_, events)| events.len()).max().unwrap_or(0);
     for place in 0..longest {
         deliver_all(&ledger, tellings.values().filter_map(|(_, events)| events.get(place).cloned())).await;
@@ -254,8 +309,8 @@ async fn stories_told_one_event_after_the_other_in_any_order_end_the_same() {
 
 #[tokio::test]
 async fn stories_told_all_at_once_end_the_same() {
-    let tellings = tellings();
-    let ledger = ledger(tellings.keys()).await;
+    let mut tellings = tellings();
+    let ledger = ledger(&mut tellings).await;
     deliver_all(&ledger, tellings.values().flat_map(|(_, events)| events.clone())).await;
     ledger.settle().await;
     assert_ends(&ledger, &tellings).await;
@@ -265,7 +320,7 @@ async fn stories_told_all_at_once_end_the_same() {
 async fn working_off_everything_again_changes_nothing() {
     let mut tellings = tellings();
     tellings.retain(|account, _| account.ends_with("-1"));
-    let ledger = ledger(tellings.keys()).await;
+    let ledger = ledger(&mut tellings).await;
     deliver_all(&ledger, tellings.values().flat_map(|(_, events)| events.clone())).await;
     ledger.settle().await;
     let events = ledger.count_all_events().await;

@@ -11,13 +11,14 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use counterfoil::{
-    credentials::Vault,
+    credentials::{StripeClients, Vault},
     domain::{
-        Command,
+        Command, Event, EventBody,
         amount::{Amount, Currency},
         catalogue::{Price, PriceGrant},
-        command::{OpenAccount, ProfileChange},
-        ids::{AccountId, Actor, LedgerId, LedgerSlug, PriceId, Unit},
+        command::{Note, OpenAccount, PlaceOrder, ProfileChange},
+        ids::{AccountId, Actor, LedgerId, LedgerSlug, OrderId, PriceId, Unit},
+        order::{Order, OrderDetails},
         settings::{LedgerMode, LedgerSettings, UnitSettings},
         time::Timestamp,
     },
@@ -25,12 +26,16 @@ use counterfoil::{
     service::webhooks::{IncomingWebhook, WebhookError, Webhooks},
     store::{
         database_url::DatabaseUrl,
-        inbox::{self, InboxStatus, Replay},
+        inbox::{self, InboxEntry, InboxStatus, Replay},
         ledgers::create_ledger,
         pool::Database,
+        reads::orders::find_order,
         sealing::KeyRing,
     },
-    stripe::signature::{SigningSecret, sign},
+    stripe::{
+        client::{ApiKey, BaseUrl, ClientSettings},
+        signature::{SigningSecret, sign},
+    },
     writer::{Outcome, Submission, WriterSettings, Writers},
 };
 
@@ -58,6 +63,8 @@ pub struct WebhookLedger {
     pub service: Database,
     pub writers: Arc<Writers>,
     pub ledger: LedgerId,
+    pub vault: Vault,
+    pub clients: Arc<StripeClients>,
     webhooks: Webhooks,
     bell: Option<mpsc::Receiver<LedgerId>>,
     workers: Vec<(oneshot::Sender<()>, JoinHandle<()>)>,
@@ -80,12 +87,14 @@ impl WebhookLedger {
         let superuser = database.superuser().await;
         let slug = LedgerSlug::parse(SLUG).expect("a slug");
         let ledger = create_ledger(&client, &slug, mode).await.expect("a ledger").ledger;
-        let vault = Vault::new(service.clone(), KeyRing::default());
+        let keys = KeyRing::parse(Some(&KeyRing::generate()), None).expect("keys");
+        let vault = Vault::new(service.clone(), keys);
         let secret = SigningSecret::parse(SECRET).expect("a secret");
         vault.add_webhook_secret(&client, ledger, &secret).await.expect("added");
         let writers = Writers::new(service.clone(), WriterSettings::default());
         let (ringer, bell) = mpsc::channel(64);
-        let webhooks = Webhooks::new(vault, ringer, clock);
+        let webhooks = Webhooks::new(vault.clone(), ringer, clock);
+        let clients = StripeClients::new(vault.clone(), ClientSettings::default());
         let made = Self {
             database,
             client,
@@ -93,6 +102,8 @@ impl WebhookLedger {
             service,
             writers,
             ledger,
+            vault,
+            clients,
             webhooks,
             bell: Some(bell),
             workers: Vec::new(),
@@ -107,7 +118,8 @@ impl WebhookLedger {
     /// Puts one more worker to work. Only the first hears the bell; others look by themselves.
     pub fn start_worker(&mut self) {
         let bell = self.bell.take().unwrap_or_else(|| mpsc::channel(1).1);
-        let batches = Batches::new(self.service.clone(), Arc::clone(&self.writers));
+        let (writers, clients) = (Arc::clone(&self.writers), Arc::clone(&self.clients));
+        let batches = Batches::new(self.service.clone(), writers, clients);
         self.start_worker_with(batches, bell);
     }
 
@@ -130,11 +142,11 @@ impl WebhookLedger {
     }
 
     /// Has a command carried out as an operator.
-    pub async fn submit(&self, command: Command) {
+    pub async fn submit(&self, command: Command) -> Arc<[Event]> {
         let submission =
             Submission { command, key: None, fingerprint: None, actor: Actor::Operator, request_id: None };
         match self.writers.submit(self.ledger, submission).await.expect("an outcome") {
-            Outcome::Accepted(_) => {}
+            Outcome::Accepted(accepted) => accepted.events,
             Outcome::Rejected(rejection) => panic!("rejected: {rejection}"),
         }
     }
@@ -148,6 +160,36 @@ impl WebhookLedger {
             stripe_customer: None,
         }))
         .await;
+    }
+
+    /// Lets the ledger call Stripe, at this address and with this key.
+    pub async fn set_stripe_key(&self, url: &str, key: &str) {
+        let key = ApiKey::parse(key).expect("a key");
+        let url = BaseUrl::parse(url, LedgerMode::Test).expect("an address");
+        self.vault.keep_stripe_key(self.ledger, &key, Some(&url), None).await.expect("kept");
+    }
+
+    /// Places an order.
+    pub async fn order(&self, account: &str, price: &str, quantity: i64) -> OrderId {
+        let command = PlaceOrder {
+            account: AccountId::parse(account).expect("an account"),
+            price: PriceId::parse(price).expect("a price"),
+            quantity: Amount::new(quantity).expect("a quantity"),
+            details: OrderDetails::default(),
+            note: Note::new(),
+        };
+        let events = self.submit(Command::PlaceOrder(command)).await;
+        let placed = events.iter().find_map(|event| match &event.body {
+            EventBody::OrderPlaced(placed) => Some(placed.order),
+            _ => None,
+        });
+        placed.expect("an order")
+    }
+
+    /// An order as it is.
+    pub async fn find_order(&self, order: OrderId) -> Order {
+        let (_, found) = find_order(&self.service, self.ledger, order).await.expect("read");
+        found.expect("an order").order
     }
 
     /// Posts a body as Stripe does, signed now. Gives the id that it is stored under.
@@ -178,10 +220,15 @@ impl WebhookLedger {
         .await;
     }
 
+    /// An event as it is stored.
+    pub async fn entry(&self, event_id: &str) -> InboxEntry {
+        let found = inbox::find_webhook(&self.client, self.ledger, event_id).await.expect("read");
+        found.unwrap_or_else(|| panic!("{event_id} is not stored")).0
+    }
+
     /// What became of an event: its status, and the code of the reason.
     pub async fn fate(&self, event_id: &str) -> String {
-        let found = inbox::find_webhook(&self.client, self.ledger, event_id).await.expect("read");
-        let (entry, _) = found.unwrap_or_else(|| panic!("{event_id} is not stored"));
+        let entry = self.entry(event_id).await;
         let reason = entry.reason.unwrap_or_default();
         let code = reason.split(':').next().unwrap_or_default();
         format!("{} {code}", entry.status.as_str()).trim_end().to_owned()
