@@ -44,6 +44,7 @@ mod stripe_inbox;
 mod stripe_inbox_store;
 mod stripe_price_sync;
 mod stripe_orders;
+mod stripe_price_sync;
 mod stripe_prices;
 mod stripe_questions;
 mod stripe_scenarios;
