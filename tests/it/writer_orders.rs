@@ -1,5 +1,7 @@
 //! How customers, orders and refunds that are asked for are kept, and read again by whoever carries them out.
 
+use std::time::Duration;
+
 use counterfoil::{
     domain::{
         Command, EventBody, Rejection,
@@ -23,6 +25,9 @@ use counterfoil::{
             CustomerRow, OrderFilter, OrderRow, RefundRow, find_account_of_customer, find_customer,
             find_order, find_refund, list_orders, refunds_of_order,
         },
+        scope,
+        session::Session,
+        working_set::{Loaded, Wanted, load},
     },
     writer::{Accepted, WriterSettings},
 };
@@ -297,7 +302,7 @@ async fn a_customer_is_one_accounts_whoever_comes_first() {
     assert_eq!(shop.customer(ada).await.customer, Some(stripe("cus_1")));
     assert_eq!(shop.customer(ada).await.profile.email.as_deref(), Some("ada@example.com"));
 
-    let gone = UnlinkCustomer { account: ada, customer: stripe("cus_1"), order: None };
+    let gone = UnlinkCustomer { account: ada, customer: Some(stripe("cus_1")), order: None };
     shop.book.accept(Command::UnlinkCustomer(gone)).await;
     assert_eq!((shop.owner("cus_1").await, shop.customer(ada).await.customer), (None, None));
     let link = |customer: &str| {

@@ -26,9 +26,10 @@ pub struct LinkCustomer {
 pub struct UnlinkCustomer {
     /// Whose.
     pub account: AccountNumber,
-    /// The customer that is no longer there.
-    pub customer: StripeId,
-    /// The order whose session could not be made for that reason.
+    /// The customer that is no longer there; none if only the order's session is to be made anew, with whatever customer
+    /// the account has or gets.
+    pub customer: Option<StripeId>,
+    /// The order whose session could not be made for want of a customer.
     pub order: Option<OrderId>,
 }
 

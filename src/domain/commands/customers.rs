@@ -4,7 +4,7 @@ use crate::domain::{
     command::{LinkCustomer, UnlinkCustomer},
     decide::Draft,
     event::{CustomerLinked, LinkCause},
-    ids::{AccountNumber, StripeId},
+    ids::{AccountNumber, OrderId, StripeId},
     order::OrderStatus,
     rejection::Rejection,
 };
@@ -52,17 +52,17 @@ pub(super) fn write(draft: &mut Draft<'_>, account: AccountNumber, customer: &St
 }
 
 /// Checks: the account exists. A customer that is not the account's (any more) changes nothing, unless an order waits for
-/// a session that could not be made with it: whatever the account has now, the session has to be tried again.
+/// a session that could not be made for want of one: whatever the account has now, the session has to be tried again.
 pub(super) fn unlink(draft: &mut Draft<'_>, command: &UnlinkCustomer) -> Result<(), Rejection> {
     draft.touch(command.account)?;
-    let waits = |order: &crate::domain::ids::OrderId| {
+    let waits = |order: &OrderId| {
         draft.base().orders.get(order).is_some_and(|order| {
             order.account == command.account && order.status == OrderStatus::Placed && order.session.is_none()
         })
     };
     let order = command.order.filter(waits);
     let known = draft.account(command.account).stripe_customer.clone();
-    let customer = known.clone().filter(|known| *known != command.customer);
+    let customer = known.clone().filter(|known| command.customer.as_ref() != Some(known));
     // Point of no return.
     if customer == known && order.is_none() {
         draft.discard();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! link cus_1 created                      the account has a customer (`adopted`: the client says so)
-//! unlink cus_1 for o                      Stripe has it no longer, and o came to a halt over it
+//! unlink cus_1 for o                      Stripe has it no longer, and o came to a halt over it; `-` for no customer
 //! order o price_pack x 2                  a checkout begins
 //! session o cs_1                          it has a page
 //! expire o cs_1, fail o cs_1 reason       it ends without payment; `-` for no session
@@ -33,7 +33,7 @@ impl Story {
                 Command::LinkCustomer(LinkCustomer { account: self.number(), customer, cause })
             }
             "unlink" => {
-                let customer = stripe(words.next());
+                let customer = Some(words.next()).filter(|word| *word != "-").map(stripe);
                 let order = words.after("for").map(|name| self.order(name));
                 Command::UnlinkCustomer(UnlinkCustomer { account: self.number(), customer, order })
             }

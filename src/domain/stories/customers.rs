@@ -107,6 +107,31 @@ fn a_checkout_is_made_anew_even_if_its_customer_was_replaced_meanwhile() {
 }
 
 #[test]
+fn a_checkout_whose_account_lost_its_customer_meanwhile_is_made_anew() {
+    let told = story(
+        "link cus_1 created               => 0
+         order o price_pack               => 0
+         unlink cus_1                     => 0 [customer.linked]
+         unlink - for o                   => 0 [customer.linked]",
+    );
+    let (account, order) = (told.number(), told.order("o"));
+    assert_eq!(
+        last_link(&told),
+        CustomerLinked { customer: None, cause: LinkCause::Deleted, order: Some(order) }
+    );
+    let effects = effects_of(told.events.last().expect("events"));
+    let session = Effect::CreateCheckoutSession { account, order };
+    assert_eq!(effects, [Effect::CreateCustomer { account, order: Some(order) }, session]);
+    let told = story(
+        "link cus_1 created               => 0
+         unlink -                         => 0 []
+         order o price_pack               => 0
+         unlink - for o                   => 0 [customer.linked]",
+    );
+    assert_eq!(customer(&told).as_deref(), Some("cus_1"));
+}
+
+#[test]
 fn a_checkout_that_waits_for_nothing_is_not_made_anew() {
     let told = story(
         "link cus_1 created               => 0

@@ -234,7 +234,8 @@ impl Harness {
                 Command::LinkCustomer(LinkCustomer { account, customer, cause })
             }
             Step::Unlink { account, customer, order } => {
-                let (account, customer) = (self.number(*account), stripe_id("cus", customer));
+                let (account, customer) =
+                    (self.number(*account), customer.map(|number| stripe_id("cus", number)));
                 let order = order.map(|place| self.order(place).0);
                 Command::UnlinkCustomer(UnlinkCustomer { account, customer, order })
             }

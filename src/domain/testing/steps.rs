@@ -137,7 +137,7 @@ pub enum Step {
     },
     Unlink {
         account: u8,
-        customer: u8,
+        customer: Option<u8>,
         order: Option<u8>,
     },
     Order {
@@ -419,7 +419,7 @@ fn customer_steps() -> BoxedStrategy<Step> {
         1 => (account(), 0_u8..=2).prop_map(|(account, customer)| Step::OpenWith { account, customer }),
         3 => (account(), 0_u8..=2, any::<bool>())
             .prop_map(|(account, customer, adopted)| Step::Link { account, customer, adopted }),
-        2 => (account(), 0_u8..=2, option::of(order()))
+        2 => (account(), option::weighted(0.8, 0_u8..=2), option::of(order()))
             .prop_map(|(account, customer, order)| Step::Unlink { account, customer, order }),
     ]
     .boxed()

@@ -6,7 +6,7 @@ use crate::{
         Command,
         amount::Amount,
         command::{RecordSession, UnlinkCustomer},
-        ids::OrderId,
+        ids::{OrderId, StripeId},
         order::OrderStatus,
     },
     outbox::{Class, Looked, Ordered, Performed, Report},
@@ -30,9 +30,8 @@ impl StripeEffects {
         if row.order.session.is_some() || row.order.status != OrderStatus::Placed {
             return Ok(Performed::Done(Vec::new()));
         }
-        // The customer's effect stands before this one; if it was given up, somebody has to take it up again.
-        let customer = row.buyer.customer.clone();
-        let customer = customer.ok_or_else(|| Failed::Later(cause(Class::Ledger, "no_customer"), None))?;
+        // There was one, or one was made before this effect: it is gone, or somebody gave it up. The account gets another.
+        let Some(customer) = row.buyer.customer.clone() else { return Ok(made_anew(&row, None)) };
         let access = self.access(ordered.ledger).await?;
         let settings = read_settings(&self.database, ordered.ledger).await?.checkout;
         let quantity = Amount::new(row.order.quantity).ok_or_else(|| missing("no_quantity"))?;
@@ -55,10 +54,7 @@ impl StripeEffects {
         match access.client.create_checkout_session(&new).await {
             Ok(session) => Ok(Performed::Done(vec![recorded(order, session)?])),
             // Somebody deleted it at Stripe: the account gets another one, and this order its session behind it.
-            Err(error) if is_missing_customer(&error) => {
-                let unlink = UnlinkCustomer { account: row.order.account, customer, order: Some(order) };
-                Ok(Performed::Done(vec![Report::of(Command::UnlinkCustomer(unlink))]))
-            }
+            Err(error) if is_missing_customer(&error) => Ok(made_anew(&row, Some(customer))),
             Err(error) => Err(error.into()),
         }
     }
@@ -82,6 +78,12 @@ impl StripeEffects {
     async fn order(&self, ordered: &Ordered, order: OrderId) -> Result<OrderRow, Failed> {
         find_order(&self.database, ordered.ledger, order).await?.1.ok_or_else(|| missing("no_order"))
     }
+}
+
+/// The account has no customer (any more), and the order gets its session behind another one.
+fn made_anew(row: &OrderRow, gone: Option<StripeId>) -> Performed {
+    let unlink = UnlinkCustomer { account: row.order.account, customer: gone, order: Some(row.order.id) };
+    Performed::Done(vec![Report::of(Command::UnlinkCustomer(unlink))])
 }
 
 /// Where the buyer goes: what the order says, or else what the ledger says, with the language and the order filled in.

@@ -59,7 +59,7 @@ impl Model {
         let account = self.account_numbers.iter().position(|number| *number == command.account);
         let Some(account) = account else { return Err(vec![Rejection::AccountNotFound]) };
         let account = &mut self.accounts[account];
-        if account.customer.as_ref() == Some(&command.customer) {
+        if account.customer == command.customer {
             account.customer = None;
         }
         Ok(())
