@@ -147,7 +147,7 @@ fn end_of_order(closed: ClosedSession) -> KeyedCommand {
 /// Without a key: an account that has another customer, or none, keeps what it has.
 fn end_of_customer(customer: StripeId, owner: Option<AccountNumber>) -> Result<KeyedCommand, NotDone> {
     let account = owner.ok_or(Ignored::UnknownCustomer)?;
-    let command = UnlinkCustomer { account, customer, order: None };
+    let command = UnlinkCustomer { account, customer: Some(customer), order: None };
     Ok(KeyedCommand { key: None, command: Command::UnlinkCustomer(command) })
 }
 
@@ -383,7 +383,7 @@ mod tests {
     fn a_customer_that_is_deleted_concerns_whoever_had_it() {
         let deleted = |owner| commands(Fact::CustomerDeleted(id("cus_1")), &ledger(&[]), owner);
         let account = AccountNumber(7);
-        let command = UnlinkCustomer { account, customer: id("cus_1"), order: None };
+        let command = UnlinkCustomer { account, customer: Some(id("cus_1")), order: None };
         let expected = KeyedCommand { key: None, command: Command::UnlinkCustomer(command) };
         assert_eq!(deleted(Some(account)), Ok(vec![expected]));
         assert_eq!(deleted(None), Err(Ignored::UnknownCustomer.into()));

@@ -37,6 +37,7 @@ mod stripe_bodies;
 mod stripe_captured;
 mod stripe_client;
 mod stripe_client_requests;
+mod stripe_client_simulated;
 mod stripe_client_support;
 mod stripe_credentials;
 mod stripe_http;

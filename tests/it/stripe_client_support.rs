@@ -126,11 +126,16 @@ impl ScriptedServer {
 
 /// A client of any address.
 pub fn client_of(url: &str, settings: &ClientSettings, per_second: u32) -> StripeClient {
+    client_with_key(url, API_KEY, settings, per_second)
+}
+
+/// A client of any address, with any key.
+pub fn client_with_key(url: &str, api_key: &str, settings: &ClientSettings, per_second: u32) -> StripeClient {
     let per_second = NonZeroU32::new(per_second).expect("not zero");
     StripeClient::new(
         Connections::prepare(settings).expect("connections"),
         BaseUrl::parse(url, LedgerMode::Test).expect("an address"),
-        ApiKey::parse(API_KEY).expect("a key"),
+        ApiKey::parse(api_key).expect("a key"),
         Arc::new(Limiter::new(per_second, settings.turn_limit)),
     )
 }

@@ -1,7 +1,5 @@
 //! How customers, orders and refunds that are asked for are kept, and read again by whoever carries them out.
 
-use std::time::Duration;
-
 use counterfoil::{
     domain::{
         Command, EventBody, Rejection,
@@ -25,9 +23,6 @@ use counterfoil::{
             CustomerRow, OrderFilter, OrderRow, RefundRow, find_account_of_customer, find_customer,
             find_order, find_refund, list_orders, refunds_of_order,
         },
-        scope,
-        session::Session,
-        working_set::{Loaded, Wanted, load},
     },
     writer::{Accepted, WriterSettings},
 };
