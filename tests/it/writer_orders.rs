@@ -282,6 +282,29 @@ async fn a_refund_is_asked_for_by_a_process_that_starts_afresh() {
     assert_eq!(again, Rejection::RefundExceedsPayment { requested: 1, refundable: 0 });
 }
 
+/// Whoever joins a batch late has more loaded under the same lock: what was there stays, closed lots too.
+#[tokio::test]
+async fn what_is_loaded_later_under_the_same_lock_takes_nothing_away() {
+    let shop = Shop::open().await;
+    shop.book.accept(open("ada")).await;
+    let order = shop.order("ada").await;
+    shop.book.accept(pay("ada", order, 1)).await;
+    shop.book.accept(spend("ada", 100)).await;
+    let session = Session::open(&shop.database, Duration::from_secs(10)).await.expect("a session");
+    session.execute(&scope::begin_writing(shop.book.ledger)).await.expect("a transaction");
+    let mut loaded = Loaded::default();
+    for command in [ask(order, 100), spend("ada", 1)] {
+        let wanted = Wanted { needs: command.needs(), ..Wanted::default() };
+        load(&session, shop.book.ledger, &wanted, &mut loaded).await.expect("state");
+    }
+    assert_eq!(loaded.set.orders.keys().copied().collect::<Vec<_>>(), [order]);
+    assert_eq!((loaded.set.purchases.len(), loaded.set.payments.len()), (1, 1));
+    let books = loaded.set.accounts.values().flat_map(|account| account.books.values());
+    let lots: Vec<_> =
+        books.flat_map(|book| book.lots.values()).map(|lot| (lot.spent, lot.is_open())).collect();
+    assert_eq!(lots, [(100, false)]);
+}
+
 #[tokio::test]
 async fn a_customer_is_one_accounts_whoever_comes_first() {
     let shop = Shop::open().await;
