@@ -309,8 +309,7 @@ impl Orders {
             },
             note: notes::note(None, new.metadata),
         });
-        let service::CheckedOut { accepted, order } =
-            caller.check_out(command, key.0, print, |accepted| placed(accepted)).await?;
+        let service::CheckedOut { accepted, order } = caller.check_out(command, key.0, print, placed).await?;
         let session = order.order.session.clone().zip(order.order.session_expires_at);
         Ok(match (session, order.session_url.clone()) {
             (Some((session, expires_at)), Some(url)) => {

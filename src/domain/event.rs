@@ -79,6 +79,10 @@ macro_rules! event_bodies {
     ($($(#[doc = $doc:literal])*
        $name:ident($type:literal, $version:literal $(, $older:literal)* $(; $version_of:path)?),)*) => {
         /// What happened, by type.
+        #[expect(
+            clippy::large_enum_variant,
+            reason = "the largest are rare, and a box would cost the frequent ones an allocation in reading them alike"
+        )]
         #[derive(Clone, PartialEq, Debug)]
         pub enum EventBody {
             $($(#[doc = $doc])* $name($name),)*

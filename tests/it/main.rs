@@ -43,7 +43,6 @@ mod stripe_credentials;
 mod stripe_http;
 mod stripe_inbox;
 mod stripe_inbox_store;
-mod stripe_price_sync;
 mod stripe_orders;
 mod stripe_price_sync;
 mod stripe_prices;

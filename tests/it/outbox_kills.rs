@@ -180,6 +180,7 @@ fn settings() -> OutboxSettings {
 #[tokio::test]
 #[ignore = "the other tests of this file start it"]
 async fn a_process_that_carries_effects_out() {
+    #[expect(clippy::disallowed_methods, reason = "the test that started this process speaks to it so")]
     let setting = |name: &str| std::env::var(name).ok();
     let (Some(database), Some(world)) = (setting(DATABASE), setting(WORLD)) else { return };
     let fault = setting(FAULT).and_then(|number| Fault::ALL.get(number.parse::<usize>().ok()?).copied());

@@ -12,8 +12,6 @@ use counterfoil::{
         ids::{LedgerId, PriceId, Unit},
         order::OrderDetails,
         settings::{LedgerSettings, UnitSettings},
-        ids::{LedgerId, PriceId},
-        order::OrderDetails,
     },
     outbox::OutboxSettings,
     writer::WriterSettings,
@@ -26,7 +24,6 @@ use crate::{
     outbox_support::{Recorder, Running, Shared, done, entries, keep_workers_away, quick, until_only},
     support::{app::TestApp, wait},
     writer_support::{Book, accepted, account, amount, checkout_settings, plain, rejected, unit, writers},
-    writer_support::{Book, accepted, account, amount, plain, rejected, unit, writers},
 };
 
 fn price() -> Command {
@@ -107,7 +104,6 @@ async fn an_order_whose_session_is_given_up_has_failed() {
     let units = units.map(|unit| (unit, UnitSettings { scale: 0 })).into();
     let settings = LedgerSettings { units, checkout: checkout_settings(), ..LedgerSettings::default() };
     for command in [Command::ConfigureLedger(settings), price(), place("alice")] {
-    for command in [price(), place("alice")] {
         accepted(writers.submit(ledger, plain(command)).await);
     }
     let given_up = "INSERT INTO outbox_dead (ledger_id, shard, position, ordinal, effect_id, key, kind, effect, created_at,

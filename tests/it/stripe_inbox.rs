@@ -433,7 +433,7 @@ async fn a_database_that_is_away_is_told_so_that_stripe_comes_again() {
     let ledger = WebhookLedger::without_worker(LedgerMode::Test).await;
     let proxy = Proxy::start(ledger.database.port()).await;
     let url = DatabaseUrl::parse(&proxy.url(&ledger.database.runtime_url())).expect("an address");
-    let vault = Vault::new(Database::open(&url, 2).expect("a database"), KeyRing::default());
+    let vault = Vault::new(Database::open(&url, 2).expect("a database"), ledger.keys());
     let webhooks = Webhooks::new(vault, mpsc::channel(1).0, clock);
     let body = stripe_bodies::body("refund_failed");
     let signature = sign(&body, &SigningSecret::parse(SECRET).expect("a secret"), NOW);

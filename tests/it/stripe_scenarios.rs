@@ -62,6 +62,7 @@ fn session(tag: &str, file: &str, payment_status: &str) -> Value {
 fn of_order(tag: &str, file: &str, payment_status: &str) -> Value {
     let mut event = session(tag, file, payment_status);
     event["data"]["object"]["amount_subtotal"] = json!(2_000);
+    event["data"]["object"]["client_reference_id"] = json!(tag);
     event["data"]["object"]["metadata"]["order_id"] = json!(ORDER);
     event
 }

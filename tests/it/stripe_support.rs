@@ -38,6 +38,7 @@ use counterfoil::{
     },
     writer::{Outcome, Submission, WriterSettings, Writers},
 };
+use secrecy::SecretString;
 
 use crate::support::{database::TestDatabase, wait};
 
@@ -64,6 +65,7 @@ pub struct WebhookLedger {
     pub writers: Arc<Writers>,
     pub ledger: LedgerId,
     pub vault: Vault,
+    key: SecretString,
     pub clients: Arc<StripeClients>,
     webhooks: Webhooks,
     bell: Option<mpsc::Receiver<LedgerId>>,
@@ -71,6 +73,11 @@ pub struct WebhookLedger {
 }
 
 impl WebhookLedger {
+    /// The keys that its secrets are sealed with, for another process.
+    pub fn keys(&self) -> KeyRing {
+        KeyRing::parse(Some(&self.key), None).expect("keys")
+    }
+
     /// One whose worker is at work.
     pub async fn new(mode: LedgerMode) -> Self {
         let mut ledger = Self::without_worker(mode).await;
@@ -87,8 +94,8 @@ impl WebhookLedger {
         let superuser = database.superuser().await;
         let slug = LedgerSlug::parse(SLUG).expect("a slug");
         let ledger = create_ledger(&client, &slug, mode).await.expect("a ledger").ledger;
-        let keys = KeyRing::parse(Some(&KeyRing::generate()), None).expect("keys");
-        let vault = Vault::new(service.clone(), keys);
+        let key = KeyRing::generate();
+        let vault = Vault::new(service.clone(), KeyRing::parse(Some(&key), None).expect("keys"));
         let secret = SigningSecret::parse(SECRET).expect("a secret");
         vault.add_webhook_secret(&client, ledger, &secret).await.expect("added");
         let writers = Writers::new(service.clone(), WriterSettings::default());
@@ -103,6 +110,7 @@ impl WebhookLedger {
             writers,
             ledger,
             vault,
+            key,
             clients,
             webhooks,
             bell: Some(bell),
@@ -312,6 +320,7 @@ fn unit(text: &str) -> Unit {
 fn settings() -> LedgerSettings {
     LedgerSettings {
         units: [(unit("credits"), UnitSettings { scale: 0 })].into(),
+        checkout: crate::writer_support::checkout_settings(),
         ..LedgerSettings::default()
     }
 }

@@ -1,5 +1,7 @@
 //! How customers, orders and refunds that are asked for are kept, and read again by whoever carries them out.
 
+use std::time::Duration;
+
 use counterfoil::{
     domain::{
         Command, EventBody, Rejection,
@@ -23,6 +25,9 @@ use counterfoil::{
             CustomerRow, OrderFilter, OrderRow, RefundRow, find_account_of_customer, find_customer,
             find_order, find_refund, list_orders, refunds_of_order,
         },
+        scope,
+        session::Session,
+        working_set::{Loaded, Wanted, load},
     },
     writer::{Accepted, WriterSettings},
 };

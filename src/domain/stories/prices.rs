@@ -123,7 +123,7 @@ fn metadata_of_the_price_counts_before_that_of_its_product_key_by_key() {
         story.price_1().grants.clone()
     };
     let from_product = PriceGrant { expires_days: Some(30), priority: 3, ..price_grant("credits", 10, 1) };
-    assert_eq!(granted(Terms::default()), [from_product.clone()]);
+    assert_eq!(granted(Terms::default()), std::slice::from_ref(&from_product));
     let credits_alone = Terms { credits: Some(amount(500)), ..Terms::default() };
     assert_eq!(granted(credits_alone), [PriceGrant { amount: amount(500), ..from_product.clone() }]);
     let days_alone = Terms { expires_days: Some(1), ..Terms::default() };

@@ -36,7 +36,6 @@ fn book_of_ten() -> Book {
 fn account(books: impl IntoIterator<Item = Book>) -> Account {
     let units = ["credits", "bonus"].map(unit);
     Account {
-        stripe_customer: None,
         number: AccountNumber(1),
         status: AccountStatus::Open,
         opened_at: start(),
