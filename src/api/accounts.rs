@@ -23,13 +23,13 @@ use super::{
 };
 use crate::{
     domain::{
-        Command, EventBody,
+        Command, Event, EventBody,
         account::AccountStatus as Status,
         command::{
             ChangeAccount, CloseAccount, EraseProfile, FreezeAccount, Note, OpenAccount, ProfileChange,
             SetOverdraftLimit, UnfreezeAccount,
         },
-        ids::{AccountId, AccountNumber, InvalidName, Unit},
+        ids::{AccountId, AccountNumber, InvalidName, StripeId, Unit},
         time::Timestamp,
     },
     service::{Accepted, AccountFilter, AccountRow, PositionToken},
@@ -150,6 +150,8 @@ pub struct NewAccount {
     pub locale: Option<Locale>,
     /// Your own keys and values.
     pub metadata: Option<Metadata>,
+    /// A customer at Stripe that the holder has already. Without one, Stripe makes one for the first checkout.
+    pub stripe_customer_id: Option<StripeId>,
 }
 
 impl NewAccount {
@@ -163,7 +165,7 @@ impl NewAccount {
                 locale: text(self.locale.clone().map(|locale| locale.0)),
                 metadata: self.metadata.clone().map(Metadata::into_note),
             },
-            stripe_customer: None,
+            stripe_customer: self.stripe_customer_id.clone(),
         }
     }
 }
@@ -318,7 +320,8 @@ impl Accounts {
         let command = Command::OpenAccount(body.content.command());
         let accepted =
             caller.submit(command, key.0, fingerprint("POST /v1/accounts", &[], &body.sent)).await?;
-        if accepted.events.is_empty() {
+        let is_opened = |event: &Event| matches!(event.body, EventBody::AccountOpened(_));
+        if !accepted.events.iter().any(is_opened) {
             let view = caller.service.account(&caller.caller, &body.content.account_id, None).await?;
             let account = Account::of_row(view.row, Some(view.overdraft_limits));
             return Ok(OpenedAccount::Known(Changed::new(&accepted, account)));

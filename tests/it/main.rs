@@ -26,6 +26,7 @@ mod projector_plans;
 mod projector_support;
 mod roles;
 mod sandbox;
+mod selling;
 mod serve;
 mod simulator_api;
 mod simulator_captured;
