@@ -52,8 +52,8 @@ impl StripeEffects {
             return Ok(Looked::Found(Vec::new()));
         }
         let access = self.access(ordered.ledger).await?;
-        let since = self.ordered_at(ordered, &access).await?;
-        let found = access.client.find_customer(ordered.id, since).await?;
+        // By the server's own clock, which is never ahead of Stripe's by more than the look allows for.
+        let found = access.client.find_customer(ordered.id, ordered.created_at).await?;
         let found = found.filter(|customer| !customer.is_deleted);
         Ok(found.map_or(Looked::Absent, |customer| Looked::Found(link(account, customer.id))))
     }

@@ -29,7 +29,6 @@ use crate::{
     domain::{
         effects::Effect,
         ids::{AccountId, LedgerId, OrderId, RefundRequestId},
-        time::{Span, Timestamp},
     },
     store::{pool::Database, reads},
     stripe::client::Origin,
@@ -67,15 +66,6 @@ impl StripeEffects {
         let now = reads::read_moment(&self.database, ledger).await?.now;
         access.client.advance_simulated_clock(now).await?;
         nothing_to_move
-    }
-
-    /// When the effect was ordered by the clock of Stripe, which does not move with ours.
-    async fn ordered_at(&self, ordered: &Ordered, access: &StripeAccess) -> Result<Timestamp, Failed> {
-        if access.client.is_simulated() {
-            return Ok(ordered.created_at);
-        }
-        let ahead = reads::read_moment(&self.database, ordered.ledger).await?.clock_ahead;
-        Ok(ordered.created_at.plus(Span::seconds(-ahead.whole_seconds())))
     }
 }
 
