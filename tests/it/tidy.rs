@@ -2,11 +2,7 @@
 
 mod source;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use counterfoil::telemetry::metrics::SERIES;
 use source::{Source, files_under, repository};
@@ -116,12 +112,6 @@ const MODULES: &[Module] = &[
         because: "a subcommand may need any part",
     },
 ];
-
-/// Files that may be longer than [`LONGEST_FILE`].
-const LONG_FILES: &[(&str, &str)] = &[(
-    "src/domain/event.rs",
-    "the one list of every event: a reader looks a type up and does not read it through",
-)];
 
 const LONGEST_FILE: usize = 600;
 
@@ -337,11 +327,10 @@ fn every_file_opens_with_what_it_is_for() {
 
 #[test]
 fn no_file_is_too_long_to_be_read_at_once() {
-    let long_files: BTreeMap<&str, &str> = LONG_FILES.iter().copied().collect();
     let mut violations = Vec::new();
     for source in all_rust() {
         let lines = source.text.lines().count();
-        if lines > LONGEST_FILE && !long_files.contains_key(source.file.to_string_lossy().as_ref()) {
+        if lines > LONGEST_FILE {
             violations.push(format!("{}: {lines} lines, more than {LONGEST_FILE}", source.file.display()));
         }
     }

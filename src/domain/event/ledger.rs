@@ -1,0 +1,70 @@
+//! What concerns a ledger as a whole: its catalogue, settings, API keys, clock and history.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    catalogue::{Feature, Price},
+    ids::{KeyId, Position},
+    settings::{LedgerSettings, Scope},
+    time::Timestamp,
+};
+
+/// See [`super::EventBody::FeatureSet`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FeatureSet(pub Feature);
+
+/// See [`super::EventBody::PriceSet`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PriceSet(pub Price);
+
+impl PriceSet {
+    /// 1 was written before a price had two sides; 2 has at least one of them.
+    pub fn version(&self) -> i16 {
+        if self.0.operator.is_none() && self.0.stripe.is_none() { 1 } else { 2 }
+    }
+}
+
+/// See [`super::EventBody::LedgerConfigured`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LedgerConfigured(pub LedgerSettings);
+
+/// See [`super::EventBody::KeyCreated`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyCreated {
+    /// The key.
+    pub key: KeyId,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// When it stops working.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// See [`super::EventBody::KeyRevoked`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRevoked {
+    /// The key.
+    pub key: KeyId,
+}
+
+/// See [`super::EventBody::HistoryLost`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryLost {
+    /// The last position that the process had seen committed.
+    pub last_seen: Position,
+}
+
+/// See [`super::EventBody::ClockAdvanced`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockAdvanced {
+    /// By how many seconds: positive. Everything after this event is judged at the later time.
+    pub seconds: i64,
+    /// How many seconds it is ahead of the database's clock now.
+    pub ahead: i64,
+}
