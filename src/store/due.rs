@@ -1,12 +1,10 @@
 //! Accounts of which something happens by itself: an expiry, a lapse.
 
-use futures_util::future::join3;
 use tokio_postgres::{Client, types::Type};
 
 use super::{
-    ledgers::Parameter,
     rows::{RowError, timestamp},
-    scope,
+    scope::{self, Parameter},
 };
 use crate::domain::{
     ids::{AccountNumber, LedgerId},
@@ -34,15 +32,9 @@ pub async fn find_due(client: &Client, ledger: LedgerId, limit: i64) -> Result<D
                       ORDER BY a.next_due_at LIMIT $2";
     let parameters: [Parameter<'_>; 2] = [(&ledger.0, Type::INT8), (&limit, Type::INT8)];
     let begin = scope::begin_reading(ledger);
-    let (begun, rows, ended) = join3(
-        client.batch_execute(&begin),
-        client.query_typed(statement, &parameters),
-        client.batch_execute("COMMIT"),
-    )
-    .await;
-    begun.and(ended)?;
+    let rows = scope::within(client, &begin, client.query_typed(statement, &parameters)).await?;
     let mut due = Due::default();
-    for row in rows? {
+    for row in rows {
         let at: Timestamp = timestamp(row.try_get("next_due_at")?, "next_due_at")?;
         let now = timestamp(row.try_get("now")?, "now")?;
         if at > now {

@@ -8,21 +8,15 @@
 
 use std::time::Duration;
 
-use futures_util::future::join3;
 use time::OffsetDateTime;
-use tokio_postgres::{
-    Client, Error, Row,
-    types::{ToSql, Type},
-};
+use tokio_postgres::{Client, Error, Row, types::Type};
 use uuid::Uuid;
 
 use super::{
     rows::{RowError, timestamp},
-    scope,
+    scope::{self, Parameter},
 };
 use crate::domain::{ids::LedgerId, time::Timestamp};
-
-type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// The columns of an [`InboxEntry`].
 macro_rules! columns {
@@ -415,16 +409,7 @@ async fn write(
     parameters: &[Parameter<'_>],
 ) -> Result<u64, Error> {
     let begin = scope::begin_writing(ledger);
-    let (begun, changed, ended) = join3(
-        client.batch_execute(&begin),
-        client.execute_typed(statement, parameters),
-        client.batch_execute("COMMIT"),
-    )
-    .await;
-    begun?;
-    let changed = changed?;
-    ended?;
-    Ok(changed)
+    scope::within(client, &begin, client.execute_typed(statement, parameters)).await
 }
 
 async fn query(
@@ -433,14 +418,5 @@ async fn query(
     statement: &str,
     parameters: &[Parameter<'_>],
 ) -> Result<Vec<Row>, Error> {
-    let (begun, rows, ended) = join3(
-        client.batch_execute(begin),
-        client.query_typed(statement, parameters),
-        client.batch_execute("COMMIT"),
-    )
-    .await;
-    begun?;
-    let rows = rows?;
-    ended?;
-    Ok(rows)
+    scope::within(client, begin, client.query_typed(statement, parameters)).await
 }

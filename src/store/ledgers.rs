@@ -1,23 +1,17 @@
 //! Ledgers: the directory of them, and how one comes to be.
 
-use tokio_postgres::{
-    Client, Error, Row,
-    types::{ToSql, Type},
-};
+use tokio_postgres::{Client, Error, Row, types::Type};
 use uuid::Uuid;
 
 use super::{
     rows::{RowError, timestamp},
-    scope,
+    scope::{self, Parameter},
 };
 use crate::domain::{
     ids::{LedgerId, LedgerSlug},
     settings::LedgerMode,
     time::Timestamp,
 };
-
-/// The value of a parameter, and its type.
-pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A ledger as the directory has it. Its settings are state: see `working_set`.
 #[derive(Clone, PartialEq, Eq, Debug)]

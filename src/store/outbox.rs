@@ -24,7 +24,10 @@ use futures_util::future::join_all;
 use sha2::{Digest, Sha256};
 use tokio_postgres::{Client, Error, Row};
 
-use super::{ledgers::Parameter, rows::RowError, scope};
+use super::{
+    rows::RowError,
+    scope::{self, Parameter},
+};
 use crate::domain::ids::{LedgerId, Position};
 
 /// How many shards the keys of a ledger are spread over. Rows carry their shard, so that this never changes.

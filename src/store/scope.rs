@@ -4,7 +4,16 @@
 //! it. The setting lives as long as its transaction, so a pooled connection carries it to nobody else. It travels with
 //! `BEGIN` in one message and costs no round trip: poll it together with the statements that follow.
 
+use futures_util::future::join3;
+use tokio_postgres::{
+    Client, Error,
+    types::{ToSql, Type},
+};
+
 use crate::domain::ids::LedgerId;
+
+/// A value of a statement and its type, for statements that are not prepared.
+pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// How long a transaction of ours may wait for its next statement before the server ends it: a process that hangs must
 /// not keep a lock.
@@ -29,6 +38,23 @@ pub fn begin_writing(ledger: LedgerId) -> String {
 /// own settings say.
 pub fn begin_writing_durably(ledger: LedgerId) -> String {
     format!("{}; SET LOCAL synchronous_commit = on", begin_writing(ledger))
+}
+
+/// Does something within a transaction, all of it in one round trip if the work is: it is sent before anything is
+/// answered. `begin` is what one of the functions above gave.
+///
+/// # Errors
+/// The first in the order of what was sent: a transaction that could not begin is the cause of what fails in it.
+pub(super) async fn within<T, E: From<Error>>(
+    client: &Client,
+    begin: &str,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let (begun, done, ended) = join3(client.batch_execute(begin), work, client.batch_execute("COMMIT")).await;
+    begun?;
+    let done = done?;
+    ended?;
+    Ok(done)
 }
 
 /// What belongs to one ledger in a transaction that has begun already.

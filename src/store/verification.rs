@@ -10,10 +10,7 @@ mod orders;
 pub use orders::ComparedOrders;
 
 use time::OffsetDateTime;
-use tokio_postgres::{
-    Client, Error, Row,
-    types::{ToSql, Type},
-};
+use tokio_postgres::{Client, Error, Row, types::Type};
 use uuid::Uuid;
 
 use super::{
@@ -24,7 +21,7 @@ use super::{
         read::{Serving, serving},
     },
     rows::{RowError, state},
-    scope,
+    scope::{self, Parameter},
 };
 use crate::domain::{
     Event,
@@ -32,8 +29,6 @@ use crate::domain::{
     command::Note,
     ids::{AccountNumber, LedgerId, Position, Unit},
 };
-
-type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A session in which balances are recounted.
 pub struct Recount {

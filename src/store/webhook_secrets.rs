@@ -1,15 +1,13 @@
 //! The secrets that Stripe may sign a ledger's webhooks with: sealed where the process that took them had a key for it,
 //! in clear where not. Several may be valid at once, while one replaces another.
 
-use futures_util::future::join3;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::{Client, Row, types::Type};
 use uuid::Uuid;
 
 use super::{
-    ledgers::Parameter,
     rows::RowError,
-    scope,
+    scope::{self, Parameter},
     sealing::{Sealed, SealingKeyId},
 };
 use crate::domain::ids::LedgerId;
@@ -54,7 +52,9 @@ impl WebhookSecret {
 pub async fn list_webhook_secrets(client: &Client, ledger: LedgerId) -> Result<Vec<WebhookSecret>, RowError> {
     let statement = "SELECT webhook_secret_id, secret, sealed, sealed_under FROM webhook_secrets
                       WHERE ledger_id = $1 ORDER BY created_at, webhook_secret_id";
-    let rows = in_scope(client, scope::begin_reading(ledger), statement, &[(&ledger.0, Type::INT8)]).await?;
+    let parameters: [Parameter<'_>; 1] = [(&ledger.0, Type::INT8)];
+    let query = client.query_typed(statement, &parameters);
+    let rows = scope::within(client, &scope::begin_reading(ledger), query).await?;
     rows.iter().map(WebhookSecret::from_row).collect()
 }
 
@@ -78,7 +78,9 @@ pub async fn add_webhook_secret(
         (&sealed, Type::BYTEA),
         (&sealed_under, Type::TEXT),
     ];
-    in_scope(client, scope::begin_writing(ledger), statement, &parameters).await.map(|_| ())
+    let insert = client.execute_typed(statement, &parameters);
+    scope::within(client, &scope::begin_writing(ledger), insert).await?;
+    Ok(())
 }
 
 /// Keeps the same secret in another form.
@@ -101,7 +103,9 @@ pub async fn keep_webhook_secret(
         (&sealed, Type::BYTEA),
         (&sealed_under, Type::TEXT),
     ];
-    in_scope(client, scope::begin_writing(ledger), statement, &parameters).await.map(|_| ())
+    let update = client.execute_typed(statement, &parameters);
+    scope::within(client, &scope::begin_writing(ledger), update).await?;
+    Ok(())
 }
 
 type Columns<'a> = (Option<&'a str>, Option<&'a [u8]>, Option<&'a str>);
@@ -111,22 +115,4 @@ fn columns(secret: &KeptSecret) -> Columns<'_> {
         KeptSecret::Clear(secret) => (Some(secret.expose_secret()), None, None),
         KeptSecret::Sealed(sealed) => (None, Some(&sealed.bytes), Some(sealed.key.as_str())),
     }
-}
-
-async fn in_scope(
-    client: &Client,
-    begin: String,
-    statement: &str,
-    parameters: &[Parameter<'_>],
-) -> Result<Vec<Row>, RowError> {
-    let (begun, rows, ended) = join3(
-        client.batch_execute(&begin),
-        client.query_typed(statement, parameters),
-        client.batch_execute("COMMIT"),
-    )
-    .await;
-    begun?;
-    let rows = rows?;
-    ended?;
-    Ok(rows)
 }

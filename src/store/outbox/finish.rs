@@ -15,7 +15,10 @@ use uuid::Uuid;
 use super::{Place, Step, StoredCause, claim::Origin, run};
 use crate::{
     domain::ids::{EffectId, LedgerId},
-    store::{ledgers::Parameter, rows::RowError, scope},
+    store::{
+        rows::RowError,
+        scope::{self, Parameter},
+    },
 };
 
 /// What became of an effect.

@@ -10,7 +10,7 @@ use tokio_postgres::{Client, types::Type};
 use super::{Step, claim::Witness, read, write};
 use crate::{
     domain::ids::{LedgerId, Position},
-    store::{ledgers::Parameter, rows::RowError},
+    store::{rows::RowError, scope::Parameter},
 };
 
 /// The right to work on a shard.

@@ -4,16 +4,10 @@
 //! (`SKIP LOCKED`). The cursor is moved from where it was read, and a worker whose cursor is not there any more writes
 //! nothing. Positions have no gaps and their order is commit order, so everything up to the head is complete.
 
-use tokio_postgres::{
-    Client, Error, Transaction,
-    error::SqlState,
-    types::{ToSql, Type},
-};
+use tokio_postgres::{Client, Error, Transaction, error::SqlState, types::Type};
 
 use super::{Build, LedgerId, search_path};
-use crate::store::scope;
-
-type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+use crate::store::scope::{self, Parameter};
 
 /// Longest that one statement of a page may take: with it the transaction stays under five seconds.
 const STATEMENT_LIMIT_MS: u32 = 4_000;

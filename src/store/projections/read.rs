@@ -3,11 +3,8 @@
 //! Which build serves is resolved in the transaction that reads, so a build that takes over at this moment is either
 //! read from the beginning or not at all.
 
-use futures_util::future::{join, join3, try_join_all};
-use tokio_postgres::{
-    Client, Error, Row,
-    types::{ToSql, Type},
-};
+use futures_util::future::{join, try_join_all};
+use tokio_postgres::{Client, Error, Row, types::Type};
 
 use super::LedgerId;
 use crate::{
@@ -17,11 +14,9 @@ use crate::{
     },
     store::{
         rows::{RowError, timestamp},
-        scope,
+        scope::{self, Parameter},
     },
 };
-
-type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// How many ledgers are asked about in one round trip.
 const LEDGERS_AT_ONCE: usize = 100;
@@ -133,14 +128,8 @@ pub async fn serving_position(
     projection: &str,
 ) -> Result<Position, Error> {
     let begin = scope::begin_reading(ledger);
-    let (begun, serving, ended) = join3(
-        client.batch_execute(&begin),
-        serving(client, ledger, projection),
-        client.batch_execute("COMMIT"),
-    )
-    .await;
-    begun.and(ended)?;
-    Ok(serving?.map_or(Position(0), |serving| serving.position))
+    let serving = scope::within(client, &begin, serving(client, ledger, projection)).await?;
+    Ok(serving.map_or(Position(0), |serving| serving.position))
 }
 
 /// The entries of an account's history before a position (all, if none is given), newest first.
@@ -216,14 +205,8 @@ async fn progress_of(client: &Client, ledger: LedgerId) -> Result<Vec<Progress>,
          ORDER BY c.projection, c.build";
     let begin = scope::begin_reading(ledger);
     let parameters: [Parameter<'_>; 1] = [(&ledger.0, Type::INT8)];
-    let (begun, rows, ended) = join3(
-        client.batch_execute(&begin),
-        client.query_typed(statement, &parameters),
-        client.batch_execute("COMMIT"),
-    )
-    .await;
-    begun.and(ended)?;
-    rows?.iter().map(|row| Progress::from_row(ledger, row)).collect()
+    let rows = scope::within(client, &begin, client.query_typed(statement, &parameters)).await?;
+    rows.iter().map(|row| Progress::from_row(ledger, row)).collect()
 }
 
 impl Progress {
