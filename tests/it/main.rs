@@ -27,6 +27,8 @@ mod projector_support;
 mod roles;
 mod sandbox;
 mod selling;
+mod selling_bad_days;
+mod selling_kinds;
 mod serve;
 mod simulator_api;
 mod simulator_captured;

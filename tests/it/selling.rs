@@ -2,82 +2,11 @@
 
 use futures_util::future::join_all;
 use reqwest::Method;
-use secrecy::ExposeSecret;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::{
-    api_support::Requests,
-    support::{
-        app::{LEDGER, TestApp},
-        process,
-        simulator::{API_KEY, TestSimulator},
-        wait,
-    },
-};
+use crate::{api_support::Requests, support::shop::Shop};
 
 const CHECKOUT: &str = "/v1/checkout-sessions";
-
-/// A service and the Stripe that it sells through.
-struct Shop {
-    app: TestApp,
-    stripe: TestSimulator,
-}
-
-impl Shop {
-    /// Sells `price_pack`: 100 credits for EUR 5.00.
-    async fn open() -> Self {
-        let key = counterfoil::store::sealing::KeyRing::generate();
-        let app = TestApp::start_with(&[("COUNTERFOIL_KEY_ENCRYPTION_KEY", key.expose_secret())]).await;
-        let webhooks = format!("{}/webhooks/stripe/{LEDGER}", app.url);
-        let secret = app.ledger.webhook_secret.clone();
-        let stripe =
-            TestSimulator::start_with(&["--webhook-url", &webhooks, "--webhook-secret", &secret]).await;
-        let mut command = process::command(&["ledger", "stripe-key", LEDGER, "--base-url", &stripe.url]);
-        command.env("DATABASE_URL", app.database.runtime_url().expose_secret());
-        command.env("COUNTERFOIL_KEY_ENCRYPTION_KEY", key.expose_secret());
-        command.env("COUNTERFOIL_STRIPE_API_KEY", API_KEY);
-        let output = process::output(command).await;
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let at_stripe = json!({"id": "price_pack", "currency": "eur", "unit_amount": 500,
-            "product_data": {"name": "Pack"}, "metadata": {"credits": "100", "credit_unit": "credits"}});
-        stripe.control("prices", at_stripe).await;
-        let price = json!({"display_name": "Pack", "money": {"amount": 500, "currency": "eur"},
-            "grants": [{"unit": "credits", "amount": 100}]});
-        let set = app.send(Method::PUT, "/v1/prices/price_pack", Some(&price)).await;
-        assert_eq!(set.status, 200, "{set:?}");
-        let checkout =
-            json!({"success_url": "https://shop.example/thanks", "redirect_hosts": ["shop.example"]});
-        let set = app.send(Method::PUT, "/v1/settings/checkout", Some(&checkout)).await;
-        assert_eq!(set.status, 200, "{set:?}");
-        Self { app, stripe }
-    }
-
-    async fn check_out(&self, account: &str, key: &str) -> Value {
-        let body = json!({"account_id": account, "price_id": "price_pack"});
-        let answer = self.app.keyed(CHECKOUT, key, &body).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        answer.json()
-    }
-
-    async fn pay(&self, checkout: &Value) {
-        let session = checkout["checkout_session_id"].as_str().expect("a session");
-        let path = format!("checkout_sessions/{session}/complete");
-        self.stripe.control(&path, json!({"outcome": "paid"})).await;
-    }
-
-    async fn balance(&self, account: &str) -> (i64, i64, i64) {
-        let balance = self.app.get(&format!("/v1/accounts/{account}/balance")).await;
-        let of = |name: &str| balance["balances"][0][name].as_i64().expect("an amount");
-        (of("available"), of("disputed"), of("debt"))
-    }
-
-    async fn settles_at(&self, account: &str, expected: (i64, i64, i64)) {
-        wait::until("the balance to settle", async || {
-            (self.balance(account).await == expected).then_some(())
-        })
-        .await;
-    }
-}
 
 #[tokio::test]
 async fn what_is_paid_at_stripe_is_credited_once_and_a_repeat_leads_to_the_same_page() {

@@ -13,6 +13,7 @@
 //! Invariants:
 //! - a call that makes something goes out under the effect's id, and what it makes carries that id, so that it can be
 //!   found before it is made again;
+//! - a key under which Stripe keeps a failure is given up for another one, after a look has shown that nothing was made;
 //! - an effect whose purpose is gone (the customer is there, the order was closed) is done, without a call;
 //! - what only a person can mend (a wrong key, a price that Stripe does not know) is dead, with Stripe's own code.
 
@@ -31,12 +32,14 @@ use crate::{
         ids::{AccountId, LedgerId, OrderId, RefundRequestId},
     },
     store::{pool::Database, reads},
-    stripe::client::Origin,
+    stripe::client::{CallError, Origin, StripeClient},
 };
 use judge::{Failed, cause};
 
 /// The name of the destination in metrics and causes.
 const STRIPE: &str = "stripe";
+/// How many keys one attempt goes through. The next attempt begins with the first again, and what any of them made is found.
+const MOST_KEYS: u32 = 4;
 
 /// Carries effects out at Stripe, for all ledgers.
 pub struct StripeEffects {
@@ -66,6 +69,40 @@ impl StripeEffects {
         let now = reads::read_moment(&self.database, ledger).await?.now;
         access.client.advance_simulated_clock(now).await?;
         nothing_to_move
+    }
+}
+
+/// Something that is to be made at Stripe.
+trait Make: Sync {
+    /// What Stripe answers.
+    type Made: Send;
+
+    /// Has it made.
+    fn create(&self, client: &StripeClient) -> impl Future<Output = Result<Self::Made, CallError>> + Send;
+
+    /// Looks for what an earlier call has made.
+    fn find(
+        &self,
+        client: &StripeClient,
+    ) -> impl Future<Output = Result<Option<Self::Made>, CallError>> + Send;
+}
+
+/// Has something made, under another key if Stripe keeps a failure under the last one: it would repeat that for a day. Only
+/// what a look does not find is made under another key.
+async fn make<M: Make>(client: &StripeClient, new: &M) -> Result<M::Made, CallError> {
+    let mut renewal = 0;
+    loop {
+        let error = match new.create(&client.with_renewed_key(renewal)).await {
+            Err(error) if error.is_key_spent() => error,
+            made => return made,
+        };
+        renewal += 1;
+        match new.find(client).await {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) if renewal < MOST_KEYS => {}
+            // What became of it is still open.
+            Ok(None) | Err(_) => return Err(error),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A refund that was asked for: Stripe is asked to send the money back.
 
-use super::{Failed, StripeEffects, cause, missing, origin};
+use super::{Failed, Make, StripeEffects, cause, make, missing, origin};
 use crate::{
     domain::{
         Command,
@@ -13,7 +13,7 @@ use crate::{
     store::reads::orders::{RefundRow, find_customer, find_refund},
     stripe::{
         Refund,
-        client::{CallClass, CallError, NewRefund},
+        client::{CallClass, CallError, NewRefund, StripeClient},
         extract_refund,
     },
 };
@@ -38,7 +38,7 @@ impl StripeEffects {
             amount: Amount::new(row.request.amount),
             reason: None,
         };
-        match access.client.create_refund(&new).await {
+        match make(&access.client, &new).await {
             Ok(made) => Ok(Performed::Done(facts(&made)?)),
             Err(error) => match refusal(&error) {
                 Some(reason) => Ok(Performed::Done(vec![refused(refund, &row, reason)])),
@@ -66,6 +66,18 @@ impl StripeEffects {
 
     async fn requested(&self, ordered: &Ordered, refund: RefundRequestId) -> Result<RefundRow, Failed> {
         find_refund(&self.database, ordered.ledger, refund).await?.ok_or_else(|| missing("no_refund"))
+    }
+}
+
+impl Make for NewRefund {
+    type Made = Refund;
+
+    async fn create(&self, client: &StripeClient) -> Result<Refund, CallError> {
+        client.create_refund(self).await
+    }
+
+    async fn find(&self, client: &StripeClient) -> Result<Option<Refund>, CallError> {
+        client.find_refund(self.origin.effect, &self.payment).await
     }
 }
 

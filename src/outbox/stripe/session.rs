@@ -1,6 +1,6 @@
 //! The checkout session of an order: the page where it is paid.
 
-use super::{Failed, StripeEffects, cause, missing, origin};
+use super::{Failed, Make, StripeEffects, cause, make, missing, origin};
 use crate::{
     domain::{
         Command,
@@ -16,7 +16,7 @@ use crate::{
     },
     stripe::{
         CheckoutSession,
-        client::{CallError, CheckoutMode, NewCheckoutSession},
+        client::{CallError, CheckoutMode, NewCheckoutSession, StripeClient},
     },
 };
 
@@ -51,7 +51,7 @@ impl StripeEffects {
             create_invoice: settings.invoices,
             expires_at: None,
         };
-        match access.client.create_checkout_session(&new).await {
+        match make(&access.client, &new).await {
             Ok(session) => Ok(Performed::Done(vec![recorded(order, session)?])),
             // Somebody deleted it at Stripe: the account gets another one, and this order its session behind it.
             Err(error) if is_missing_customer(&error) => Ok(made_anew(&row, Some(customer))),
@@ -77,6 +77,18 @@ impl StripeEffects {
 
     async fn order(&self, ordered: &Ordered, order: OrderId) -> Result<OrderRow, Failed> {
         find_order(&self.database, ordered.ledger, order).await?.1.ok_or_else(|| missing("no_order"))
+    }
+}
+
+impl Make for NewCheckoutSession {
+    type Made = CheckoutSession;
+
+    async fn create(&self, client: &StripeClient) -> Result<CheckoutSession, CallError> {
+        client.create_checkout_session(self).await
+    }
+
+    async fn find(&self, client: &StripeClient) -> Result<Option<CheckoutSession>, CallError> {
+        client.find_checkout_session(self.origin.effect, &self.customer).await
     }
 }
 

@@ -103,6 +103,12 @@ impl TestApp {
         self.process.wait().await.success()
     }
 
+    /// Has the process started with another value of a setting from now on, or without it.
+    pub fn set(&mut self, name: &str, value: Option<&str>) {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+    }
+
     /// Starts the process again, at the same address.
     pub async fn restart(&mut self) {
         self.process.kill();

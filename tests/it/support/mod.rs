@@ -7,6 +7,7 @@
 //! - [`private`]: a cluster of one's own, for what cannot be tried on the shared one.
 //! - [`proxy`]: a TCP proxy before PostgreSQL that counts round trips and cuts connections where it hurts.
 //! - [`process`]: the real binary as a child process.
+//! - [`shop`]: the service and the simulated Stripe that it sells through.
 //! - [`simulator`]: the simulated Stripe in a process of its own, and a receiver for its webhooks.
 //! - [`stripe_spec`]: what Stripe says its answers look like, to hold ours against.
 //! - [`wait`]: polling with a deadline, instead of sleeping and hoping.
@@ -20,6 +21,7 @@ pub mod private;
 pub mod process;
 pub mod proxy;
 pub mod reaper;
+pub mod shop;
 pub mod simulator;
 pub mod stripe_spec;
 pub mod wait;
