@@ -14,7 +14,7 @@
 //! | `envelope`, `site_map`, `metrics` | what stands around every request |
 //! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
 //! | `answers`, `error` | how they are answered |
-//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `settings`, `catalogue`, `prices`, `events`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
+//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `settings`, `rules`, `catalogue`, `prices`, `events`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
 //! | `webhooks` | where Stripe leaves its events |
 //! | `probes`, `openapi`, `tags` | what machines and readers of the specification ask |
 
@@ -37,6 +37,7 @@ pub mod params;
 pub mod payload;
 pub mod prices;
 pub mod purchases;
+pub mod rules;
 pub mod settings;
 pub mod site_map;
 pub mod spends;
@@ -75,6 +76,7 @@ type Resources = (
     purchases::Purchases,
     orders::Orders,
     settings::Settings,
+    rules::RulesOfLedger,
     catalogue::Catalogue,
     prices::Prices,
     events::EventStream,
@@ -94,6 +96,7 @@ fn resources() -> Resources {
         purchases::Purchases,
         orders::Orders,
         settings::Settings,
+        rules::RulesOfLedger,
         catalogue::Catalogue,
         prices::Prices,
         events::EventStream,

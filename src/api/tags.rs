@@ -19,6 +19,8 @@ pub enum Tag {
     Orders,
     /// What things cost and what prices grant.
     Catalogue,
+    /// What becomes of credits when money goes back or comes again, and what comes for free.
+    Rules,
     /// Everything that ever happened in the ledger.
     Events,
     /// Stripe's webhooks as they arrived.

@@ -73,7 +73,7 @@ macro_rules! scalar {
 mod numbers;
 mod texts;
 
-pub use numbers::{Days, Limit, Priority, Share, SignedAmount, Whole};
+pub use numbers::{Days, GraceDays, Limit, Priority, Share, SignedAmount, Whole};
 pub use texts::{Address, CauseCode, DisplayName, Email, Locale, Metadata, Reason, Reference};
 
 fn text(pattern: &str, longest: usize, example: &str) -> MetaSchema {

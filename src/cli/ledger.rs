@@ -10,7 +10,7 @@ use super::parse;
 use crate::app;
 use crate::config::{DatabaseSettings, SealingSettings};
 use crate::domain::ids::{LedgerSlug, Unit};
-use crate::domain::settings::{CheckoutSettings, ClawbackPolicy, LedgerMode, LedgerSettings, UnitSettings};
+use crate::domain::settings::{ClawbackPolicy, LedgerMode, LedgerSettings, UnitSettings};
 use crate::stripe::signature::SigningSecret;
 
 /// Make ledgers, list them, and keep their secrets.
@@ -130,8 +130,8 @@ fn settings(arguments: CreateArguments) -> LedgerSettings {
         },
         claw_on_pending: arguments.claw_on_pending,
         freeze_on_dispute: arguments.freeze_on_dispute,
-        checkout: CheckoutSettings::default(),
         buy_url: arguments.buy_url,
+        ..LedgerSettings::default()
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     },
     listing::{Listing, Moments, ProductListing},
     payment::PaymentFact,
-    settings::{CheckoutSettings, LedgerSettings, Scope},
+    settings::{CheckoutSettings, LedgerRules, LedgerSettings, Scope},
     time::{Span, Timestamp},
 };
 
@@ -84,6 +84,8 @@ pub enum Command {
     ConfigureLedger(LedgerSettings),
     /// Sets how checkouts look and where they lead back to.
     ConfigureCheckout(CheckoutSettings),
+    /// Sets the ledger's rules for clawbacks, disputes, subscriptions and sign-ups.
+    ConfigureRules(LedgerRules),
     /// Makes an API key.
     CreateKey(CreateKey),
     /// Revokes an API key.
@@ -548,6 +550,7 @@ impl Command {
             | Self::SyncProduct(_)
             | Self::ConfigureLedger(_)
             | Self::ConfigureCheckout(_)
+            | Self::ConfigureRules(_)
             | Self::CreateKey(_)
             | Self::RecordLostHistory(_)
             | Self::AdvanceClock(_) => {}

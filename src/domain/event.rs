@@ -176,7 +176,7 @@ event_bodies! {
     /// A paid lot.
     CreditsPurchased("credits.purchased", 1),
     /// An unpaid lot.
-    CreditsGranted("credits.granted", 1),
+    CreditsGranted("credits.granted", 2, 1; CreditsGranted::version),
     /// Credits were used.
     CreditsSpent("credits.spent", 1),
     /// Credits were set aside for a job of unknown cost.
@@ -220,7 +220,7 @@ event_bodies! {
     /// What a price costs and grants changed, by the operator or at Stripe.
     PriceSet("price.set", 2, 1; PriceSet::version),
     /// The ledger's settings were set.
-    LedgerConfigured("ledger.configured", 1),
+    LedgerConfigured("ledger.configured", 2, 1; LedgerConfigured::version),
     /// An API key was made.
     KeyCreated("key.created", 1),
     /// An API key was revoked.

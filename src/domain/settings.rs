@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::Unit;
+use super::{amount::Amount, ids::Unit};
 
 /// Whether a ledger's money is real.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -68,6 +68,105 @@ pub struct LedgerSettings {
     /// How checkouts at Stripe look and where they lead back to.
     #[serde(default, skip_serializing_if = "CheckoutSettings::is_default")]
     pub checkout: CheckoutSettings,
+    /// What subscriptions grant besides what was paid for, and for how long.
+    #[serde(default, skip_serializing_if = "SubscriptionRules::is_default")]
+    pub subscriptions: SubscriptionRules,
+    /// What each new account gets, one entry for a unit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signup_grants: Vec<SignupGrant>,
+}
+
+impl LedgerSettings {
+    /// The part of them that is rules.
+    pub fn rules(&self) -> LedgerRules {
+        LedgerRules {
+            clawback_policy: self.clawback_policy,
+            claw_on_pending: self.claw_on_pending,
+            freeze_on_dispute: self.freeze_on_dispute,
+            subscriptions: self.subscriptions.clone(),
+            signup_grants: self.signup_grants.clone(),
+        }
+    }
+
+    /// These settings with other rules.
+    pub fn with_rules(self, rules: LedgerRules) -> Self {
+        let LedgerRules { clawback_policy, claw_on_pending, freeze_on_dispute, subscriptions, signup_grants } =
+            rules;
+        Self { clawback_policy, claw_on_pending, freeze_on_dispute, subscriptions, signup_grants, ..self }
+    }
+}
+
+/// The settings that say what becomes of credits when money comes, stays away or goes back.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LedgerRules {
+    /// See [`LedgerSettings::clawback_policy`].
+    pub clawback_policy: ClawbackPolicy,
+    /// See [`LedgerSettings::claw_on_pending`].
+    pub claw_on_pending: bool,
+    /// See [`LedgerSettings::freeze_on_dispute`].
+    pub freeze_on_dispute: bool,
+    /// See [`LedgerSettings::subscriptions`].
+    pub subscriptions: SubscriptionRules,
+    /// See [`LedgerSettings::signup_grants`].
+    pub signup_grants: Vec<SignupGrant>,
+}
+
+/// What a renewal moves into the new period of what is left of the old one, of each unit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rollover {
+    /// Nothing: it expires.
+    #[default]
+    None,
+    /// Everything.
+    All,
+    /// At most so many credits.
+    Capped(Amount),
+}
+
+/// How long credits of subscriptions live, and what trials grant.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriptionRules {
+    /// For how many days after the end of a period its credits can still be used, because renewals are paid late: 0 to
+    /// [`Self::LONGEST_GRACE_DAYS`].
+    pub renewal_grace_days: u32,
+    /// What becomes of credits that are left at renewal.
+    pub rollover: Rollover,
+    /// What a trial grants, once for each account.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trial_credits: BTreeMap<Unit, Amount>,
+}
+
+impl Default for SubscriptionRules {
+    /// Three days of grace, because Stripe finalises renewals late; nothing rolls over, trials grant nothing.
+    fn default() -> Self {
+        Self { renewal_grace_days: 3, rollover: Rollover::None, trial_credits: BTreeMap::new() }
+    }
+}
+
+impl SubscriptionRules {
+    /// The longest that credits outlive their period.
+    pub const LONGEST_GRACE_DAYS: u32 = 90;
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Credits that each new account gets.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignupGrant {
+    /// Of which unit.
+    pub unit: Unit,
+    /// How many.
+    pub amount: Amount,
+    /// After how many days they expire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_days: Option<u32>,
+    /// Spending priority, 0 (first) to 100.
+    pub priority: u8,
 }
 
 /// How checkouts at Stripe look, and where they lead back to.

@@ -19,7 +19,7 @@ use crate::{
         ids::{
             AccountId, AccountNumber, FeatureKey, KeyId, LotId, OrderId, Position, PriceId, PurchaseId, Unit,
         },
-        settings::{CheckoutSettings, LedgerSettings},
+        settings::{CheckoutSettings, LedgerRules, LedgerSettings},
         time::{Span, Timestamp},
     },
     store::reads::{
@@ -174,6 +174,14 @@ impl Service {
     /// [`ServiceError::Failed`] if the database is away.
     pub async fn checkout_settings(&self, caller: &Caller) -> Result<CheckoutSettings, ServiceError> {
         Ok(reads::catalogue::read_settings(&self.database, caller.ledger).await?.checkout)
+    }
+
+    /// The ledger's rules.
+    ///
+    /// # Errors
+    /// [`ServiceError::Failed`] if the database is away.
+    pub async fn rules(&self, caller: &Caller) -> Result<LedgerRules, ServiceError> {
+        Ok(reads::catalogue::read_settings(&self.database, caller.ledger).await?.rules())
     }
 
     /// What time it is in the ledger, and how far that is ahead of the database's clock.

@@ -542,7 +542,7 @@ static LOAD_SETTINGS: Statement = Statement {
 };
 
 fn read_settings(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
-    let known = CONFIGURATION_STATE_VERSION;
+    let known = SETTINGS_STATE_VERSION;
     loaded.set.settings =
         state::<LedgerConfigured>("settings", row.try_get("state_version")?, known, row.try_get("state")?)?.0;
     Ok(())
@@ -555,7 +555,7 @@ static LOAD_FEATURES: Statement = Statement {
 };
 
 fn read_feature(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
-    let known = CONFIGURATION_STATE_VERSION;
+    let known = FEATURE_STATE_VERSION;
     let FeatureSet(feature) = state("feature", row.try_get("state_version")?, known, row.try_get("state")?)?;
     loaded.set.catalogue.features.insert(feature.feature.clone(), feature);
     Ok(())
@@ -574,8 +574,11 @@ fn read_price(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
     Ok(())
 }
 
-/// The version of the shape of stored settings and features, which are kept as their events have them.
-pub const CONFIGURATION_STATE_VERSION: i16 = 1;
+/// The version of the shape of stored settings, which are kept as their events have them, in any version.
+pub const SETTINGS_STATE_VERSION: i16 = 2;
+
+/// The version of the shape of stored features, which are kept as their events have them.
+pub const FEATURE_STATE_VERSION: i16 = 1;
 
 /// The version of the shape of stored prices, which are kept as their events have them, in any version.
 pub const PRICE_STATE_VERSION: i16 = 2;

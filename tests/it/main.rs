@@ -8,6 +8,7 @@ mod api_hostile;
 mod api_idempotency;
 mod api_keys;
 mod api_reading;
+mod api_rules;
 mod api_specification;
 mod api_support;
 mod api_test_clock;

@@ -83,6 +83,10 @@ bounded_number!(
     Days(u32), 1 to 36_500, "1 to 36500"
 );
 bounded_number!(
+    /// For how many days credits outlive the period that they were for.
+    GraceDays(u32), 0 to 90, "0 to 90"
+);
+bounded_number!(
     /// A weight among others.
     Share(u32), 0 to 1_000_000, "0 to 1000000"
 );

@@ -10,16 +10,18 @@ use crate::domain::{
     },
     decide::Draft,
     event::{
-        AccountChanged, AccountClosed, AccountFrozen, AccountOpened, AccountUnfrozen, FreezeCause,
-        LimitChanged, LinkCause, ProfileField,
+        AccountChanged, AccountClosed, AccountFrozen, AccountOpened, AccountUnfrozen, CreditsGranted,
+        FreezeCause, GrantSource, LimitChanged, LinkCause, ProfileField,
     },
-    ids::{AccountId, AccountNumber, StripeId},
+    ids::{AccountId, AccountNumber, LotId, StripeId},
     rejection::Rejection,
+    settings::SignupGrant,
+    time::Span,
     working_set::Private,
 };
 
-/// Opens an account. One that is there stays as it is: the client's name is the key. Only a customer that is given is
-/// taken over there as well.
+/// Opens an account, with the credits that the ledger grants to each new one. One that is there stays as it is: the
+/// client's name is the key. Only a customer that is given is taken over there as well.
 ///
 /// Checks, in this order: the name; that a customer which is given is no other account's; for an account that is there
 /// that it is not closed, and has no other customer.
@@ -45,7 +47,23 @@ pub(super) fn open(draft: &mut Draft<'_>, command: &OpenAccount) -> Result<(), R
     if let Some(customer) = &command.stripe_customer {
         customers::write(draft, account, customer, LinkCause::Adopted);
     }
+    for grant in &draft.base().settings.signup_grants {
+        welcome(draft, account, grant);
+    }
     Ok(())
+}
+
+/// Credits of a new account.
+fn welcome(draft: &mut Draft<'_>, account: AccountNumber, grant: &SignupGrant) {
+    let now = draft.context().now;
+    let body = CreditsGranted {
+        lot: LotId::new(draft.next_position(), 0, &draft.context().seed),
+        source: GrantSource::SignUp,
+        granted: grant.amount.get(),
+        expires_at: grant.expires_days.map(|days| now.plus(Span::days(i64::from(days)))),
+        priority: grant.priority,
+    };
+    draft.emit(Some(account), Some(&grant.unit), body);
 }
 
 /// Gives an account that is there a customer. One that has it, or is closed and has it, stays as it is.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::grant_credits::LAST_PRIORITY;
 use crate::domain::{
     catalogue::Feature,
     command::{CreateKey, RevokeKey},
@@ -10,7 +11,7 @@ use crate::domain::{
     ids::KeyId,
     redirect,
     rejection::Rejection,
-    settings::{CheckoutSettings, LedgerSettings},
+    settings::{CheckoutSettings, LedgerRules, LedgerSettings, SubscriptionRules},
     working_set::Private,
 };
 
@@ -27,7 +28,7 @@ pub(super) fn set_feature(draft: &mut Draft<'_>, feature: &Feature) -> Result<()
     Ok(())
 }
 
-/// Checks: scales; that every unit stays as it is, because amounts of it are on record.
+/// Checks: scales; that every unit stays as it is, because amounts of it are on record; those of [`check_rules`].
 pub(super) fn configure_ledger(draft: &mut Draft<'_>, settings: &LedgerSettings) -> Result<(), Rejection> {
     let invalid = |problem| Err(Rejection::InvalidConfiguration { field: "units", problem });
     if settings.units.values().any(|unit| unit.scale > LARGEST_SCALE) {
@@ -37,9 +38,52 @@ pub(super) fn configure_ledger(draft: &mut Draft<'_>, settings: &LedgerSettings)
     if known.units.iter().any(|(unit, unit_settings)| settings.units.get(unit) != Some(unit_settings)) {
         return invalid("a unit can neither be removed nor get another scale");
     }
+    check_rules(settings)?;
     // Point of no return.
     if known != settings {
         draft.emit(None, None, LedgerConfigured(settings.clone()));
+    }
+    Ok(())
+}
+
+/// Checks: those of [`check_rules`].
+pub(super) fn configure_rules(draft: &mut Draft<'_>, rules: &LedgerRules) -> Result<(), Rejection> {
+    let known = &draft.base().settings;
+    let settings = known.clone().with_rules(rules.clone());
+    check_rules(&settings)?;
+    // Point of no return.
+    if *known != settings {
+        draft.emit(None, None, LedgerConfigured(settings));
+    }
+    Ok(())
+}
+
+/// Checks, in this order: the days of grace; what trials grant, by unit; what sign-ups grant: the unit, that each comes
+/// once, the priority, the expiry.
+fn check_rules(settings: &LedgerSettings) -> Result<(), Rejection> {
+    let invalid = |field, problem| Err(Rejection::InvalidConfiguration { field, problem });
+    let subscriptions = &settings.subscriptions;
+    if subscriptions.renewal_grace_days > SubscriptionRules::LONGEST_GRACE_DAYS {
+        return invalid("renewal_grace_days", "must be 0 to 90");
+    }
+    let units =
+        subscriptions.trial_credits.keys().chain(settings.signup_grants.iter().map(|grant| &grant.unit));
+    for unit in units {
+        if !settings.units.contains_key(unit) {
+            return Err(Rejection::UnknownUnit { unit: unit.clone() });
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for grant in &settings.signup_grants {
+        if !seen.insert(&grant.unit) {
+            return invalid("signup_grants", "each unit is granted once");
+        }
+        if grant.priority > LAST_PRIORITY {
+            return invalid("signup_grants", "a priority must be 0 to 100");
+        }
+        if grant.expires_days == Some(0) {
+            return invalid("signup_grants", "credits last for a day at least");
+        }
     }
     Ok(())
 }

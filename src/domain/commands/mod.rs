@@ -54,6 +54,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<(), Rej
         Command::SyncProduct(command) => prices::sync_product(draft, command),
         Command::ConfigureLedger(settings) => configuration::configure_ledger(draft, settings),
         Command::ConfigureCheckout(checkout) => configuration::configure_checkout(draft, checkout),
+        Command::ConfigureRules(rules) => configuration::configure_rules(draft, rules),
         Command::CreateKey(command) => configuration::create_key(draft, command),
         Command::RevokeKey(command) => configuration::revoke_key(draft, command),
         Command::ApplyDue(command) => draft.touch(command.account),

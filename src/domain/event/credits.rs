@@ -56,6 +56,8 @@ pub enum GrantSource {
     Requested,
     /// A checkout session for which nothing was to be paid.
     FreeCheckoutSession(StripeId),
+    /// The account is new, and the ledger's rules grant this to each new one.
+    SignUp,
 }
 
 /// See [`super::EventBody::CreditsGranted`].
@@ -72,6 +74,16 @@ pub struct CreditsGranted {
     pub expires_at: Option<Timestamp>,
     /// Spending priority, 0 (first) to 100.
     pub priority: u8,
+}
+
+impl CreditsGranted {
+    /// 1 knew no credits of new accounts; 2 has another source than 1 knew.
+    pub fn version(&self) -> i16 {
+        match self.source {
+            GrantSource::Requested | GrantSource::FreeCheckoutSession(_) => 1,
+            GrantSource::SignUp => 2,
+        }
+    }
 }
 
 /// An amount taken from, or given back to, one lot.

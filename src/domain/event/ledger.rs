@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{
     catalogue::{Feature, Price},
     ids::{KeyId, Position},
-    settings::{LedgerSettings, Scope},
+    settings::{LedgerSettings, Scope, SubscriptionRules},
     time::Timestamp,
 };
 
@@ -30,6 +30,16 @@ impl PriceSet {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LedgerConfigured(pub LedgerSettings);
+
+impl LedgerConfigured {
+    /// 1 was written before there were rules for subscriptions and sign-ups; 2 has at least one of them.
+    pub fn version(&self) -> i16 {
+        let settings = &self.0;
+        let is_first =
+            settings.subscriptions == SubscriptionRules::default() && settings.signup_grants.is_empty();
+        if is_first { 1 } else { 2 }
+    }
+}
 
 /// See [`super::EventBody::KeyCreated`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

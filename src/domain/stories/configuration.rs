@@ -1,7 +1,11 @@
 //! Stories of configuration: units, features, prices, settings and keys.
 
 use super::*;
-use crate::domain::{amount::MAX_AMOUNT, settings::Scope, working_set::Private};
+use crate::domain::{
+    amount::MAX_AMOUNT,
+    settings::{LedgerRules, Rollover, Scope, SignupGrant},
+    working_set::Private,
+};
 
 fn invalid(told: &mut Story, command: Command) -> (&'static str, &'static str) {
     match told.run(&command) {
@@ -73,6 +77,94 @@ fn units_stay_as_they_are() {
     assert_eq!(invalid(&mut told, Command::ConfigureLedger(too_fine.clone())).0, "units");
     too_fine.units.insert(unit("gold"), UnitSettings { scale: 9 });
     assert_eq!(types(&mut told, Command::ConfigureLedger(too_fine)), ["ledger.configured"]);
+}
+
+#[test]
+fn rules_are_set_together_and_leave_everything_else_as_it_is() {
+    let mut told = Story::new();
+    let before = told.state.settings.clone();
+    let set = |rules: &LedgerRules| Command::ConfigureRules(rules.clone());
+    assert!(types(&mut told, set(&before.rules())).is_empty());
+    let mut rules = LedgerRules {
+        clawback_policy: ClawbackPolicy::LotOnly,
+        claw_on_pending: true,
+        freeze_on_dispute: true,
+        signup_grants: vec![welcome("credits", 25)],
+        ..LedgerRules::default()
+    };
+    rules.subscriptions.rollover = Rollover::Capped(amount(500));
+    assert_eq!(types(&mut told, set(&rules)), ["ledger.configured"]);
+    assert!(types(&mut told, set(&rules)).is_empty());
+    assert_eq!(told.state.settings.rules(), rules);
+    assert_eq!(told.state.settings.clone().with_rules(before.rules()), before);
+}
+
+#[test]
+fn rules_that_could_not_be_followed_are_refused() {
+    let mut told = Story::new();
+    let mut refuse = |change: fn(&mut LedgerRules)| {
+        let mut rules = LedgerRules::default();
+        change(&mut rules);
+        let whole = settings().with_rules(rules.clone());
+        let refused = told.run(&Command::ConfigureRules(rules));
+        assert_eq!(refused, told.run(&Command::ConfigureLedger(whole)));
+        refused
+    };
+    let field = |refused| match refused {
+        Err(Rejection::InvalidConfiguration { field, .. }) => field,
+        other => panic!("must be invalid, but led to {other:?}"),
+    };
+    assert_eq!(field(refuse(|rules| rules.subscriptions.renewal_grace_days = 91)), "renewal_grace_days");
+    let gold = Err(Rejection::UnknownUnit { unit: unit("gold") });
+    let trial = |rules: &mut LedgerRules| {
+        rules.subscriptions.trial_credits = [(unit("gold"), amount(1))].into();
+    };
+    assert_eq!(refuse(trial), gold);
+    assert_eq!(refuse(|rules| rules.signup_grants = vec![welcome("gold", 1)]), gold);
+    let twice = refuse(|rules| rules.signup_grants = vec![welcome("credits", 1), welcome("credits", 2)]);
+    assert_eq!(field(twice), "signup_grants");
+    let late =
+        refuse(|rules| rules.signup_grants = vec![SignupGrant { priority: 101, ..welcome("credits", 1) }]);
+    assert_eq!(field(late), "signup_grants");
+    let over = |rules: &mut LedgerRules| {
+        rules.signup_grants = vec![SignupGrant { expires_days: Some(0), ..welcome("credits", 1) }];
+    };
+    assert_eq!(field(refuse(over)), "signup_grants");
+    let longest = |rules: &mut LedgerRules| {
+        rules.subscriptions.renewal_grace_days = 90;
+        rules.signup_grants =
+            vec![SignupGrant { priority: 100, expires_days: Some(1), ..welcome("credits", 1) }];
+    };
+    let mut rules = LedgerRules::default();
+    longest(&mut rules);
+    assert_eq!(types(&mut told, Command::ConfigureRules(rules)), ["ledger.configured"]);
+}
+
+fn welcome(name: &str, credits: i64) -> SignupGrant {
+    SignupGrant { unit: unit(name), amount: amount(credits), expires_days: None, priority: 50 }
+}
+
+#[test]
+fn a_new_account_gets_what_the_rules_say_once_and_in_the_command_that_opens_it() {
+    let mut told = Story::new();
+    let grants = vec![SignupGrant { expires_days: Some(14), ..welcome("credits", 25) }, welcome("bonus", 3)];
+    let rules = LedgerRules { signup_grants: grants, ..LedgerRules::default() };
+    told.run(&Command::ConfigureRules(rules)).expect("valid rules");
+    for line in [
+        "open a                           => 0 []",
+        "open b                           => 25 [account.opened credits.granted credits.granted]",
+        "open b                           => 25 []",
+        "unit bonus",
+        "spend 1                          => 2",
+        "unit credits",
+        "at 13d",
+        "sweep                            => 25 []",
+        "at 14d",
+        "sweep                            => 0 [credits.expired]",
+        "open c with cus_1                => 25 [account.opened customer.linked credits.granted credits.granted]",
+    ] {
+        told.tell(line);
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::domain::{
     listing::{Listing, PriceMode, ProductListing, Terms},
     order::{Order, OrderDetails, OrderEnding},
     payment::PaymentFact,
-    settings::{ClawbackPolicy, LedgerSettings, UnitSettings},
+    settings::{ClawbackPolicy, LedgerSettings, SignupGrant, UnitSettings},
     time::{Span, Timestamp},
 };
 
@@ -69,11 +69,26 @@ fn price_id(price: u8) -> PriceId {
     PriceId::parse(&format!("price_{price}")).expect("a valid id")
 }
 
-pub fn settings(policy: ClawbackPolicy, claw_on_pending: bool, freeze_on_dispute: bool) -> LedgerSettings {
+pub fn settings(
+    policy: ClawbackPolicy,
+    claw_on_pending: bool,
+    freeze_on_dispute: bool,
+    signup: Option<i64>,
+) -> LedgerSettings {
     let units = [0, 1].map(|number| (unit(number), UnitSettings { scale: 0 }));
     let (units, clawback_policy) = (BTreeMap::from(units), policy);
     let checkout = crate::domain::stories::checkout_settings();
-    LedgerSettings { units, clawback_policy, claw_on_pending, freeze_on_dispute, buy_url: None, checkout }
+    let welcome =
+        |credits| SignupGrant { unit: unit(0), amount: amount(credits), expires_days: Some(1), priority: 20 };
+    LedgerSettings {
+        units,
+        clawback_policy,
+        claw_on_pending,
+        freeze_on_dispute,
+        checkout,
+        signup_grants: signup.map(welcome).into_iter().collect(),
+        ..LedgerSettings::default()
+    }
 }
 
 /// One feature for a price, one that is not active, one that is too dear for two of it.
@@ -312,8 +327,9 @@ impl Harness {
                     },
                 })
             }
-            Step::Configure { policy, claw_on_pending, freeze_on_dispute } => {
-                Command::ConfigureLedger(settings(*policy, *claw_on_pending, *freeze_on_dispute))
+            Step::Configure { policy, claw_on_pending, freeze_on_dispute, signup } => {
+                let settings = settings(*policy, *claw_on_pending, *freeze_on_dispute, *signup);
+                Command::ConfigureLedger(settings)
             }
         })
     }

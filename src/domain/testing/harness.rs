@@ -47,7 +47,7 @@ impl Harness {
             steps: 0,
             salt,
         };
-        let settings = settings(ClawbackPolicy::Debt, false, false);
+        let settings = settings(ClawbackPolicy::Debt, false, false, None);
         harness.accepted(&Command::ConfigureLedger(settings));
         for feature in features() {
             harness.accepted(&Command::SetFeature(feature));

@@ -176,6 +176,8 @@ pub enum Step {
         policy: ClawbackPolicy,
         claw_on_pending: bool,
         freeze_on_dispute: bool,
+        /// How many credits new accounts get, for a day.
+        signup: Option<i64>,
     },
 }
 
@@ -318,11 +320,12 @@ fn facts() -> BoxedStrategy<Step> {
 }
 
 fn settings() -> BoxedStrategy<Step> {
-    (prop::bool::weighted(0.3), any::<bool>(), prop::bool::weighted(0.1))
-        .prop_map(|(lot_only, claw_on_pending, freeze_on_dispute)| Step::Configure {
+    (prop::bool::weighted(0.3), any::<bool>(), prop::bool::weighted(0.1), option::of(incoming()))
+        .prop_map(|(lot_only, claw_on_pending, freeze_on_dispute, signup)| Step::Configure {
             policy: if lot_only { ClawbackPolicy::LotOnly } else { ClawbackPolicy::Debt },
             claw_on_pending,
             freeze_on_dispute,
+            signup,
         })
         .boxed()
 }

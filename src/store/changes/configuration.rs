@@ -16,7 +16,7 @@ use crate::{
     },
     store::{
         session::{Pipeline, Session, Statement, Value},
-        working_set::{CONFIGURATION_STATE_VERSION, PRICE_STATE_VERSION},
+        working_set::{FEATURE_STATE_VERSION, PRICE_STATE_VERSION, SETTINGS_STATE_VERSION},
     },
 };
 
@@ -156,11 +156,11 @@ impl<'a> ConfigurationColumns<'a> {
 
     pub(super) fn push<'p>(&'p self, session: &'p Session, pipeline: &mut Pipeline<'p>) {
         if let Some(settings) = &self.settings {
-            let values: Vec<Value<'_>> = vec![&self.ledger, &CONFIGURATION_STATE_VERSION, settings];
+            let values: Vec<Value<'_>> = vec![&self.ledger, &SETTINGS_STATE_VERSION, settings];
             pipeline.rows(session, &WRITE_SETTINGS, values);
         }
         for (statement, version, named) in [
-            (&WRITE_FEATURES, &CONFIGURATION_STATE_VERSION, &self.features),
+            (&WRITE_FEATURES, &FEATURE_STATE_VERSION, &self.features),
             (&WRITE_PRICES, &PRICE_STATE_VERSION, &self.prices),
         ] {
             if !named.names.is_empty() {

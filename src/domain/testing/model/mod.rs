@@ -174,7 +174,7 @@ impl Model {
     pub fn handle(&mut self, command: &Command, now: Timestamp) -> Result<(), Vec<Rejection>> {
         self.pass_time(now);
         match command {
-            Command::OpenAccount(command) => self.open_account(command)?,
+            Command::OpenAccount(command) => self.open_account(command, now)?,
             Command::SetOverdraftLimit(command) => self.set_overdraft_limit(command)?,
             Command::FreezeAccount(command) => self.freeze(command)?,
             Command::UnfreezeAccount(command) => self.unfreeze(command)?,

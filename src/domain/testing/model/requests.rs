@@ -41,7 +41,7 @@ pub struct NewLot {
 }
 
 impl Model {
-    pub fn open_account(&mut self, command: &OpenAccount) -> Result<(), Broken> {
+    pub fn open_account(&mut self, command: &OpenAccount, now: Timestamp) -> Result<(), Broken> {
         let known = self.find_account(&command.account);
         if let Some(customer) = &command.stripe_customer {
             let mut broken = Vec::new();
@@ -58,6 +58,17 @@ impl Model {
             self.accounts.push(Account { id, status, customer: None, overdraft_limits: BTreeMap::new() });
             self.accounts.len() - 1
         });
+        if known.is_none() {
+            for grant in self.settings.signup_grants.clone() {
+                let lot = NewLot {
+                    unit: grant.unit,
+                    amount: grant.amount.get(),
+                    expires_at: grant.expires_days.map(|days| now.plus(Span::days(i64::from(days)))),
+                    priority: grant.priority,
+                };
+                self.add_lot(account, None, &lot);
+            }
+        }
         if command.stripe_customer.is_some() {
             self.accounts[account].customer.clone_from(&command.stripe_customer);
         }
