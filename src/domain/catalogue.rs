@@ -156,13 +156,18 @@ impl Price {
         match (&self.operator, &self.stripe) {
             (Some(operator), _) => operator.clone(),
             (None, Some(_)) => PriceSettings::default(),
-            (None, None) => PriceSettings {
-                display_name: Some(self.display_name.clone()),
-                display_order: Some(self.display_order),
-                active: Some(self.active),
-                money: Some(MoneyOfPrice { amount: self.money, currency: self.currency }),
-                grants: Some(self.grants.clone()),
-            },
+            (None, None) => self.as_settings(),
+        }
+    }
+
+    /// What an operator would have to say for the price to be as it is.
+    pub fn as_settings(&self) -> PriceSettings {
+        PriceSettings {
+            display_name: Some(self.display_name.clone()),
+            display_order: Some(self.display_order),
+            active: Some(self.active),
+            money: Some(MoneyOfPrice { amount: self.money, currency: self.currency }),
+            grants: Some(self.grants.clone()),
         }
     }
 

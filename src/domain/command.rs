@@ -367,8 +367,7 @@ pub struct SetPrice {
 impl From<Price> for SetPrice {
     /// Everything about the price is the operator's to say.
     fn from(price: Price) -> Self {
-        let settings = Price { operator: None, stripe: None, ..price.clone() }.operator_side();
-        Self { price: price.price, settings }
+        Self { settings: price.as_settings(), price: price.price }
     }
 }
 

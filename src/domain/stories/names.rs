@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 
+use super::{eur, stripe};
 use crate::domain::{
     account::AccountStatus,
     ids::{Namespace, Position},
-    payment::RefundStatus,
+    order::OrderStatus,
+    payment::{DisputeStatus, PaymentFact, RefundStatus, RequestStatus},
     settings::{LedgerMode, Scope},
 };
 
@@ -25,6 +27,44 @@ fn a_status_has_one_name() {
     {
         assert_eq!(status.as_str(), written(status));
     }
+    let requests = [
+        (RequestStatus::Requested, "requested"),
+        (RequestStatus::Pending, "pending"),
+        (RequestStatus::Succeeded, "succeeded"),
+        (RequestStatus::Failed, "failed"),
+        (RequestStatus::Cancelled, "cancelled"),
+        (RequestStatus::Refused, "refused"),
+    ];
+    for (status, name) in requests {
+        assert_eq!(status.as_str(), name);
+    }
+}
+
+#[test]
+fn an_orders_status_has_one_name_and_reads_back() {
+    for status in [OrderStatus::Placed, OrderStatus::Paid, OrderStatus::Expired, OrderStatus::Failed] {
+        assert_eq!(status.as_str(), written(status));
+        assert_eq!(OrderStatus::parse(status.as_str()), Some(status));
+    }
+    assert_eq!(OrderStatus::parse("lost"), None);
+}
+
+#[test]
+fn a_fact_about_a_payment_is_named_after_what_it_says_and_not_after_who_brings_it() {
+    let currency = eur();
+    let refund = PaymentFact::Refund {
+        refund: stripe("re_1"),
+        status: RefundStatus::Pending,
+        amount: 5,
+        currency,
+        request: None,
+    };
+    assert_eq!(refund.key_text(), "refund:re_1:pending");
+    let charge = PaymentFact::ChargeRefunded { charge: stripe("ch_1"), amount_refunded: 7, currency };
+    assert_eq!(charge.key_text(), "charge:ch_1:7");
+    let dispute =
+        PaymentFact::Dispute { dispute: stripe("dp_1"), status: DisputeStatus::Won, amount: 5, currency };
+    assert_eq!(dispute.key_text(), "dispute:dp_1:2");
 }
 
 #[test]
