@@ -103,7 +103,7 @@ async fn an_hour_without_stripe_delays_what_it_has_to_do_and_nothing_else() {
 
     shop.app.kill();
     shop.stripe.control("clock/advance", json!({"seconds": 3_600})).await;
-    shop.time_passes(3_600).await;
+    shop.app.time_passes(3_600).await;
     shop.no_more_faults().await;
     shop.app.restart().await;
     for account in &accounts {
@@ -348,7 +348,7 @@ async fn without_the_right_key_encryption_key_effects_and_webhooks_wait_for_it()
         let right = shop.key.expose_secret().to_owned();
         shop.app.set(SEALING, Some(&right));
         shop.app.kill();
-        shop.time_passes(60).await;
+        shop.app.time_passes(60).await;
         shop.app.restart().await;
         shop.stripe.control("clock/advance", json!({"seconds": 60})).await;
         shop.settles_at("alice", (100, 0, 0)).await;

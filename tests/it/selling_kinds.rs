@@ -33,14 +33,6 @@ impl Shop {
         (of(&body["money"]["gross"]), of(&body["money"]["tax"]), of(&body["cost"]))
     }
 
-    /// A code that takes so much off the price.
-    async fn promote(&self, code: &str, percent: u8) {
-        self.set_checkout(json!({"promotion_codes": true})).await;
-        let coupon = self.stripe.post("/v1/coupons", &format!("percent_off={percent}&duration=once")).await;
-        let form = format!("promotion[type]=coupon&promotion[coupon]={}&code={code}", id(&coupon.ok()));
-        self.stripe.post("/v1/promotion_codes", &form).await.ok();
-    }
-
     /// Somebody refunds in Stripe's dashboard.
     async fn refund_in_dashboard(&self, payment: &str, amount: i64) -> Value {
         let form = format!("payment_intent={payment}&amount={amount}");

@@ -117,6 +117,23 @@ impl TestApp {
         self.wait_until_ready().await;
     }
 
+    /// Moves on what keeps a process waiting, as if so many seconds had passed: pauses before further attempts, and the time for
+    /// which a process that died has set work aside. Nobody may be at work.
+    pub async fn time_passes(&self, seconds: u32) {
+        let superuser = self.database.superuser().await;
+        let statement = format!(
+            "UPDATE outbox SET created_at = created_at - interval '{seconds} s';
+             UPDATE outbox_retry SET created_at = created_at - interval '{seconds} s',
+                    repeat_from = repeat_from - interval '{seconds} s',
+                    next_attempt_at = next_attempt_at - interval '{seconds} s';
+             UPDATE outbox_leases SET leased_until = leased_until - interval '{seconds} s';
+             UPDATE stripe_inbox SET next_attempt_at = next_attempt_at - interval '{seconds} s',
+                    claimed_until = claimed_until - interval '{seconds} s'
+              WHERE status IN ('received', 'failed')"
+        );
+        superuser.batch_execute(&statement).await.expect("tables of ours");
+    }
+
     /// A request with the ledger's API key.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.ledger.api_key)

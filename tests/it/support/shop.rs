@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     app::{Ledger, TestApp},
     process,
-    simulator::{API_KEY, TestSimulator},
+    simulator::{API_KEY, TestSimulator, id},
     wait,
 };
 use crate::api_support::{Answer, Requests};
@@ -118,6 +118,14 @@ impl Shop {
         settings.as_object_mut().expect("an object").extend(more);
         let set = self.app.send(Method::PUT, "/v1/settings/checkout", Some(&settings)).await;
         assert_eq!(set.status, 200, "{set:?}");
+    }
+
+    /// Has buyers take so much off the price with a code.
+    pub async fn promote(&self, code: &str, percent: u8) {
+        self.set_checkout(json!({"promotion_codes": true})).await;
+        let coupon = self.stripe.post("/v1/coupons", &format!("percent_off={percent}&duration=once")).await;
+        let form = format!("promotion[type]=coupon&promotion[coupon]={}&code={code}", id(&coupon.ok()));
+        self.stripe.post("/v1/promotion_codes", &form).await.ok();
     }
 
     /// Begins a checkout of one pack.
@@ -326,22 +334,6 @@ impl Shop {
     /// Has everything be well at Stripe again.
     pub async fn no_more_faults(&self) {
         self.stripe.try_control(Method::DELETE, "faults", json!({})).await;
-    }
-
-    /// What keeps a process waiting is over: pauses before further attempts, and what a process that died has begun.
-    /// Nobody may be at work.
-    pub async fn time_passes(&self, seconds: i32) {
-        let superuser = self.app.database.superuser().await;
-        let statement = format!(
-            "UPDATE outbox_retry SET next_attempt_at = next_attempt_at - interval '{seconds} s',
-                    created_at = created_at - interval '{seconds} s',
-                    repeat_from = repeat_from - interval '{seconds} s';
-             UPDATE outbox SET created_at = created_at - interval '{seconds} s';
-             UPDATE outbox_leases SET leased_until = leased_until - interval '{seconds} s';
-             UPDATE stripe_inbox SET next_attempt_at = next_attempt_at - interval '{seconds} s',
-                    claimed_until = claimed_until - interval '{seconds} s'"
-        );
-        superuser.batch_execute(&statement).await.expect("tables of ours");
     }
 
     /// How many objects of a kind there are at Stripe.
