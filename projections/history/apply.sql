@@ -27,6 +27,7 @@ SELECT e.ledger_id,
                       ' (' || (e.body ->> 'price') || ' × ' || COALESCE(e.body ->> 'quantity', '1') || ')')
            WHEN 'credits.granted' THEN
                CASE WHEN e.body ->> 'source' = 'requested' THEN concat('Granted ', e.unit)
+                    WHEN e.body ->> 'source' = 'sign_up' THEN concat('Granted ', e.unit, ' to a new account')
                     ELSE concat('Granted ', e.unit, ' by a checkout at no charge') END
            WHEN 'credits.spent' THEN
                concat('Spent ', e.unit,
@@ -48,6 +49,8 @@ SELECT e.ledger_id,
            WHEN 'purchase.restored' THEN
                concat(CASE WHEN e.amount > 0 THEN 'Gave ' || e.unit || ' back: '
                            ELSE 'Gave no ' || e.unit || ' back: ' END, c.cause)
+           WHEN 'transfer.sent' THEN concat('Sent ', e.unit, ' to another account')
+           WHEN 'transfer.received' THEN concat('Received ', e.unit, ' from another account')
            WHEN 'debt.settled' THEN concat('Paid off debt of ', e.unit)
            WHEN 'customer.linked' THEN
                CASE e.body ->> 'cause' WHEN 'deleted' THEN 'Customer at Stripe is gone'
@@ -79,7 +82,7 @@ SELECT e.ledger_id,
        e.recorded_at,
        e.effective_at,
        e.actor,
-       COALESCE(e.body ->> 'spend', e.body ->> 'hold', e.body ->> 'refund', e.body ->> 'order', e.body ->> 'purchase',
+       COALESCE(e.body ->> 'spend', e.body ->> 'hold', e.body ->> 'refund', e.body ->> 'order', e.body ->> 'transfer', e.body ->> 'purchase',
                 e.body ->> 'lot')
   FROM events e
  CROSS JOIN LATERAL (

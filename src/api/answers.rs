@@ -16,7 +16,7 @@ use crate::{
     domain::{
         Event, EventBody,
         event::{BalanceAfter, Draw},
-        ids::{LotId, Unit},
+        ids::{AccountNumber, LotId, Unit},
         time::Timestamp,
     },
     service::{Accepted, PositionToken},
@@ -99,11 +99,21 @@ impl<'a> Written<'a> {
     /// # Errors
     /// As [`Self::find`].
     pub fn balance(&self, unit: &Unit) -> Result<UnitBalance, ApiError> {
-        let after = self
-            .events
-            .iter()
-            .rev()
-            .find_map(|event| event.balance.as_ref().filter(|_| event.unit.as_ref() == Some(unit)));
+        self.last_balance(unit, |_| true)
+    }
+
+    /// What one of the accounts that the command concerns had of the unit after all of it.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn balance_of(&self, account: AccountNumber, unit: &Unit) -> Result<UnitBalance, ApiError> {
+        self.last_balance(unit, |event| event.account == Some(account))
+    }
+
+    fn last_balance(&self, unit: &Unit, of: impl Fn(&Event) -> bool) -> Result<UnitBalance, ApiError> {
+        let mut events =
+            self.events.iter().rev().filter(|event| event.unit.as_ref() == Some(unit) && of(event));
+        let after = events.find_map(|event| event.balance.as_ref());
         after.map(|after| UnitBalance::of(unit, after)).ok_or_else(ApiError::internal)
     }
 

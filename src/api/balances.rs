@@ -101,6 +101,8 @@ pub enum LotSource {
     Grant,
     /// An operator put them in.
     Adjustment,
+    /// Another account gave them.
+    Transfer,
     /// They came back to a lot that had expired meanwhile, and live on.
     Return,
 }
@@ -111,6 +113,7 @@ impl LotSource {
             "credits.purchased" => Self::Purchase,
             "credits.granted" => Self::Grant,
             "credits.adjusted" => Self::Adjustment,
+            "transfer.received" => Self::Transfer,
             _ => Self::Return,
         }
     }
@@ -139,7 +142,7 @@ pub struct Lot {
     pub entered_at: Timestamp,
     /// The position of the event that made the lot.
     pub position: i64,
-    /// The purchase that made it, if it was paid.
+    /// The purchase that it comes from, if it was paid, by whomever.
     pub purchase_id: Option<PurchaseId>,
     /// What was paid for it, if it was paid.
     pub cost: Option<Cost>,

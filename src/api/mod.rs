@@ -14,7 +14,7 @@
 //! | `envelope`, `site_map`, `metrics` | what stands around every request |
 //! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
 //! | `answers`, `error` | how they are answered |
-//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `settings`, `rules`, `catalogue`, `prices`, `events`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
+//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `settings`, `rules`, `catalogue`, `prices`, `transfers`, `events`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
 //! | `webhooks` | where Stripe leaves its events |
 //! | `probes`, `openapi`, `tags` | what machines and readers of the specification ask |
 
@@ -43,6 +43,7 @@ pub mod site_map;
 pub mod spends;
 pub mod tags;
 pub mod test_clock;
+pub mod transfers;
 pub mod webhooks;
 pub mod wire;
 
@@ -67,43 +68,50 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
+/// Credits of accounts, what is sold, and what operators do: a list is too short for all at once.
 type Resources = (
-    accounts::Accounts,
-    balances::Balances,
-    history::History,
-    spends::Spends,
-    grants::Grants,
-    purchases::Purchases,
-    orders::Orders,
-    settings::Settings,
-    rules::RulesOfLedger,
-    catalogue::Catalogue,
-    prices::Prices,
-    events::EventStream,
-    inbox::Inbox,
-    outbox::Outbox,
-    api_keys::ApiKeys,
-    test_clock::TestClock,
-);
-
-fn resources() -> Resources {
     (
         accounts::Accounts,
         balances::Balances,
         history::History,
         spends::Spends,
         grants::Grants,
+        transfers::Transfers,
         purchases::Purchases,
-        orders::Orders,
+    ),
+    (orders::Orders, catalogue::Catalogue, prices::Prices),
+    (
         settings::Settings,
         rules::RulesOfLedger,
-        catalogue::Catalogue,
-        prices::Prices,
         events::EventStream,
         inbox::Inbox,
         outbox::Outbox,
         api_keys::ApiKeys,
         test_clock::TestClock,
+    ),
+);
+
+fn resources() -> Resources {
+    (
+        (
+            accounts::Accounts,
+            balances::Balances,
+            history::History,
+            spends::Spends,
+            grants::Grants,
+            transfers::Transfers,
+            purchases::Purchases,
+        ),
+        (orders::Orders, catalogue::Catalogue, prices::Prices),
+        (
+            settings::Settings,
+            rules::RulesOfLedger,
+            events::EventStream,
+            inbox::Inbox,
+            outbox::Outbox,
+            api_keys::ApiKeys,
+            test_clock::TestClock,
+        ),
     )
 }
 

@@ -13,6 +13,8 @@ pub enum Tag {
     Spends,
     /// Credits that nobody paid for, and corrections.
     Grants,
+    /// Credits that go from one account to another.
+    Transfers,
     /// Credits that were paid outside of Stripe. What Stripe is paid for arrives by webhook.
     Purchases,
     /// Credits sold through Stripe: checkouts, the orders behind them, and refunds.

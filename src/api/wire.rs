@@ -22,7 +22,7 @@ use crate::{
         amount::Currency,
         ids::{
             AccountId, EffectId, FeatureKey, InvalidName, KeyId, LotId, OrderId, PriceId, PurchaseId,
-            RefundRequestId, SpendId, StripeId, Unit,
+            RefundRequestId, SpendId, StripeId, TransferId, Unit,
         },
         settings::Scope,
         time::Timestamp,
@@ -103,6 +103,7 @@ scalar!(Currency, text("^[A-Za-z]{3}$", 3, "eur"));
 scalar!(Timestamp, MetaSchema::new_with_format("string", "date-time"));
 scalar!(LotId, public_id("lot", "a1b2c3d4e5f607"));
 scalar!(SpendId, public_id("spd", "a1b2c3d4e5f607"));
+scalar!(TransferId, public_id("trf", "a1b2c3d4e5f607"));
 scalar!(PurchaseId, public_id("pur", "a1b2c3d4e5f607"));
 scalar!(OrderId, public_id("ord", "a1b2c3d4e5f607"));
 scalar!(RefundRequestId, public_id("rfd", "a1b2c3d4e5f607"));

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    amount::proportion,
     event::{BalanceAfter, Draw, SuccessorLot},
     ids::{AccountNumber, DebtId, HoldId, LotId, Position, PurchaseId, SpendId, StripeId, Unit},
     time::Timestamp,
@@ -341,10 +342,11 @@ impl Lot {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
 
-    /// Out of use for other things than its own purchase's clawback: the U of rule 7. What lives on in a successor
-    /// counts there.
-    pub fn used(&self) -> i64 {
-        self.spent + self.held + self.adjusted + self.settled
+    /// The share of its cost that goes with the next `amount` credits that leave it for another lot, so rounded that all
+    /// of them together take all of it along.
+    pub fn cost_of_moving(&self, amount: i64) -> Option<i64> {
+        let share = |cost, moved| proportion(cost, moved, self.granted);
+        self.cost.map(|cost| share(cost, self.moved + amount) - share(cost, self.moved))
     }
 }
 

@@ -6,9 +6,16 @@
 //! says). What is only disputed is set aside if it is the purchase's own, and merely recorded if it is not. A target that
 //! falls undoes the same in reverse.
 //!
+//! Credits that the buyer gave to others stay the purchase's own: after his, they are taken where they are available at
+//! the moment of the fact, and go back there. What is not available there then is missing like what he has spent, so that
+//! no recipient ever owes anything, and nothing is taken from him later. Each account gets an event of its own, the
+//! buyer's last, because his says what is missing.
+//!
 //! With O own credits set aside or taken, `a` absorbed and S = T − O − a missing, of which the final part of the target is
 //! Tc: `min(Tc, O)` own credits are taken for good, and `max(0, Tc − O − a)` really come from elsewhere. What own credits
 //! and absorbed ones are, history decides; everything else follows from it.
+
+use std::collections::BTreeMap;
 
 use super::{
     account::{Book, Lot},
@@ -16,7 +23,7 @@ use super::{
     decide::Draft,
     event::{PurchaseClawed, PurchaseRestored, SuccessorLot, Target, TargetCause, TargetMove, TargetMoved},
     evolve::{apply_to_book, apply_to_part, set_target},
-    ids::{DebtId, LotId, Position, PurchaseId, Seed, Unit},
+    ids::{AccountNumber, DebtId, LotId, Position, PurchaseId, Seed, Unit},
     payment::MoneyBack,
     purchase::{Part, TakenFrom},
     settings::ClawbackPolicy,
@@ -31,14 +38,16 @@ pub fn target(granted: i64, paid: i64, back: MoneyBack) -> Target {
     Target { total: share(back.total), taken: share(back.taken) }
 }
 
-/// How many credits less than now need to be missing, since own ones came back: S − max(0, T + U − G), if positive.
+/// How many credits less than now need to be missing, since own ones came back to the buyer's book: S − max(0, T + U − G),
+/// if positive. U is all that he neither has left, nor lost to time, nor had to give up: what he transferred on as well.
 pub(super) fn reducible(book: &Book, purchase: PurchaseId, part: &Part) -> i64 {
-    let used: i64 = book.lots_of(purchase).map(Lot::used).sum();
+    let in_hand: i64 = book.lots_of(purchase).map(|lot| lot.remaining + lot.expired).sum();
     let missing = part.shortfall + part.taken_elsewhere();
-    missing - (part.target.total + used - part.granted).max(0)
+    missing - (part.target.total - part.own_taken() - in_hand).max(0)
 }
 
-/// Moves one part of a purchase to a new target and writes the event.
+/// Moves one part of a purchase to a new target and writes the events. All accounts that hold credits of it must be part
+/// of the draft.
 pub(super) fn retarget(
     draft: &mut Draft<'_>,
     purchase: PurchaseId,
@@ -46,7 +55,7 @@ pub(super) fn retarget(
     after: Target,
     cause: TargetCause,
 ) {
-    let mut plan = Plan::new(draft, purchase, unit);
+    let mut plan = Plan::new(draft, purchase, unit, draft.state.purchases[&purchase].accounts());
     let before = plan.part.target;
     if after.total >= before.total {
         plan.take_own(after.total - before.total);
@@ -59,11 +68,12 @@ pub(super) fn retarget(
     plan.write(draft, before, after, cause);
 }
 
-/// Takes own credits that came back, and lets go of what was taken elsewhere in their place.
+/// Takes own credits that came back to the buyer, and lets go of what was taken elsewhere in their place.
 pub(super) fn reduce_shortfall(draft: &mut Draft<'_>, purchase: PurchaseId, unit: &Unit) {
-    let mut plan = Plan::new(draft, purchase, unit);
+    let buyer = draft.state.purchases[&purchase].account;
+    let mut plan = Plan::new(draft, purchase, unit, [buyer]);
     let target = plan.part.target;
-    let reducible = reducible(&plan.book, purchase, &plan.part);
+    let reducible = reducible(plan.book(), purchase, &plan.part);
     plan.take_own(reducible);
     plan.distribute(target);
     plan.write(draft, target, target, TargetCause::CreditsReturned);
@@ -73,9 +83,13 @@ pub(super) fn reduce_shortfall(draft: &mut Draft<'_>, purchase: PurchaseId, unit
 struct Plan {
     purchase: PurchaseId,
     unit: Unit,
-    book: Book,
+    buyer: AccountNumber,
+    /// The books that it may touch: the buyer's, and those of accounts that credits were transferred to.
+    books: BTreeMap<AccountNumber, Book>,
     part: Part,
-    moves: Vec<TargetMove>,
+    /// How many own credits are taken for good, in whichever book.
+    clawed: i64,
+    moves: Vec<(AccountNumber, TargetMove)>,
     policy: ClawbackPolicy,
     at: Timestamp,
     position: Position,
@@ -84,13 +98,21 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(draft: &Draft<'_>, purchase: PurchaseId, unit: &Unit) -> Self {
+    fn new(
+        draft: &Draft<'_>,
+        purchase: PurchaseId,
+        unit: &Unit,
+        accounts: impl IntoIterator<Item = AccountNumber>,
+    ) -> Self {
         let state = &draft.state.purchases[&purchase];
+        let part = state.parts[unit].clone();
         Self {
             purchase,
             unit: unit.clone(),
-            book: draft.book(state.account, unit),
-            part: state.parts[unit].clone(),
+            buyer: state.account,
+            books: accounts.into_iter().map(|account| (account, draft.book(account, unit))).collect(),
+            clawed: part.target.taken.min(part.own_taken()),
+            part,
             moves: Vec::new(),
             policy: draft.base().settings.clawback_policy,
             at: draft.moment(),
@@ -100,38 +122,79 @@ impl Plan {
         }
     }
 
-    fn make(&mut self, target_move: TargetMove) {
-        // Where the lot is stored does not matter to the plan.
-        apply_to_book(&mut self.book, self.purchase, &target_move, false);
-        apply_to_part(&mut self.part, &target_move, self.at);
-        self.moves.push(target_move);
+    /// The buyer's book.
+    fn book(&self) -> &Book {
+        &self.books[&self.buyer]
     }
 
+    /// The purchase's own lots by entry: the buyer's, then those of others.
+    fn own_lots(&self) -> Vec<(AccountNumber, Lot)> {
+        let lots = self
+            .books
+            .iter()
+            .flat_map(|(account, book)| book.lots_of(self.purchase).map(move |lot| (*account, lot.clone())));
+        let mut lots: Vec<_> = lots.collect();
+        lots.sort_by_key(|(account, lot)| (*account != self.buyer, lot.id));
+        lots
+    }
+
+    /// Whose book has an own lot.
+    fn holder_of(&self, lot: LotId) -> AccountNumber {
+        let mut books = self.books.iter();
+        books.find(|(_, book)| book.lots.contains_key(&lot)).map_or(self.buyer, |(account, _)| *account)
+    }
+
+    /// Makes a move on the buyer's book.
+    fn make(&mut self, target_move: TargetMove) {
+        self.make_at(self.buyer, target_move);
+    }
+
+    fn make_at(&mut self, account: AccountNumber, target_move: TargetMove) {
+        // Where the lot is stored does not matter to the plan.
+        let book = self.books.entry(account).or_default();
+        apply_to_book(book, self.purchase, &target_move, false);
+        apply_to_part(&mut self.part, &target_move, self.at);
+        match target_move {
+            TargetMove::OwnClawed { amount, .. } => self.clawed += amount,
+            TargetMove::OwnUnclawed { amount, .. } => self.clawed -= amount,
+            _ => {}
+        }
+        self.moves.push((account, target_move));
+    }
+
+    /// Writes an event for each account that was touched, and the buyer's, always and last.
     fn write(self, draft: &mut Draft<'_>, before: Target, after: Target, cause: TargetCause) {
-        let purchase = &draft.state.purchases[&self.purchase];
-        let (account, payment) = (purchase.account, purchase.payment.clone());
-        let moved = TargetMoved { purchase: self.purchase, payment, cause, before, after, moves: self.moves };
+        let payment = draft.state.purchases[&self.purchase].payment.clone();
         let fell = after.total < before.total || (after.total == before.total && after.taken < before.taken);
-        if fell {
-            draft.emit(Some(account), Some(&self.unit), PurchaseRestored(moved));
-        } else {
-            draft.emit(Some(account), Some(&self.unit), PurchaseClawed(moved));
+        let mut by_account: BTreeMap<AccountNumber, Vec<TargetMove>> = BTreeMap::new();
+        for (account, target_move) in self.moves {
+            by_account.entry(account).or_default().push(target_move);
+        }
+        let of_buyer = by_account.remove(&self.buyer).unwrap_or_default();
+        for (account, mut moves) in by_account.into_iter().chain([(self.buyer, of_buyer)]) {
+            name_after(&mut moves, draft.next_position(), &self.seed);
+            let (purchase, payment, cause) = (self.purchase, payment.clone(), cause.clone());
+            let moved = TargetMoved { purchase, payment, cause, before, after, moves };
+            if fell {
+                draft.emit(Some(account), Some(&self.unit), PurchaseRestored(moved));
+            } else {
+                draft.emit(Some(account), Some(&self.unit), PurchaseClawed(moved));
+            }
         }
     }
 
-    /// Takes up to `amount` own credits: unspent ones by entry, then expired ones. The rest is missing.
+    /// Takes up to `amount` own credits: unspent ones by entry, the buyer's first, then expired ones of his. The rest is
+    /// missing.
     fn take_own(&mut self, amount: i64) {
         let mut left = amount;
-        let lots: Vec<(LotId, i64)> =
-            self.book.lots_of(self.purchase).map(|lot| (lot.id, lot.remaining)).collect();
-        for (lot, remaining) in lots {
-            let amount = left.min(remaining);
+        for (account, lot) in self.own_lots() {
+            let amount = left.min(lot.remaining);
             if amount > 0 {
-                self.make(TargetMove::OwnTaken { lot, amount });
+                self.make_at(account, TargetMove::OwnTaken { lot: lot.id, amount });
                 left -= amount;
             }
         }
-        let expired: i64 = self.book.lots_of(self.purchase).map(|lot| lot.expired).sum();
+        let expired: i64 = self.book().lots_of(self.purchase).map(|lot| lot.expired).sum();
         let amount = left.min(expired - self.part.absorbed());
         if amount > 0 {
             self.make(TargetMove::Absorbed { amount });
@@ -149,12 +212,13 @@ impl Plan {
             match newest.lot {
                 None => self.make(TargetMove::Unabsorbed { amount }),
                 Some(lot) => {
-                    let disputed = self.book.lots[&lot].disputed;
+                    let account = self.holder_of(lot);
+                    let disputed = self.books[&account].lots[&lot].disputed;
                     if disputed < amount {
-                        self.make(TargetMove::OwnUnclawed { lot, amount: amount - disputed });
+                        self.make_at(account, TargetMove::OwnUnclawed { lot, amount: amount - disputed });
                     }
-                    let into = self.successor(lot, amount, newest.at);
-                    self.make(TargetMove::OwnReturned { lot, amount, into });
+                    let into = self.successor(account, lot, amount, newest.at);
+                    self.make_at(account, TargetMove::OwnReturned { lot, amount, into });
                 }
             }
         }
@@ -174,23 +238,22 @@ impl Plan {
         set_target(&mut self.part, target);
     }
 
-    /// Turns own credits from set aside to taken for good, or back, until `clawed` are.
+    /// Turns own credits from set aside to taken for good, or back, until `clawed` are. Where only the buyer's book is at
+    /// hand, only what was just set aside there is to be turned.
     fn claw_own(&mut self, clawed: i64) {
-        let now: i64 = self.book.lots_of(self.purchase).map(|lot| lot.clawed).sum();
-        let mut left = clawed - now;
-        let pools = |lot: &Lot| (lot.id, lot.disputed, lot.clawed);
-        let lots: Vec<_> = self.book.lots_of(self.purchase).map(pools).collect();
-        for (lot, disputed, _) in &lots {
-            let amount = left.min(*disputed);
+        let mut left = clawed - self.clawed;
+        let lots = self.own_lots();
+        for (account, lot) in &lots {
+            let amount = left.min(lot.disputed);
             if amount > 0 {
-                self.make(TargetMove::OwnClawed { lot: *lot, amount });
+                self.make_at(*account, TargetMove::OwnClawed { lot: lot.id, amount });
                 left -= amount;
             }
         }
-        for (lot, _, clawed) in lots.iter().rev() {
-            let amount = (-left).min(*clawed);
+        for (account, lot) in lots.iter().rev() {
+            let amount = (-left).min(lot.clawed);
             if amount > 0 {
-                self.make(TargetMove::OwnUnclawed { lot: *lot, amount });
+                self.make_at(*account, TargetMove::OwnUnclawed { lot: lot.id, amount });
                 left += amount;
             }
         }
@@ -200,11 +263,11 @@ impl Plan {
     fn take_elsewhere(&mut self, amount: i64) {
         let mut left = amount.max(0);
         if self.policy == ClawbackPolicy::Debt {
-            for draw in self.book.draw(left) {
+            for draw in self.book().draw(left) {
                 self.make(TargetMove::OtherTaken { lot: draw.lot, amount: draw.amount });
                 left -= draw.amount;
             }
-            let amount = left.min(MAX_AMOUNT - self.book.debt);
+            let amount = left.min(MAX_AMOUNT - self.book().debt);
             if amount > 0 {
                 self.make(TargetMove::DebtMade { debt: DebtId::new(self.position, 0, &self.seed), amount });
                 left -= amount;
@@ -231,11 +294,11 @@ impl Plan {
                 TakenFrom::WriteOff => TargetMove::WriteOffUndone { amount },
                 TakenFrom::Debt(debt) => TargetMove::DebtCancelled { debt, amount },
                 TakenFrom::Settlement { debt, lot } => {
-                    let into = self.successor(lot, amount, taking.at);
+                    let into = self.successor(self.buyer, lot, amount, taking.at);
                     TargetMove::SettlementReturned { debt, lot, amount, into }
                 }
                 TakenFrom::Lot(lot) => {
-                    let into = self.successor(lot, amount, taking.at);
+                    let into = self.successor(self.buyer, lot, amount, taking.at);
                     TargetMove::OtherReturned { lot, amount, into }
                 }
             };
@@ -245,16 +308,39 @@ impl Plan {
 
     /// The lot that credits live on in which come back to a lot that has expired since they were taken: for as long as
     /// they had left then.
-    fn successor(&mut self, lot: LotId, amount: i64, taken_at: Timestamp) -> Option<SuccessorLot> {
-        let old = &self.book.lots[&lot];
+    fn successor(
+        &mut self,
+        account: AccountNumber,
+        lot: LotId,
+        amount: i64,
+        taken_at: Timestamp,
+    ) -> Option<SuccessorLot> {
+        let old = &self.books[&account].lots[&lot];
         let expires_at = old.expires_at.filter(|_| old.is_expired(self.at))?;
         let ordinal = self.successors;
         self.successors = self.successors.saturating_add(1);
         Some(SuccessorLot {
             lot: LotId::new(self.position, ordinal, &self.seed),
             expires_at: self.at.plus(expires_at.since(taken_at)),
-            cost: old.cost.map(|cost| proportion(cost, amount, old.granted)),
+            cost: old.cost_of_moving(amount),
         })
+    }
+}
+
+/// Gives what the moves make ids of the event that they become part of; what the plan called them served the plan alone.
+fn name_after(moves: &mut [TargetMove], position: Position, seed: &Seed) {
+    let mut ordinal: u8 = 0;
+    for target_move in moves {
+        match target_move {
+            TargetMove::OwnReturned { into: Some(successor), .. }
+            | TargetMove::OtherReturned { into: Some(successor), .. }
+            | TargetMove::SettlementReturned { into: Some(successor), .. } => {
+                successor.lot = LotId::new(position, ordinal, seed);
+                ordinal = ordinal.saturating_add(1);
+            }
+            TargetMove::DebtMade { debt, .. } => *debt = DebtId::new(position, 0, seed),
+            _ => {}
+        }
     }
 }
 

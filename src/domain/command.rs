@@ -52,6 +52,8 @@ pub enum Command {
     ReleaseHold(ReleaseHold),
     /// Puts credits in or takes them out.
     AdjustCredits(AdjustCredits),
+    /// Gives credits of one account to another.
+    TransferCredits(TransferCredits),
     /// Records what a payment bought.
     RecordPurchase(RecordPurchase),
     /// Records what was reported about a payment.
@@ -285,6 +287,21 @@ pub enum Direction {
     Out,
 }
 
+/// See [`Command::TransferCredits`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct TransferCredits {
+    /// Whose credits.
+    pub from: AccountId,
+    /// Who gets them.
+    pub to: AccountId,
+    /// Of which unit.
+    pub unit: Unit,
+    /// How many.
+    pub amount: Amount,
+    /// Reason and metadata.
+    pub note: Note,
+}
+
 /// How a payment reached us.
 #[derive(Clone, PartialEq, Debug)]
 pub enum PaidThrough {
@@ -469,13 +486,13 @@ pub struct Needs {
     pub account_numbers: Vec<AccountNumber>,
     /// Accounts by the position of an event that concerns them (the one that made a hold), with the same.
     pub accounts_of_events: Vec<Position>,
-    /// Payments, with their purchases, the purchases' accounts, and all lots that those purchases touch.
+    /// Payments, with their purchases, the accounts that hold credits of those, and all lots that the purchases touch.
     pub payments: Vec<PaymentReference>,
     /// Purchases, with their payments and everything that those bring.
     pub purchases: Vec<PurchaseId>,
     /// Orders. Their accounts have to be asked for by the position in their ids.
     pub orders: Vec<OrderId>,
-    /// Orders of which the purchases are needed, with their payments and all lots that those purchases touch.
+    /// Orders of which the purchases are needed, with everything that those bring.
     pub purchases_of_orders: Vec<OrderId>,
     /// Customers at Stripe, whose they are.
     pub customers: Vec<StripeId>,
@@ -512,6 +529,9 @@ impl Command {
             Self::CaptureHold(command) => needs.accounts_of_events.push(command.hold.position()),
             Self::ReleaseHold(command) => needs.accounts_of_events.push(command.hold.position()),
             Self::AdjustCredits(command) => needs.accounts.push(command.account.clone()),
+            Self::TransferCredits(command) => {
+                needs.accounts.extend([command.from.clone(), command.to.clone()]);
+            }
             Self::RecordPurchase(command) => {
                 needs.accounts.push(command.account.clone());
                 if let PaidThrough::CheckoutSession { payment_intent: Some(intent), .. } =

@@ -1,5 +1,7 @@
 //! Decides commands: the entry to `commands/`, and the draft that they write their events on.
 
+use std::collections::BTreeSet;
+
 use super::{
     account::{Account, AccountStatus, Book},
     amount::{Amount, MAX_AMOUNT},
@@ -96,16 +98,22 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Makes a payment, its purchases and their accounts part of the draft.
+    /// Makes a payment, its purchases and all accounts that hold credits of them part of the draft.
     pub(super) fn touch_payment(&mut self, reference: &PaymentReference) -> Result<(), Rejection> {
         let Some(payment) = self.base.payments.get(reference) else { return Ok(()) };
         self.state.payments.entry(reference.clone()).or_insert_with(|| payment.clone());
         for purchase in &payment.purchases {
             self.touch_purchase(*purchase);
-            let account = self.state.purchases.get(purchase).map(|purchase| purchase.account);
-            self.touch(account.ok_or(Rejection::PurchaseNotFound)?)?;
+            let state = self.state.purchases.get(purchase).ok_or(Rejection::PurchaseNotFound)?;
+            state.accounts().into_iter().try_for_each(|account| self.touch(account))?;
         }
         Ok(())
+    }
+
+    /// All accounts that hold credits of what a payment bought, each once. The payment must be part of the draft.
+    pub(super) fn accounts_of_payment(&self, reference: &PaymentReference) -> BTreeSet<AccountNumber> {
+        let purchases = self.state.payments[reference].purchases.iter();
+        purchases.flat_map(|purchase| self.state.purchases[purchase].accounts()).collect()
     }
 
     /// An account that is part of the draft.
@@ -163,9 +171,14 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Checks that the account may have one more open lot of the unit.
-    pub(super) fn check_lots(&self, number: AccountNumber, unit: &Unit) -> Result<(), Rejection> {
-        if self.book(number, unit).open_lots() < super::account::MAX_OPEN_LOTS {
+    /// Checks that the account may have so many more open lots of the unit.
+    pub(super) fn check_lots(
+        &self,
+        number: AccountNumber,
+        unit: &Unit,
+        more: usize,
+    ) -> Result<(), Rejection> {
+        if self.book(number, unit).open_lots() + more <= super::account::MAX_OPEN_LOTS {
             Ok(())
         } else {
             Err(Rejection::TooManyLots { unit: unit.clone() })

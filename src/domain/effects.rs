@@ -103,6 +103,8 @@ pub fn effects_of(event: &Event) -> Vec<Effect> {
         | EventBody::PurchaseRestored(_)
         | EventBody::PaymentNoted(_)
         | EventBody::DebtSettled(_)
+        | EventBody::TransferSent(_)
+        | EventBody::TransferReceived(_)
         | EventBody::CustomerLinked(_)
         | EventBody::OrderSessionCreated(_)
         | EventBody::OrderPaid(_)

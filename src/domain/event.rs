@@ -12,10 +12,11 @@ mod credits;
 mod ledger;
 mod orders;
 mod targets;
+mod transfers;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{accounts::*, credits::*, ledger::*, orders::*, targets::*};
+pub use self::{accounts::*, credits::*, ledger::*, orders::*, targets::*, transfers::*};
 use super::{
     ids::{AccountNumber, Actor, Key, Position, Unit},
     time::Timestamp,
@@ -197,6 +198,10 @@ event_bodies! {
     PaymentNoted("payment.noted", 1),
     /// Credits that became usable paid off debt.
     DebtSettled("debt.settled", 1),
+    /// Credits went to another account.
+    TransferSent("transfer.sent", 1),
+    /// Credits came from another account.
+    TransferReceived("transfer.received", 1),
     /// An account got, or lost, its customer at Stripe.
     CustomerLinked("customer.linked", 1),
     /// A checkout began.

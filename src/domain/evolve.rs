@@ -13,7 +13,7 @@ use super::{
     event::{
         CreditsAdjusted, CreditsGranted, CreditsHeld, CreditsPurchased, CreditsSpent, CustomerLinked,
         DebtSettled, Draw, Event, EventBody, HoldCaptured, PaymentNoted, TargetCause, TargetMove,
-        TargetMoved,
+        TargetMoved, TransferReceived,
     },
     ids::{AccountNumber, HoldId, PurchaseId, StripeId, Unit},
     payment::Payment,
@@ -125,6 +125,10 @@ fn evolve_account(working_set: &mut WorkingSet, event: &Event) {
         EventBody::PurchaseClawed(body) => move_target(working_set, event, number, unit, &body.0, at),
         EventBody::PurchaseRestored(body) => move_target(working_set, event, number, unit, &body.0, at),
         EventBody::DebtSettled(body) => settle(working_set, event, number, unit, body, at),
+        EventBody::TransferReceived(body) => receive(account, &mut working_set.purchases, unit, body),
+        EventBody::TransferSent(body) => {
+            shift_all(book(account, unit), &body.draws, Pool::Remaining, Pool::Moved)
+        }
         EventBody::CreditsGranted(body) => grant(account, unit, body),
         EventBody::CreditsAdjusted(body) => adjust(account, unit, body),
         EventBody::CreditsHeld(body) => hold(account, unit, body),
@@ -165,6 +169,26 @@ fn add_lot(account: &mut Account, unit: &Unit, lot: Lot) {
 fn grant(account: &mut Account, unit: &Unit, body: &CreditsGranted) {
     let lot = Lot { expires_at: body.expires_at, ..Lot::new(body.lot, body.granted, body.priority) };
     add_lot(account, unit, lot);
+}
+
+fn receive(
+    account: &mut Account,
+    purchases: &mut BTreeMap<PurchaseId, Purchase>,
+    unit: &Unit,
+    body: &TransferReceived,
+) {
+    for received in &body.lots {
+        let lot = Lot {
+            purchase: received.purchase,
+            cost: received.cost,
+            expires_at: received.expires_at,
+            ..Lot::new(received.lot, received.granted, received.priority)
+        };
+        add_lot(account, unit, lot);
+        if let Some(purchase) = received.purchase.and_then(|purchase| purchases.get_mut(&purchase)) {
+            purchase.holders.insert(account.number);
+        }
+    }
 }
 
 /// The priority of lots for which nobody chose one.
@@ -229,6 +253,7 @@ fn purchase(
         money: body.money,
         parts: Default::default(),
         version: event.position,
+        holders: Default::default(),
     });
     purchase.parts.insert(unit.clone(), Part { granted: body.granted, ..Part::default() });
     purchase.version = event.position;
@@ -271,7 +296,9 @@ fn move_target(
         set_target(part, body.after);
     }
     purchase.version = event.position;
-    watch(account, purchase);
+    if number == purchase.account {
+        watch(account, purchase);
+    }
 }
 
 /// Sets the target of a part whose moves have been applied.

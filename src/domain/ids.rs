@@ -340,6 +340,11 @@ public_id!(
     "pur"
 );
 public_id!(
+    /// Credits that one account gave to another.
+    TransferId,
+    "trf"
+);
+public_id!(
     /// One checkout of ours.
     OrderId,
     "ord"

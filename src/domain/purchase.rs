@@ -1,6 +1,6 @@
 //! What one payment bought, and where the credits were taken that must not be in the buyer's hands (rule 7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,10 @@ pub struct Purchase {
     pub parts: BTreeMap<Unit, Part>,
     /// The position of the last event that it has seen.
     pub version: Position,
+    /// The accounts that credits of it were ever transferred to; none is forgotten. Stored beside the purchase, so that a
+    /// transfer need not read it: whoever gives out a large pack does not write ever longer lists.
+    #[serde(skip)]
+    pub holders: BTreeSet<AccountNumber>,
 }
 
 /// What a purchase granted of one unit, and what was taken of it since.
@@ -156,6 +160,11 @@ pub struct Taking {
 }
 
 impl Purchase {
+    /// The buyer's account, and all that credits were ever transferred to.
+    pub fn accounts(&self) -> BTreeSet<AccountNumber> {
+        std::iter::once(self.account).chain(self.holders.iter().copied()).collect()
+    }
+
     /// Whether any part is watched.
     pub fn is_watched(&self) -> bool {
         self.parts.values().any(Part::is_watched)

@@ -17,6 +17,18 @@ pub enum Rejection {
     /// The account is closed.
     #[error("the account is closed")]
     AccountClosed,
+    /// No such account, to which credits are to be given.
+    #[error("there is no such account to receive the credits")]
+    RecipientNotFound,
+    /// The account to which credits are to be given is frozen.
+    #[error("the account that is to receive the credits is frozen")]
+    RecipientFrozen,
+    /// The account to which credits are to be given is closed.
+    #[error("the account that is to receive the credits is closed")]
+    RecipientClosed,
+    /// Credits are to be given to the account that they are in.
+    #[error("credits cannot be transferred to the account that they are in")]
+    TransferToItself,
     /// The ledger does not count this unit.
     #[error("the ledger has no unit `{unit}`")]
     UnknownUnit {

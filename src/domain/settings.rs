@@ -209,7 +209,7 @@ impl CheckoutSettings {
 pub enum Scope {
     /// Read accounts, balances, history and the catalogue.
     Read,
-    /// Open accounts; spend and hold credits.
+    /// Open accounts; spend, hold and transfer credits.
     Spend,
     /// Grant credits.
     Grant,

@@ -7,7 +7,7 @@
 //! | file | writes |
 //! | --- | --- |
 //! | `accounts` | accounts and the lots that have rows of their own |
-//! | `payments` | purchases and payments |
+//! | `payments` | purchases, who was given credits of them, and payments |
 //! | `orders` | orders and refunds that are asked of us |
 //! | `private` | notes, profiles and names: everything that can be erased |
 //! | `configuration` | settings, features, prices, API keys |
@@ -29,7 +29,7 @@ use self::{
     configuration::ConfigurationColumns,
     orders::OrderColumns,
     outbox::EffectColumns,
-    payments::{PaymentColumns, PurchaseColumns},
+    payments::{HolderColumns, PaymentColumns, PurchaseColumns},
     private::PrivateColumns,
 };
 use super::{
@@ -105,6 +105,7 @@ pub async fn save(session: &Session, changes: &Changes<'_>, transaction: &str) -
     let accounts = AccountColumns::new(changes)?;
     let lots = LotColumns::new(changes)?;
     let purchases = PurchaseColumns::new(changes)?;
+    let holders = HolderColumns::new(changes);
     let payments = PaymentColumns::new(changes)?;
     let orders = OrderColumns::new(changes)?;
     let configuration = ConfigurationColumns::new(changes)?;
@@ -116,6 +117,7 @@ pub async fn save(session: &Session, changes: &Changes<'_>, transaction: &str) -
     private.push(session, &mut pipeline);
     lots.push(session, &mut pipeline);
     purchases.push(session, &mut pipeline);
+    holders.push(session, &mut pipeline);
     payments.push(session, &mut pipeline);
     orders.push(session, &mut pipeline);
     configuration.push(session, &mut pipeline);

@@ -2,14 +2,18 @@
 //! that are there when the head's lock is taken.
 //!
 //! From the accounts and payments that the commands name, the server itself goes on to what belongs to them, because a
-//! second round trip would be needed otherwise: from a payment to its purchases, their accounts and their lots; from an
-//! account to its open lots and the purchases that it watches.
+//! second round trip would be needed otherwise: from an order to its purchases; from a payment to its purchases, all
+//! accounts that hold credits of them and their lots; from an account to its open lots and the purchases that it watches.
+
+mod configuration;
 
 use std::collections::BTreeMap;
 
 use tokio_postgres::{Error, Row, types::Type};
 use uuid::Uuid;
 
+pub(super) use self::configuration::CONFIGURATION;
+pub use self::configuration::{FEATURE_STATE_VERSION, PRICE_STATE_VERSION, SETTINGS_STATE_VERSION};
 use super::{
     events::{event_columns, event_from_row},
     rows::{RowError, state},
@@ -18,7 +22,6 @@ use super::{
 use crate::domain::{
     Event, Needs, WorkingSet,
     account::{ACCOUNT_STATE_VERSION, Account, Lot},
-    event::{FeatureSet, LedgerConfigured, PriceSet},
     ids::{
         AccountId, AccountNumber, Key, KeyId, LedgerId, LotId, Namespace, PaymentReference, Position,
         StripeId, Unit,
@@ -166,13 +169,13 @@ static STATE: &[(&Statement, Reader)] = &[
     (&LOAD_PAYMENTS, read_payment),
 ];
 
-/// What settings and catalogue are read with, `$1` being the ledger.
-pub(super) static CONFIGURATION: &[(&Statement, Reader)] =
-    &[(&LOAD_SETTINGS, read_settings), (&LOAD_FEATURES, read_feature), (&LOAD_PRICES, read_price)];
-
 /// Every statement of this module, to be prepared.
 pub(super) fn statements() -> impl Iterator<Item = &'static Statement> {
-    STATEMENTS.iter().chain(orders::STATEMENTS).copied()
+    STATEMENTS
+        .iter()
+        .chain(orders::STATEMENTS)
+        .copied()
+        .chain(CONFIGURATION.iter().map(|(statement, _)| *statement))
 }
 
 static STATEMENTS: &[&Statement] = &[
@@ -183,9 +186,6 @@ static STATEMENTS: &[&Statement] = &[
     &LOAD_PAYMENTS,
     &LOAD_ACCOUNTS_OF_EVENTS,
     &LOAD_API_KEYS,
-    &LOAD_SETTINGS,
-    &LOAD_FEATURES,
-    &LOAD_PRICES,
 ];
 
 /// The values of the statements, `$1` being the ledger.
@@ -225,7 +225,8 @@ impl<'a> Parameters<'a> {
                 && needs.account_numbers.is_empty()
                 && needs.accounts_of_events.is_empty()
                 && needs.payments.is_empty()
-                && needs.purchases.is_empty()),
+                && needs.purchases.is_empty()
+                && needs.purchases_of_orders.is_empty()),
         }
     }
 
@@ -235,12 +236,6 @@ impl<'a> Parameters<'a> {
         if !self.orders.is_empty() {
             steps.push((&orders::LOAD_ORDERS, vec![&self.ledger, &self.orders], orders::read_order));
         }
-        if !self.purchases_of_orders.is_empty() {
-            let of_orders = |(statement, reader): &(&'static Statement, Reader)| {
-                (*statement, vec![&self.ledger as Value<'_>, &self.purchases_of_orders], *reader)
-            };
-            steps.extend(orders::PURCHASES.iter().map(of_orders));
-        }
         if !self.customers.is_empty() {
             let values: Vec<Value<'_>> = vec![&self.ledger, &self.customers];
             steps.push((&orders::LOAD_CUSTOMERS, values, orders::read_customer));
@@ -249,12 +244,27 @@ impl<'a> Parameters<'a> {
     }
 
     fn of_state(&self) -> Vec<Value<'_>> {
-        vec![&self.ledger, &self.names, &self.numbers, &self.events, &self.payments, &self.purchases]
+        vec![
+            &self.ledger,
+            &self.names,
+            &self.numbers,
+            &self.events,
+            &self.payments,
+            &self.purchases,
+            &self.purchases_of_orders,
+        ]
     }
 }
 
-const STATE_PARAMETERS: &[Type] =
-    &[Type::INT8, Type::TEXT_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY, Type::UUID_ARRAY];
+const STATE_PARAMETERS: &[Type] = &[
+    Type::INT8,
+    Type::TEXT_ARRAY,
+    Type::INT8_ARRAY,
+    Type::INT8_ARRAY,
+    Type::TEXT_ARRAY,
+    Type::UUID_ARRAY,
+    Type::UUID_ARRAY,
+];
 
 // Each look-up stands in a LATERAL subquery of its own that `OFFSET 0` keeps as it is: the planner can then do nothing but
 // look each value up by index. Left to itself it scans the ledger where it believes that the ledger is small, and goes on
@@ -296,7 +306,7 @@ macro_rules! purchases_where {
     };
 }
 
-/// The purchases that payments and purchases name: their own, and all others of the same payments.
+/// The purchases that payments, purchases and orders name: their own, and all others of the same payments.
 macro_rules! named_purchases {
     () => {
         concat!(
@@ -314,11 +324,18 @@ macro_rules! named_purchases {
                    LATERAL (SELECT o.payment FROM purchases o
                              WHERE o.ledger_id = $1 AND o.purchase_id = w.purchase_id OFFSET 0) o, ",
             purchases_where!("p.payment = o.payment"),
+            " UNION ALL SELECT ",
+            purchase_columns!(),
+            " FROM unnest($7::uuid[]) w (order_id),
+                   LATERAL (SELECT o.purchases FROM orders o
+                             WHERE o.ledger_id = $1 AND o.order_id = w.order_id OFFSET 0) o,
+                   unnest(o.purchases) b (purchase_id), ",
+            purchases_where!("p.purchase_id = b.purchase_id"),
         )
     };
 }
 
-/// The accounts that are named in any way.
+/// The accounts that are named in any way, and those that were given credits of the purchases that are.
 macro_rules! named_accounts {
     () => {
         concat!(
@@ -342,6 +359,14 @@ macro_rules! named_accounts {
             named_purchases!(),
             ") n, ",
             accounts_where!("a.account_number = n.account_number"),
+            " UNION ALL SELECT ",
+            account_columns!(),
+            " FROM (",
+            named_purchases!(),
+            ") n,
+                   LATERAL (SELECT h.account_number FROM purchase_holders h
+                             WHERE h.ledger_id = $1 AND h.purchase_id = n.purchase_id OFFSET 0) h, ",
+            accounts_where!("a.account_number = h.account_number"),
         )
     };
 }
@@ -427,13 +452,21 @@ fn read_lot(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
 
 static LOAD_PURCHASES: Statement = Statement {
     name: "load_purchases",
-    sql: concat!("SELECT p.state_version, p.state::text AS state FROM (", wanted_purchases!(), ") p"),
+    sql: concat!(
+        "SELECT p.state_version, p.state::text AS state,
+                ARRAY(SELECT h.account_number FROM purchase_holders h
+                       WHERE h.ledger_id = $1 AND h.purchase_id = p.purchase_id) AS holders FROM (",
+        wanted_purchases!(),
+        ") p"
+    ),
     parameters: STATE_PARAMETERS,
 };
 
 fn read_purchase(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
-    let purchase: Purchase =
+    let mut purchase: Purchase =
         state("purchase", row.try_get("state_version")?, PURCHASE_STATE_VERSION, row.try_get("state")?)?;
+    let holders: Vec<i64> = row.try_get("holders")?;
+    purchase.holders = holders.into_iter().map(AccountNumber).collect();
     loaded.set.purchases.insert(purchase.id, purchase);
     Ok(())
 }
@@ -534,51 +567,3 @@ fn read_command(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
     }
     Ok(())
 }
-
-static LOAD_SETTINGS: Statement = Statement {
-    name: "load_settings",
-    sql: "SELECT state_version, settings::text AS state FROM ledger_settings WHERE ledger_id = $1",
-    parameters: &[Type::INT8],
-};
-
-fn read_settings(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
-    let known = SETTINGS_STATE_VERSION;
-    loaded.set.settings =
-        state::<LedgerConfigured>("settings", row.try_get("state_version")?, known, row.try_get("state")?)?.0;
-    Ok(())
-}
-
-static LOAD_FEATURES: Statement = Statement {
-    name: "load_features",
-    sql: "SELECT state_version, state::text AS state FROM features WHERE ledger_id = $1",
-    parameters: &[Type::INT8],
-};
-
-fn read_feature(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
-    let known = FEATURE_STATE_VERSION;
-    let FeatureSet(feature) = state("feature", row.try_get("state_version")?, known, row.try_get("state")?)?;
-    loaded.set.catalogue.features.insert(feature.feature.clone(), feature);
-    Ok(())
-}
-
-static LOAD_PRICES: Statement = Statement {
-    name: "load_prices",
-    sql: "SELECT state_version, state::text AS state FROM prices WHERE ledger_id = $1",
-    parameters: &[Type::INT8],
-};
-
-fn read_price(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
-    let known = PRICE_STATE_VERSION;
-    let PriceSet(price) = state("price", row.try_get("state_version")?, known, row.try_get("state")?)?;
-    loaded.set.catalogue.prices.insert(price.price.clone(), price);
-    Ok(())
-}
-
-/// The version of the shape of stored settings, which are kept as their events have them, in any version.
-pub const SETTINGS_STATE_VERSION: i16 = 2;
-
-/// The version of the shape of stored features, which are kept as their events have them.
-pub const FEATURE_STATE_VERSION: i16 = 1;
-
-/// The version of the shape of stored prices, which are kept as their events have them, in any version.
-pub const PRICE_STATE_VERSION: i16 = 2;

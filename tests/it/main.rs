@@ -64,6 +64,7 @@ mod telemetry_dashboards;
 mod telemetry_logs;
 mod telemetry_metrics;
 mod tidy;
+mod transfers;
 mod verify;
 mod writer_connections;
 mod writer_failures;

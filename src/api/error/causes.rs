@@ -122,6 +122,10 @@ impl From<Rejection> for ApiError {
             Rejection::AccountNotFound => plain(Code::AccountNotFound),
             Rejection::AccountFrozen => plain(Code::AccountFrozen),
             Rejection::AccountClosed => plain(Code::AccountClosed),
+            Rejection::RecipientNotFound => plain(Code::AccountNotFound).with_field("to_account_id"),
+            Rejection::RecipientFrozen => plain(Code::AccountFrozen).with_field("to_account_id"),
+            Rejection::RecipientClosed => plain(Code::AccountClosed).with_field("to_account_id"),
+            Rejection::TransferToItself => Self::invalid("to_account_id", message),
             Rejection::UnknownUnit { unit } => {
                 let mut error = plain(Code::UnknownUnit).with_field("unit");
                 error.detail.unit = Some(unit.to_string());

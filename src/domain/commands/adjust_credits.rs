@@ -18,7 +18,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &AdjustCredits) -> Result<(
     let book = draft.book(account, &command.unit);
     let adjusted = match command.direction {
         Direction::In => {
-            draft.check_lots(account, &command.unit)?;
+            draft.check_lots(account, &command.unit, 1)?;
             draft.check_room(account, &command.unit, command.amount)?;
             let lot = LotId::new(draft.next_position(), 0, &draft.context().seed);
             CreditsAdjusted { adjusted: amount, lot: Some(lot), draws: Vec::new() }

@@ -23,7 +23,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &GrantCredits) -> Result<()
     if command.expires_at.is_some_and(|expires_at| expires_at <= draft.context().now) {
         return Err(Rejection::ExpiryNotInFuture);
     }
-    draft.check_lots(account, &command.unit)?;
+    draft.check_lots(account, &command.unit, 1)?;
     draft.check_room(account, &command.unit, command.amount)?;
     // Point of no return.
     let granted = CreditsGranted {

@@ -19,6 +19,7 @@ mod record_purchase;
 mod refund_purchase;
 mod request_refund;
 mod spend_credits;
+mod transfer_credits;
 
 use super::{command::Command, decide::Draft, event::HistoryLost, rejection::Rejection};
 
@@ -38,6 +39,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<(), Rej
         Command::CaptureHold(command) => holds::capture(draft, command),
         Command::ReleaseHold(command) => holds::release(draft, command),
         Command::AdjustCredits(command) => adjust_credits::decide(draft, command),
+        Command::TransferCredits(command) => transfer_credits::decide(draft, command),
         Command::RecordPurchase(command) => record_purchase::decide(draft, command),
         Command::RecordPaymentFact(command) => record_payment_fact::decide(draft, command),
         Command::RefundPurchase(command) => refund_purchase::decide(draft, command),

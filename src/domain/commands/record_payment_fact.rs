@@ -43,7 +43,7 @@ pub(super) fn apply_fact(draft: &mut Draft<'_>, reference: &PaymentReference, fa
         clawback::retarget(draft, purchase, &unit, target, TargetCause::Fact(fact.clone()));
     }
     freeze_if_disputed(draft, reference);
-    for account in accounts(draft, &payment) {
+    for account in draft.accounts_of_payment(reference) {
         follow_up(draft, account);
     }
 }
@@ -55,7 +55,7 @@ fn parts(draft: &Draft<'_>, payment: &Payment) -> Vec<(PurchaseId, Unit, i64)> {
     parts.map(|(purchase, unit, part)| (purchase, unit.clone(), part.granted)).collect()
 }
 
-fn accounts(draft: &Draft<'_>, payment: &Payment) -> Vec<AccountNumber> {
+fn buyers(draft: &Draft<'_>, payment: &Payment) -> Vec<AccountNumber> {
     let mut accounts: Vec<AccountNumber> =
         payment.purchases.iter().map(|purchase| draft.state.purchases[purchase].account).collect();
     accounts.sort();
@@ -78,7 +78,7 @@ pub(super) fn freeze_if_disputed(draft: &mut Draft<'_>, reference: &PaymentRefer
     if open(payment) <= known_before.map_or(0, open) {
         return;
     }
-    for account in accounts(draft, &payment.clone()) {
+    for account in buyers(draft, &payment.clone()) {
         if draft.account(account).status == AccountStatus::Open {
             draft.emit(Some(account), None, AccountFrozen { cause: FreezeCause::Dispute });
         }

@@ -138,7 +138,7 @@ fn check_external(
         let problem = "must be positive; credits that nobody paid for are granted";
         return Err(Rejection::InvalidConfiguration { field: "money", problem });
     }
-    grants.iter().try_for_each(|grant| draft.check_lots(account, &grant.unit))
+    grants.iter().try_for_each(|grant| draft.check_lots(account, &grant.unit, 1))
 }
 
 /// What is to be granted: by the price, by the totals, and if both are given, they must agree.

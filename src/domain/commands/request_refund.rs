@@ -42,7 +42,6 @@ pub(super) fn request(draft: &mut Draft<'_>, command: &RequestRefund) -> Result<
     };
     draft.emit_noted(Some(order.account), None, body, &command.note);
     retarget(draft, &payment.reference, &TargetCause::RefundRequested(refund));
-    follow_up(draft, order.account);
     Ok(())
 }
 
@@ -80,11 +79,10 @@ pub(super) fn refuse(draft: &mut Draft<'_>, command: &RefuseRefund) -> Result<()
     let (refund, payment, reason) = (command.refund, command.payment.clone(), command.reason);
     draft.emit(Some(account), None, RefundRefused { refund, payment, reason });
     retarget(draft, &command.payment, &TargetCause::RefundRefused(refund));
-    follow_up(draft, account);
     Ok(())
 }
 
-/// Moves everything that the payment bought to where its money is now.
+/// Moves everything that the payment bought to where its money is now, and brings whoever has credits of it to rest.
 fn retarget(draft: &mut Draft<'_>, reference: &PaymentReference, cause: &TargetCause) {
     let payment = &draft.state.payments[reference];
     let back = payment.money_back(draft.base().settings.claw_on_pending);
@@ -101,5 +99,8 @@ fn retarget(draft: &mut Draft<'_>, reference: &PaymentReference, cause: &TargetC
         .collect();
     for (purchase, unit, target) in moved {
         clawback::retarget(draft, purchase, &unit, target, cause.clone());
+    }
+    for account in draft.accounts_of_payment(reference) {
+        follow_up(draft, account);
     }
 }

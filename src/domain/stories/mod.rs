@@ -10,6 +10,8 @@
 //! capture h 20               => 80 [hold.captured] lots 80
 //! order o price_pack         => 80 [order.placed]
 //! pay o pi_1 for 500         => 180 [credits.purchased order.paid]
+//! transfer 20 to b           => 160 [transfer.sent transfer.received]
+//! account b                  from here on, lines are about this account
 //! ask r o 200                => 140 disputed 40
 //! answer r pi_1 re_1 200 succeeded => 140
 //! ```
@@ -35,6 +37,7 @@ mod purchases;
 mod refunds;
 mod spending;
 mod state;
+mod transfers;
 
 use std::collections::BTreeMap;
 
@@ -207,7 +210,7 @@ impl Story {
 
     /// Decides the command and takes its events in.
     pub(super) fn run(&mut self, command: &Command) -> Result<Vec<Event>, Rejection> {
-        self.step += 1;
+        self.step = self.step.wrapping_add(1);
         let context = Context {
             now: self.now,
             next_position: Position(self.events.len() as i64 + 1),
@@ -317,6 +320,12 @@ impl Story {
                 Command::GrantCredits(GrantCredits { account, unit, amount, expires_at, priority, note })
             }
             "spend" => Command::SpendCredits(SpendCredits { account, charge: self.charge(words), note }),
+            "transfer" => {
+                let (amount, unit) = (amount(words.number()), self.unit.clone());
+                let to = words.after("to").map(|text| AccountId::parse(text).expect("an account"));
+                let to = to.expect("`to` and an account");
+                Command::TransferCredits(TransferCredits { from: account, to, unit, amount, note })
+            }
             "adjust" => {
                 let change = words.number();
                 let direction = if change > 0 { Direction::In } else { Direction::Out };

@@ -71,13 +71,15 @@ fn a_lot_is_open_while_its_credits_can_be_used_given_back_or_taken() {
 }
 
 #[test]
-fn what_is_out_of_use_for_other_things_than_the_own_clawback_counts_as_used() {
-    for (pool, lot) in one_pool_filled() {
-        let is_used = ["held", "spent", "adjusted", "settled"].contains(&pool);
-        assert_eq!(lot.used(), if is_used { 5 } else { 0 }, "{pool}");
+fn what_leaves_a_lot_for_others_takes_its_cost_along_to_the_last_cent() {
+    let mut paid = Lot { cost: Some(100), ..lot(1, 7) };
+    let mut shares = Vec::new();
+    for amount in [1, 2, 4] {
+        shares.push(paid.cost_of_moving(amount));
+        (paid.remaining, paid.moved) = (paid.remaining - amount, paid.moved + amount);
     }
-    let everywhere = Lot { spent: 2, held: 3, adjusted: 5, settled: 7, ..lot(1, 17) };
-    assert_eq!(everywhere.used(), 17);
+    assert_eq!(shares, [Some(14), Some(28), Some(58)]);
+    assert_eq!(lot(1, 7).cost_of_moving(7), None);
 }
 
 #[test]

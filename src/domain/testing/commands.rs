@@ -15,7 +15,7 @@ use crate::domain::{
         FreezeAccount, GrantCredits, Heard, LinkCustomer, Note, OpenAccount, PaidOrder, PaidThrough,
         PlaceHold, PlaceOrder, ProfileChange, RecordPaymentFact, RecordPurchase, RecordSession,
         RefundPurchase, RefuseRefund, ReleaseHold, RequestRefund, SetOverdraftLimit, SetPrice, SpendCredits,
-        SyncPrice, SyncProduct, UnfreezeAccount, UnlinkCustomer,
+        SyncPrice, SyncProduct, TransferCredits, UnfreezeAccount, UnlinkCustomer,
     },
     event::LinkCause,
     ids::{
@@ -203,6 +203,13 @@ impl Harness {
             Step::Release { hold } => {
                 Command::ReleaseHold(ReleaseHold { hold: self.hold(*hold).0, note: note() })
             }
+            Step::Transfer { from, to, unit: number, percent } => Command::TransferCredits(TransferCredits {
+                from: account_id(*from),
+                to: account_id(*to),
+                unit: unit(*number),
+                amount: share(self.available(*from, *number), *percent),
+                note: note(),
+            }),
             Step::AdjustIn { account, unit: number, amount: credits } => {
                 Command::AdjustCredits(AdjustCredits {
                     account: account_id(*account),

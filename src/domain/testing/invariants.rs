@@ -25,11 +25,11 @@ pub fn check_state(set: &WorkingSet) {
         check_watched(set, account);
     }
     for purchase in set.purchases.values() {
-        let account = &set.accounts[&purchase.account];
         for (unit, part) in &purchase.parts {
-            check_part(purchase, part, &account.books[unit]);
+            check_part(set, purchase, unit, part);
         }
     }
+    check_holders(set);
     check_clawback_debts(set);
     check_customers(set);
     set.orders.values().for_each(|order| check_order(set, order));
@@ -116,9 +116,33 @@ fn check_watched(set: &WorkingSet, account: &Account) {
     assert_eq!(account.watched.iter().copied().collect::<Vec<_>>(), watched, "{account:?}");
 }
 
-/// clawed + disputed + absorbed + taken elsewhere = T ≤ G, and taken elsewhere = max(0, T + U − G).
-fn check_part(purchase: &Purchase, part: &Part, book: &Book) {
-    let own: Vec<&Lot> = book.lots.values().filter(|lot| lot.purchase == Some(purchase.id)).collect();
+/// Whoever has a lot of a purchase is known to it, and nobody owes anything for what another bought.
+fn check_holders(set: &WorkingSet) {
+    for account in set.accounts.values() {
+        let lots = account.books.values().flat_map(|book| book.lots.values());
+        for purchase in lots.filter_map(|lot| lot.purchase) {
+            let purchase = &set.purchases[&purchase];
+            assert!(purchase.accounts().contains(&account.number), "{purchase:?}");
+        }
+        for debt in account.books.values().flat_map(|book| book.debts.values()) {
+            if let DebtCause::Clawback(purchase) = debt.cause {
+                assert_eq!(set.purchases[&purchase].account, account.number, "{debt:?}");
+            }
+        }
+    }
+}
+
+/// clawed + disputed + absorbed + taken elsewhere = T ≤ G, and taken elsewhere = max(0, T + U − G), U being what the buyer
+/// used and what others have that was not taken back from them.
+fn check_part(set: &WorkingSet, purchase: &Purchase, unit: &Unit, part: &Part) {
+    let lots_of = |account: &Account| -> Vec<Lot> {
+        let lots = account.books.get(unit).into_iter().flat_map(|book| book.lots.values());
+        lots.filter(|lot| lot.purchase == Some(purchase.id)).cloned().collect()
+    };
+    let of_buyer = lots_of(&set.accounts[&purchase.account]);
+    let others = set.accounts.values().filter(|account| account.number != purchase.account);
+    let transferred: Vec<Lot> = others.flat_map(lots_of).collect();
+    let own: Vec<&Lot> = of_buyer.iter().chain(&transferred).collect();
     let sum = |counter: fn(&Lot) -> i64| own.iter().map(|lot| counter(lot)).sum::<i64>();
     let granted = sum(|lot| lot.granted) - sum(|lot| lot.moved);
     assert_eq!(granted, part.granted, "{part:?}");
@@ -127,7 +151,8 @@ fn check_part(purchase: &Purchase, part: &Part, book: &Book) {
     let absorbed: i64 =
         part.own.iter().filter(|taking| taking.lot.is_none()).map(|taking| taking.amount).sum();
     let taken_elsewhere: i64 = part.elsewhere.iter().map(|taking| taking.amount).sum();
-    let used = sum(|lot| lot.spent + lot.held + lot.adjusted + lot.settled);
+    let used: i64 = sum(|lot| lot.spent + lot.held + lot.adjusted + lot.settled)
+        + transferred.iter().map(|lot| lot.remaining + lot.expired).sum::<i64>();
     let target = part.target;
     let missing = taken_elsewhere + part.shortfall;
     assert_eq!(clawed + disputed + absorbed + missing, target.total, "{part:?}");
@@ -135,7 +160,8 @@ fn check_part(purchase: &Purchase, part: &Part, book: &Book) {
     assert_eq!(missing, (target.total + used - granted).max(0), "{part:?} of {own:?}");
     assert_eq!(clawed, target.taken.min(clawed + disputed), "final is clawed: {part:?} of {own:?}");
     assert_eq!(taken_elsewhere, (target.taken - clawed - disputed - absorbed).max(0), "{part:?}");
-    assert!(absorbed <= sum(|lot| lot.expired), "{part:?} of {own:?}");
+    let expired: i64 = of_buyer.iter().map(|lot| lot.expired).sum();
+    assert!(absorbed <= expired, "{part:?} of {own:?}");
 
     for lot in own {
         let of_lot = part.own.iter().filter(|taking| taking.lot == Some(lot.id));
@@ -195,6 +221,30 @@ pub fn check_events(decision: &Decision, context: &Context) {
         position = position.next();
     }
     check_costs(decision);
+    check_transfers(decision);
+}
+
+/// What one account sends is what the other receives, lot by lot, in the event behind.
+fn check_transfers(decision: &Decision) {
+    let mut events = decision.events.iter();
+    while let Some(event) = events.next() {
+        let EventBody::TransferSent(sent) = &event.body else {
+            assert!(!matches!(event.body, EventBody::TransferReceived(_)), "nobody sent {event:?}");
+            continue;
+        };
+        let next = events.next().expect("what is sent is received");
+        let EventBody::TransferReceived(received) = &next.body else {
+            panic!("what is sent is received: {next:?}")
+        };
+        assert_eq!((event.account, next.account), (Some(received.from), Some(sent.to)), "{decision:?}");
+        assert_ne!(event.account, next.account, "{decision:?}");
+        assert_eq!((sent.transfer, &event.unit), (received.transfer, &next.unit), "{decision:?}");
+        assert_eq!((event.amount, next.amount), (-sent.sent, received.received), "{decision:?}");
+        assert_eq!(event.amount + next.amount, 0, "{decision:?}");
+        let draws = received.lots.iter().map(|lot| Draw { lot: lot.of, amount: lot.granted });
+        assert_eq!(draws.collect::<Vec<_>>(), sent.draws, "{decision:?}");
+        assert_eq!(total(&sent.draws), sent.sent, "{decision:?}");
+    }
 }
 
 /// What the lots of a purchase cost is what was paid for it without tax, to the last cent.
@@ -238,6 +288,7 @@ fn lots_made_by(event: &Event) -> Vec<LotId> {
         EventBody::CreditsPurchased(bought) => return vec![bought.lot],
         EventBody::CreditsGranted(granted) => return vec![granted.lot],
         EventBody::CreditsAdjusted(adjusted) => return adjusted.lot.into_iter().collect(),
+        EventBody::TransferReceived(received) => return received.lots.iter().map(|lot| lot.lot).collect(),
         EventBody::PurchaseClawed(clawed) => &clawed.0.moves,
         EventBody::PurchaseRestored(restored) => &restored.0.moves,
         _ => &[],
@@ -337,6 +388,8 @@ impl Balance {
         match body {
             EventBody::CreditsPurchased(bought) => self.available += bought.granted,
             EventBody::CreditsGranted(granted) => self.available += granted.granted,
+            EventBody::TransferSent(sent) => self.available -= sent.sent,
+            EventBody::TransferReceived(received) => self.available += received.received,
             EventBody::CreditsSpent(spent) => {
                 self.available -= total(&spent.draws);
                 self.debt += spent.overdraft.map_or(0, |debt| debt.amount);

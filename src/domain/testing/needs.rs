@@ -53,7 +53,8 @@ impl Harness {
                 purchases.extend(payment.purchases.iter().copied());
             }
         }
-        accounts.extend(purchases.iter().filter_map(|id| Some(self.set.purchases.get(id)?.account)));
+        let known = purchases.iter().filter_map(|id| self.set.purchases.get(id));
+        accounts.extend(known.flat_map(|purchase| purchase.accounts()));
         self.load(&mut set, &accounts, &purchases);
         set
     }

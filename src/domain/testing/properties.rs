@@ -339,6 +339,56 @@ proptest! {
     }
 }
 
+/// Credits of a purchase go from hand to hand.
+fn hands() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => (select(vec![(0, 1), (0, 2), (1, 2), (1, 0), (2, 1), (2, 0)]), 1_i64..=100).prop_map(
+            |((from, to), percent)| Step::Transfer { from, to, unit: 0, percent }
+        ),
+        1 => (0_u8..=2, 1_i64..=100)
+            .prop_map(|(account, percent)| Step::Spend { account, unit: 0, percent }),
+        1 => (0_u8..=2, 1_i64..=100).prop_map(|(account, percent)| {
+            Step::Hold { account, unit: 0, percent, lapses_after: 90_000 }
+        }),
+        1 => (0_u8..=2, 1_i64..=15)
+            .prop_map(|(account, amount)| Step::AdjustIn { account, unit: 0, amount }),
+    ];
+    vec(step, 1..=8)
+}
+
+proptest! {
+    #![proptest_config(cases(100))]
+
+    #[test]
+    fn what_is_transferred_is_lost_by_nobody(
+        bought in 1_i64..=50,
+        hands in hands(),
+        cents in 1_i64..=120,
+        ending in select(vec![DisputeStatus::Won, DisputeStatus::Lost]),
+    ) {
+        let mut harness = Harness::new(0);
+        harness.step(&buy(bought, None));
+        harness.run(&hands);
+        let before = harness.summary();
+        let report = |harness: &mut Harness, status| {
+            let fact = Fact::Dispute { dispute: 0, status, amount: cents };
+            harness.step(&Step::Fact { payment: 0, fact });
+        };
+        report(&mut harness, DisputeStatus::Open);
+        let owed = |summary: &Summary| {
+            let others = summary.accounts.iter().filter(|(id, _)| *id != "account-0");
+            others.flat_map(|(_, account)| account.books.values().map(|book| book.debt)).sum::<i64>()
+        };
+        prop_assert_eq!(owed(&harness.summary()), 0, "a recipient owes nothing");
+        report(&mut harness, ending);
+        if ending == DisputeStatus::Won {
+            prop_assert_eq!(harness.summary(), before, "everything is where it came from");
+        } else {
+            prop_assert_eq!(owed(&harness.summary()), 0, "a recipient owes nothing");
+        }
+    }
+}
+
 /// Adds the types of a history's events and the moves in them to what was seen.
 fn look_at(events: &[Event], seen: &mut BTreeSet<String>) {
     for event in events {

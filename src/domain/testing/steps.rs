@@ -69,6 +69,13 @@ pub enum Step {
     Release {
         hold: u8,
     },
+    /// Credits of one account to another, or, wrongly, to itself.
+    Transfer {
+        from: u8,
+        to: u8,
+        unit: u8,
+        percent: i64,
+    },
     AdjustIn {
         account: u8,
         unit: u8,
@@ -249,7 +256,7 @@ pub enum Fact {
 }
 
 /// How many accounts the harness opens at the beginning; one more name is used for an account that is not there.
-pub const ACCOUNTS: u8 = 2;
+pub const ACCOUNTS: u8 = 3;
 
 /// Names the payment that will be made next.
 pub const NEXT_PAYMENT: u8 = u8::MAX;
@@ -258,7 +265,31 @@ pub const NEXT_PAYMENT: u8 = u8::MAX;
 pub const PAID: [(i64, i64); 3] = [(100, 0), (119, 19), (30, 0)];
 
 fn account() -> impl Strategy<Value = u8> {
-    prop_oneof![40 => Just(0), 5 => Just(1), 1 => Just(ACCOUNTS)]
+    prop_oneof![40 => Just(0), 6 => Just(1), 2 => Just(2), 1 => Just(ACCOUNTS)]
+}
+
+/// From the account that most happens to, to another and on from there, or back.
+fn transfer() -> BoxedStrategy<Step> {
+    let ways = vec![(0, 1), (0, 1), (0, 2), (0, 1), (1, 0), (1, 2), (2, 0), (2, 1)];
+    let rare = vec![(0, 0), (0, ACCOUNTS), (ACCOUNTS, 0)];
+    (prop_oneof![30 => select(ways), 1 => select(rare)], unit(), percent())
+        .prop_map(|((from, to), unit, percent)| Step::Transfer { from, to, unit, percent })
+        .boxed()
+}
+
+/// What somebody does with credits that were transferred.
+fn elsewhere() -> BoxedStrategy<Step> {
+    let account = || 1_u8..=2;
+    prop_oneof![
+        3 => (account(), percent()).prop_map(|(account, percent)| Step::Spend { account, unit: 0, percent }),
+        2 => (account(), percent(), select(vec![900, 7_200, 90_000])).prop_map(|(account, percent, lapses_after)| {
+            Step::Hold { account, unit: 0, percent, lapses_after }
+        }),
+        1 => (account(), incoming())
+            .prop_map(|(account, amount)| Step::AdjustIn { account, unit: 0, amount }),
+        1 => account().prop_map(|account| Step::Overdraft { account, unit: 0, limit: 20 }),
+    ]
+    .boxed()
 }
 
 fn unit() -> impl Strategy<Value = u8> {
@@ -485,7 +516,8 @@ fn there_and_back() -> BoxedStrategy<Vec<Step>> {
     let dispute = (0_u8..=1, money()).prop_map(|(dispute, amount)| {
         [DisputeStatus::Open, DisputeStatus::Won].map(|status| Fact::Dispute { dispute, status, amount })
     });
-    let meanwhile = prop_oneof![2 => credit_steps(), 1 => facts(), 1 => wait()];
+    let meanwhile =
+        prop_oneof![2 => credit_steps(), 1 => facts(), 1 => wait(), 1 => transfer(), 1 => elsewhere()];
     let facts = prop_oneof![2 => refund, 1 => dispute];
     (facts, vec(meanwhile, 0..=3), option::of(wait()))
         .prop_map(move |([there, back], meanwhile, wait)| {
@@ -507,6 +539,8 @@ pub fn plan(longest: usize) -> impl Strategy<Value = Vec<Step>> {
         1 => customer_steps(),
         3 => order_steps(),
         3 => request_steps(),
+        3 => transfer(),
+        2 => elsewhere(),
     ];
     let steps = prop_oneof![16 => step.prop_map(|step| vec![step]), 1 => there_and_back(), 1 => sale()];
     let begin = prop_oneof![purchases().prop_map(|step| vec![step]), sale()];

@@ -1,4 +1,6 @@
-//! Purchases and payments.
+//! Purchases, who was given credits of them, and payments.
+
+use std::collections::BTreeSet;
 
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -6,14 +8,15 @@ use uuid::Uuid;
 use super::{Changes, accounts::uuid_array};
 use crate::{
     domain::{
-        ids::{LotId, PaymentReference},
+        EventBody,
+        ids::{AccountNumber, LotId, PaymentReference, PurchaseId},
         payment::PAYMENT_STATE_VERSION,
         purchase::PURCHASE_STATE_VERSION,
     },
     store::session::{Pipeline, Session, Statement, Value},
 };
 
-pub(super) static STATEMENTS: &[&Statement] = &[&WRITE_PURCHASES, &WRITE_PAYMENTS];
+pub(super) static STATEMENTS: &[&Statement] = &[&WRITE_PURCHASES, &WRITE_HOLDERS, &WRITE_PAYMENTS];
 
 static WRITE_PURCHASES: Statement = Statement {
     name: "write_purchases",
@@ -86,6 +89,50 @@ impl PurchaseColumns {
                 &self.states,
             ],
         );
+    }
+}
+
+static WRITE_HOLDERS: Statement = Statement {
+    name: "write_holders",
+    sql: "INSERT INTO purchase_holders (ledger_id, purchase_id, account_number)
+          SELECT h.ledger_id, u.purchase_id, u.account_number
+            FROM ledger_heads h, unnest($2::uuid[], $3::int8[]) AS u (purchase_id, account_number)
+           WHERE h.ledger_id = $1
+          ON CONFLICT DO NOTHING",
+    parameters: &[Type::INT8, Type::UUID_ARRAY, Type::INT8_ARRAY],
+};
+
+/// Accounts that were given credits of purchases, whether for the first time or not.
+#[derive(Default)]
+pub(super) struct HolderColumns {
+    ledger: i64,
+    purchases: Vec<Uuid>,
+    accounts: Vec<i64>,
+}
+
+impl HolderColumns {
+    pub(super) fn new(changes: &Changes<'_>) -> Self {
+        let received = changes.events().filter_map(|event| match &event.body {
+            EventBody::TransferReceived(body) => Some((event.account?, body)),
+            _ => None,
+        });
+        let holders: BTreeSet<(PurchaseId, AccountNumber)> = received
+            .flat_map(|(account, body)| {
+                body.lots.iter().filter_map(move |lot| Some((lot.purchase?, account)))
+            })
+            .collect();
+        Self {
+            ledger: changes.ledger.0,
+            purchases: holders.iter().map(|(purchase, _)| Uuid::from_u128(purchase.to_bits())).collect(),
+            accounts: holders.iter().map(|(_, account)| account.0).collect(),
+        }
+    }
+
+    pub(super) fn push<'p>(&'p self, session: &'p Session, pipeline: &mut Pipeline<'p>) {
+        if !self.purchases.is_empty() {
+            let values: Vec<Value<'_>> = vec![&self.ledger, &self.purchases, &self.accounts];
+            pipeline.rows(session, &WRITE_HOLDERS, values);
+        }
     }
 }
 

@@ -1,10 +1,10 @@
-//! Loads orders, with what was bought with them, and whose customers are.
+//! Loads orders, and whose customers are. What was bought with orders is loaded as all purchases are.
 //!
 //! Asked only for commands that name orders or customers, so that all others pay nothing for it.
 
 use tokio_postgres::{Row, types::Type};
 
-use super::{Loaded, Reader, read_lot, read_payment, read_purchase};
+use super::Loaded;
 use crate::{
     domain::{
         ids::{AccountNumber, StripeId},
@@ -16,20 +16,7 @@ use crate::{
     },
 };
 
-pub(super) static STATEMENTS: &[&Statement] = &[
-    &LOAD_ORDERS,
-    &LOAD_CUSTOMERS,
-    &LOAD_PURCHASES_OF_ORDERS,
-    &LOAD_LOTS_OF_ORDERS,
-    &LOAD_PAYMENTS_OF_ORDERS,
-];
-
-/// What was bought with orders. Their accounts are loaded as others are, and come before the lots that are put into them.
-pub(super) static PURCHASES: &[(&Statement, Reader)] = &[
-    (&LOAD_PURCHASES_OF_ORDERS, read_purchase),
-    (&LOAD_LOTS_OF_ORDERS, read_lot),
-    (&LOAD_PAYMENTS_OF_ORDERS, read_payment),
-];
+pub(super) static STATEMENTS: &[&Statement] = &[&LOAD_ORDERS, &LOAD_CUSTOMERS];
 
 pub(super) static LOAD_ORDERS: Statement = Statement {
     name: "load_orders",
@@ -62,49 +49,3 @@ pub(super) fn read_customer(loaded: &mut Loaded, row: &Row) -> Result<(), RowErr
     loaded.set.customers.insert(customer, AccountNumber(row.try_get("account_number")?));
     Ok(())
 }
-
-macro_rules! purchases_of_orders {
-    () => {
-        concat!(
-            "SELECT ",
-            purchase_columns!(),
-            " FROM unnest($2::uuid[]) w (order_id),
-                   LATERAL (SELECT o.purchases FROM orders o
-                             WHERE o.ledger_id = $1 AND o.order_id = w.order_id OFFSET 0) o,
-                   unnest(o.purchases) b (purchase_id), ",
-            purchases_where!("p.purchase_id = b.purchase_id"),
-        )
-    };
-}
-
-static LOAD_PURCHASES_OF_ORDERS: Statement = Statement {
-    name: "load_purchases_of_orders",
-    sql: concat!("SELECT p.state_version, p.state::text AS state FROM (", purchases_of_orders!(), ") p"),
-    parameters: &[Type::INT8, Type::UUID_ARRAY],
-};
-
-static LOAD_LOTS_OF_ORDERS: Statement = Statement {
-    name: "load_lots_of_orders",
-    sql: concat!(
-        "SELECT l.* FROM (",
-        purchases_of_orders!(),
-        ") p, ",
-        lots_where!("l.purchase_id = p.purchase_id"),
-        " UNION ALL SELECT l.* FROM (",
-        purchases_of_orders!(),
-        ") p, unnest(p.other_lots) w (lot_id), ",
-        lots_where!("l.lot_id = w.lot_id"),
-    ),
-    parameters: &[Type::INT8, Type::UUID_ARRAY],
-};
-
-static LOAD_PAYMENTS_OF_ORDERS: Statement = Statement {
-    name: "load_payments_of_orders",
-    sql: concat!(
-        "SELECT m.* FROM (",
-        purchases_of_orders!(),
-        ") p, ",
-        payments_where!("m.payment = p.payment"),
-    ),
-    parameters: &[Type::INT8, Type::UUID_ARRAY],
-};

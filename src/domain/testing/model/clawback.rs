@@ -29,17 +29,37 @@ impl Part {
 }
 
 impl Model {
-    /// U: credits of the purchase in use for anything but its own clawback.
+    /// U: credits of the purchase in use for anything but its own clawback, or transferred on and not taken back.
     pub fn used(&self, purchase: usize, unit: &Unit) -> i64 {
         let in_use = [Place::Spent, Place::Held, Place::Adjusted, Place::Settled];
-        let own_lots = self.own_lots(purchase, unit);
-        own_lots.into_iter().flat_map(|lot| in_use.map(|place| self.lots[lot].count(place))).sum()
+        let count = |lots: Vec<usize>, places: &[Place]| -> i64 {
+            lots.into_iter()
+                .flat_map(|lot| places.iter().map(move |place| self.lots[lot].count(*place)))
+                .sum()
+        };
+        let of_buyer = count(self.lots_of_buyer(purchase, unit), &in_use);
+        let transferred = self.lots_of_recipients(purchase, unit);
+        of_buyer
+            + count(transferred.clone(), &in_use)
+            + count(transferred, &[Place::Remaining, Place::Expired])
     }
 
+    /// The purchase's lots: the buyer's, then those of others, by entry.
     fn own_lots(&self, purchase: usize, unit: &Unit) -> Vec<usize> {
+        [self.lots_of_buyer(purchase, unit), self.lots_of_recipients(purchase, unit)].concat()
+    }
+
+    fn lots_of_buyer(&self, purchase: usize, unit: &Unit) -> Vec<usize> {
         let mut lots = self.lots_of(self.purchases[purchase].account, unit);
         lots.retain(|lot| self.lots[*lot].purchase == Some(purchase));
         lots
+    }
+
+    fn lots_of_recipients(&self, purchase: usize, unit: &Unit) -> Vec<usize> {
+        let buyer = self.purchases[purchase].account;
+        let lots = self.lots.iter().enumerate();
+        let own = lots.filter(|(_, lot)| lot.purchase == Some(purchase) && lot.unit == *unit);
+        own.filter(|(_, lot)| lot.account != buyer).map(|(index, _)| index).collect()
     }
 
     fn part(&mut self, purchase: usize, unit: &Unit) -> &mut Part {
@@ -55,23 +75,47 @@ impl Model {
     /// Moves a part of a purchase to a target, wherever it stands: what own credits cannot give, or expired ones count
     /// for, is the shortfall; of that, only what is final and not covered by own credits is really taken elsewhere.
     pub fn move_target(&mut self, purchase: usize, unit: &Unit, target: Target, now: Timestamp) {
+        let rise = target.total - self.purchases[purchase].parts[unit].target.total;
         self.part(purchase, unit).target = target;
+        let lots_of_buyer = self.lots_of_buyer(purchase, unit);
+        let left_to_buyer: i64 =
+            lots_of_buyer.iter().map(|lot| self.lots[*lot].count(Place::Remaining)).sum();
+        let before = self.part(purchase, unit).own_total();
+        self.take_back(purchase, unit, rise - left_to_buyer, now);
+        let taken_back = self.part(purchase, unit).own_total() - before;
         let own = target.total - self.due_from_elsewhere(purchase, unit);
         let elsewhere = (target.taken - own).max(0);
 
         let too_much = self.part(purchase, unit).taken_elsewhere() - elsewhere;
         self.unwind_elsewhere(purchase, unit, too_much.max(0), now);
-        let before = self.part(purchase, unit).own_total();
+        let before = before + taken_back;
         self.take_own(purchase, unit, (own - before).max(0), now);
         self.return_own(purchase, unit, (before - own).max(0), now);
         self.take_elsewhere(purchase, unit, (-too_much).max(0), now);
         self.divide_own(purchase, unit);
     }
 
-    /// Own credits that are left, by lot; then own expired ones that do not count yet.
+    /// Up to so many credits that were transferred on, if it is positive, where they are available: by lot. They are
+    /// remembered by account.
+    fn take_back(&mut self, purchase: usize, unit: &Unit, amount: i64, now: Timestamp) {
+        let mut missing = amount.max(0);
+        let mut takings = Vec::new();
+        for lot in self.lots_of_recipients(purchase, unit) {
+            let taken = missing.min(self.lots[lot].count(Place::Remaining));
+            if taken > 0 {
+                self.shift(lot, taken, Place::Remaining, Place::Disputed);
+                takings.push(Own { lot: Some(lot), amount: taken, at: now });
+                missing -= taken;
+            }
+        }
+        takings.sort_by_key(|own| own.lot.map(|lot| self.lots[lot].account));
+        self.part(purchase, unit).own.extend(takings);
+    }
+
+    /// Own credits that are left to the buyer, by lot; then own expired ones that do not count yet.
     fn take_own(&mut self, purchase: usize, unit: &Unit, amount: i64, now: Timestamp) {
         let mut missing = amount;
-        for lot in self.own_lots(purchase, unit) {
+        for lot in self.lots_of_buyer(purchase, unit) {
             let taken = missing.min(self.lots[lot].count(Place::Remaining));
             if taken > 0 {
                 self.shift(lot, taken, Place::Remaining, Place::Disputed);
@@ -80,7 +124,7 @@ impl Model {
             }
         }
         if missing > 0 {
-            let lots = self.own_lots(purchase, unit);
+            let lots = self.lots_of_buyer(purchase, unit);
             let expired: i64 = lots.into_iter().map(|lot| self.lots[lot].count(Place::Expired)).sum();
             assert!(self.part(purchase, unit).absorbed() + missing <= expired);
             self.part(purchase, unit).own.push(Own { lot: None, amount: missing, at: now });
@@ -194,6 +238,15 @@ impl Model {
                 self.lots.push(successor);
             }
             Some(_) => {}
+        }
+    }
+
+    /// After the targets of a purchase moved: everybody who has credits of it comes to rest.
+    pub fn credits_moved(&mut self, purchase: usize, now: Timestamp) {
+        let mut accounts: Vec<usize> = vec![self.purchases[purchase].account];
+        accounts.extend(self.lots.iter().filter(|lot| lot.purchase == Some(purchase)).map(|lot| lot.account));
+        for account in accounts {
+            self.credits_came_back(account, now);
         }
     }
 

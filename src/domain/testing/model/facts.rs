@@ -82,7 +82,7 @@ impl Model {
             if is_open_dispute {
                 self.freeze_for_dispute(account);
             }
-            self.credits_came_back(account, now);
+            self.credits_moved(purchase, now);
         }
     }
 

@@ -185,6 +185,7 @@ impl Model {
             Command::CaptureHold(command) => self.capture(command, now)?,
             Command::ReleaseHold(command) => self.release(command, now)?,
             Command::AdjustCredits(command) => self.adjust(command, now)?,
+            Command::TransferCredits(command) => self.transfer(command, now)?,
             Command::RecordPurchase(command) => self.record_purchase(command, now)?,
             Command::RecordPaymentFact(command) => self.record_fact(command, now)?,
             Command::RefundPurchase(command) => self.refund(command, now)?,

@@ -195,7 +195,7 @@ impl Model {
         let amount = command.amount.map_or(left, |amount| amount.get());
         self.requests.push(Request { payment, amount, refused: false });
         self.apply_facts(purchase, now);
-        self.credits_came_back(account, now);
+        self.credits_moved(purchase, now);
         Ok(())
     }
 
@@ -214,7 +214,7 @@ impl Model {
         let purchase = self.purchases.iter().position(|known| known.payment.as_ref() == Some(&payment));
         let purchase = purchase.expect("a refund was asked for of it");
         self.apply_facts(purchase, now);
-        self.credits_came_back(self.purchases[purchase].account, now);
+        self.credits_moved(purchase, now);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::domain::{
     command::{
         AdjustCredits, CaptureHold, Charge, CloseAccount, Direction, FreezeAccount, GrantCredits,
         OpenAccount, PaidThrough, PlaceHold, RecordPurchase, RefundPurchase, ReleaseHold, SetOverdraftLimit,
-        SpendCredits, UnfreezeAccount,
+        SpendCredits, TransferCredits, UnfreezeAccount,
     },
     ids::{AccountId, HoldId, StripeId, Unit},
     payment::{PaymentFact, RefundStatus},
@@ -125,6 +125,39 @@ impl Model {
         };
         self.add_lot(account, None, &lot);
         self.settle_debt(account, now);
+        Ok(())
+    }
+
+    pub fn transfer(&mut self, command: &TransferCredits, now: Timestamp) -> Result<(), Broken> {
+        let (mut broken, mut of_recipient) = (Vec::new(), Vec::new());
+        let from = self.check_account(&command.from, Refused::FrozenAndClosed, &mut broken);
+        let to = self.check_account(&command.to, Refused::FrozenAndClosed, &mut of_recipient);
+        broken.extend(of_recipient.into_iter().map(|rejection| match rejection {
+            Rejection::AccountNotFound => Rejection::RecipientNotFound,
+            Rejection::AccountFrozen => Rejection::RecipientFrozen,
+            _ => Rejection::RecipientClosed,
+        }));
+        if command.from == command.to {
+            broken.push(Rejection::TransferToItself);
+        }
+        self.check_unit(&command.unit, &mut broken);
+        let amount = command.amount.get();
+        if let Some(from) = self.index(from) {
+            let available = self.available(from, &command.unit);
+            self.check_cover(from, &command.unit, amount, available, &mut broken);
+        }
+        if let Some(to) = self.index(to) {
+            self.check_sum(to, &command.unit, amount, &mut broken);
+        }
+        refuse_if_any(broken)?;
+        let (draws, _) = self.draw(from, &command.unit, amount, Place::Moved);
+        for (lot, amount) in draws {
+            let old = &self.lots[lot];
+            let mut new = Lot::new(to, &old.unit, amount);
+            (new.purchase, new.expires_at, new.priority) = (old.purchase, old.expires_at, old.priority);
+            self.lots.push(new);
+        }
+        self.credits_came_back(to, now);
         Ok(())
     }
 
