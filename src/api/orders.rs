@@ -24,7 +24,7 @@ use crate::{
         payment,
         time::Timestamp,
     },
-    service::{self, OrderRow, OrderView, PositionToken, RefundRow},
+    service::{self, DisputeRow, OrderRow, OrderView, PositionToken, RefundRow},
 };
 
 /// What is to be sold to whom.
@@ -172,6 +172,30 @@ impl From<RefundRow> for OrderRefund {
     }
 }
 
+/// A dispute of a payment of the order.
+#[derive(Clone, Debug, Object)]
+pub struct OrderDispute {
+    /// Stripe's id of it.
+    pub stripe_dispute_id: StripeId,
+    /// How far it has come: `inquiry` (nothing is set aside), `open` (the same share of the credits is), `won`, `lost`.
+    pub status: String,
+    /// How much money, in the smallest part of the currency.
+    pub amount: i64,
+    /// The currency.
+    pub currency: Currency,
+}
+
+impl From<DisputeRow> for OrderDispute {
+    fn from(row: DisputeRow) -> Self {
+        Self {
+            stripe_dispute_id: row.dispute,
+            status: row.status.as_str().to_owned(),
+            amount: row.amount,
+            currency: row.currency,
+        }
+    }
+}
+
 /// One checkout.
 #[derive(Clone, Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
@@ -206,12 +230,15 @@ pub struct Order {
     pub paid_twice: bool,
     /// Refunds that were asked for; in answers about one order.
     pub refunds: Option<Vec<OrderRefund>>,
+    /// What is or was disputed of its payments; in answers about one order.
+    pub disputes: Option<Vec<OrderDispute>>,
     /// When it was placed.
     pub created_at: Timestamp,
 }
 
 impl Order {
-    fn of(row: OrderRow, refunds: Option<Vec<RefundRow>>) -> Self {
+    /// As it stands in a list.
+    fn listed(row: OrderRow) -> Self {
         let order = row.order;
         let sold = order.sold.into_iter();
         Self {
@@ -229,8 +256,18 @@ impl Order {
             expires_at: Nullable(order.session_expires_at),
             paid_twice: order.paid_sessions.len() > 1,
             purchase_ids: order.purchases,
-            refunds: refunds.map(|refunds| refunds.into_iter().map(Into::into).collect()),
+            refunds: None,
+            disputes: None,
             created_at: order.placed_at,
+        }
+    }
+
+    /// With everything that became of its money.
+    fn whole(view: OrderView) -> Self {
+        Self {
+            refunds: Some(view.refunds.into_iter().map(Into::into).collect()),
+            disputes: Some(view.disputes.into_iter().map(Into::into).collect()),
+            ..Self::listed(view.row)
         }
     }
 }
@@ -317,7 +354,7 @@ impl Orders {
                 let body = CheckoutSession { order_id, checkout_session_id: session, url, expires_at };
                 Either::One(Created::new(&accepted, body))
             }
-            _ => Either::Other(Begun::new(&accepted, Order::of(order, None))),
+            _ => Either::Other(Begun::new(&accepted, Order::listed(order))),
         })
     }
 
@@ -331,9 +368,8 @@ impl Orders {
         /// The `X-Position-Token` of a write that must be seen.
         min_position: Query<PositionToken>,
     ) -> Result<Found<Order>, Failure<Reading>> {
-        let OrderView { row, refunds } =
-            caller.service.order(&caller.caller, order.0, min_position.0).await?;
-        Ok(Found(Order::of(row, Some(refunds))))
+        let view = caller.service.order(&caller.caller, order.0, min_position.0).await?;
+        Ok(Found(Order::whole(view)))
     }
 
     /// List orders
@@ -355,7 +391,7 @@ impl Orders {
         let service = &caller.service;
         let page = service.orders(&caller.caller, account_id.0.as_ref(), status, before, limit).await?;
         Ok(Found(OrderList {
-            items: page.orders.into_iter().map(|row| Order::of(row, None)).collect(),
+            items: page.orders.into_iter().map(Order::listed).collect(),
             next_cursor: Nullable(page.next.map(|order| Cursor::of(&order))),
         }))
     }

@@ -242,15 +242,16 @@ impl Refund {
         let written = Written::of(accepted);
         let (_, (_, refund)) = written.find(refunded)?;
         let mut clawbacks = Vec::new();
-        for (event, (moved, _)) in
-            accepted.events.iter().filter_map(|event| Some((event, refunded(&event.body)?)))
-        {
+        let moves = || accepted.events.iter().filter_map(|event| Some((event, refunded(&event.body)?)));
+        // The buyer's event comes behind those of accounts that he gave credits to.
+        let buyer = moves().last().and_then(|(event, _)| event.account).ok_or_else(ApiError::internal)?;
+        for (event, (moved, _)) in moves().filter(|(event, _)| event.account == Some(buyer)) {
             let unit = unit_of(event)?;
             clawbacks.push(Clawback {
                 unit: unit.clone(),
                 clawed_in_all: moved.after.total,
                 amount: event.amount,
-                balance: written.balance(unit)?,
+                balance: written.balance_of(buyer, unit)?,
             });
         }
         let (position, recorded_at) = written.end().ok_or_else(ApiError::internal)?;

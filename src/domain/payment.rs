@@ -70,6 +70,16 @@ impl DisputeStatus {
             Self::Won | Self::Lost => 2,
         }
     }
+
+    /// The name in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inquiry => "inquiry",
+            Self::Open => "open",
+            Self::Won => "won",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 /// Something that was reported about a payment. Amounts are in the currency's smallest part.

@@ -79,6 +79,7 @@ async fn fetch(client: &StripeClient, needs: &NeedsStripe) -> Result<StripeObjec
         "checkout.session" => client.fetch_checkout_session(id).await.map(|session| session.object),
         "refund" => client.fetch_refund(id).await.map(|refund| refund.object),
         "charge" => client.fetch_charge(id).await,
+        "dispute" => client.fetch_dispute(id).await,
         "product" => client.fetch_product(id).await,
         "price" => match PriceId::parse(id.as_str()) {
             Ok(price) => client.fetch_price(&price).await,

@@ -17,7 +17,7 @@ use crate::{
         outbox::entries::{self, EffectState, OutboxEntry, OutboxFilter},
         reads::{
             self, ReadError,
-            orders::{OrderFilter, OrderRow, find_order, list_orders, refunds_of_order},
+            orders::{OrderFilter, OrderRow, disputes_of_order, find_order, list_orders, refunds_of_order},
         },
     },
 };
@@ -98,7 +98,8 @@ impl Service {
         check_seen(&moment, seen)?;
         let row = row.ok_or(ServiceError::NotFound(NotFound::Order))?;
         let refunds = refunds_of_order(&self.database, caller.ledger, order).await?;
-        Ok(OrderView { row, refunds })
+        let disputes = disputes_of_order(&self.database, caller.ledger, order).await?;
+        Ok(OrderView { row, refunds, disputes })
     }
 
     /// A page of orders, newest first, of those placed before the order `before`.

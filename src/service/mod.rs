@@ -52,7 +52,7 @@ pub use crate::{
             catalogue::{PriceFilter, PricePlace},
             events::StoredEvent,
             keys::KeyRow,
-            orders::{OrderRow, RefundRow},
+            orders::{DisputeRow, OrderRow, RefundRow},
         },
     },
     writer::{Accepted, SubmitError},

@@ -25,7 +25,7 @@ use crate::{
     store::reads::{
         self,
         accounts::{AccountSnapshot, LotOrigin},
-        orders::{OrderRow, RefundRow},
+        orders::{DisputeRow, OrderRow, RefundRow},
     },
 };
 
@@ -120,12 +120,14 @@ pub struct LotView {
     pub currency: Option<Currency>,
 }
 
-/// An order and what was asked to be given back of it.
+/// An order and what became of its money.
 pub struct OrderView {
     /// The order.
     pub row: OrderRow,
     /// Its refunds, in the order in which they were asked for.
     pub refunds: Vec<RefundRow>,
+    /// The disputes of its payments.
+    pub disputes: Vec<DisputeRow>,
 }
 
 /// A page of orders.

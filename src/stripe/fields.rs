@@ -42,6 +42,11 @@ impl<'body> Fields<'body> {
         self.members.get(name).filter(|value| !value.is_null())
     }
 
+    /// Whether the field stands there at all, be it as `null`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
     pub(super) fn text(&self, name: &str) -> Result<Option<&'body str>, Nonsense> {
         self.read(name, Value::as_str, Problem::NotText)
     }

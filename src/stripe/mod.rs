@@ -14,6 +14,7 @@ mod charge;
 mod checkout_session;
 pub mod client;
 mod customer;
+mod dispute;
 mod envelope;
 mod fact;
 mod fields;
@@ -96,6 +97,13 @@ fn reader(event: &str) -> Option<(&'static str, Reader)> {
         }
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             (refund::KIND, |refund, _| refund::report(refund).map(Fact::PaymentReport))
+        }
+        "charge.dispute.created"
+        | "charge.dispute.updated"
+        | "charge.dispute.closed"
+        | "charge.dispute.funds_withdrawn"
+        | "charge.dispute.funds_reinstated" => {
+            (dispute::KIND, |dispute, _| dispute::report(dispute).map(Fact::PaymentReport))
         }
         "charge.refunded" => (charge::KIND, |charge, _| charge::report(charge).map(Fact::PaymentReport)),
         "price.created" => (price::KIND, |price, created| told_of_price(price, Change::Made.at(created)?)),

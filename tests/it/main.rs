@@ -15,6 +15,7 @@ mod api_test_clock;
 mod command_line;
 mod connections;
 mod dev;
+mod disputes;
 mod month_model;
 mod month_plan;
 mod month_stage;

@@ -11,11 +11,11 @@ use counterfoil::domain::{
         DebtIncurred, DebtSettled, FreezeCause, GrantSource, HoldCaptured, HoldReleased, LimitChanged,
         LinkCause, OrderExpired, OrderFailed, OrderPaid, OrderPlaced, OrderSessionCreated, ProfileField,
         PurchaseClawed, PurchaseRestored, PurchaseSource, RefundRefused, RefundRequested, ReleaseCause,
-        Target, TargetCause, TargetMoved,
+        Target, TargetCause, TargetMoved, TransferReceived, TransferSent,
     },
     ids::{
         AccountNumber, DebtId, FeatureKey, HoldId, LotId, OrderId, PaymentReference, Position, PriceId,
-        PurchaseId, RefundRequestId, SpendId, StripeId,
+        PurchaseId, RefundRequestId, SpendId, StripeId, TransferId,
     },
     order::OrderFailure,
     payment::{DisputeStatus, PaymentFact, RefundRefusal, RefundStatus},
@@ -109,6 +109,7 @@ fn stories() -> Vec<(Fact, &'static str)> {
     let hold = HoldId::new(AT, 0, &SEED);
     let released = |cause| Fact::credits(HoldReleased { hold, cause, returned: Vec::new() }, 5, 0);
     let session = GrantSource::FreeCheckoutSession(stripe_id("cs_1"));
+    let transfer = TransferId::new(AT, 0, &SEED);
     let charge = PaymentFact::ChargeRefunded {
         charge: stripe_id("ch_1"),
         amount_refunded: 500,
@@ -134,6 +135,19 @@ fn stories() -> Vec<(Fact, &'static str)> {
         (Fact::credits(purchased(money(2_000, "kwd"), None), 100, 0), "Bought credits for KWD 2.000"),
         (Fact::credits(granted(GrantSource::Requested), 100, 0), "Granted credits"),
         (Fact::credits(granted(session), 100, 0), "Granted credits by a checkout at no charge"),
+        (Fact::credits(granted(GrantSource::SignUp), 25, 0), "Granted credits to a new account"),
+        (
+            Fact::credits(TransferSent { transfer, to: AccountNumber(2), sent: 5, draws: Vec::new() }, -5, 0),
+            "Sent credits to another account",
+        ),
+        (
+            Fact::credits(
+                TransferReceived { transfer, from: AccountNumber(2), received: 5, lots: Vec::new() },
+                5,
+                0,
+            ),
+            "Received credits from another account",
+        ),
         (Fact::credits(spent(Some(("job_match", 1)), None), -5, 0), "Spent credits on job_match"),
         (Fact::credits(spent(Some(("job_match", 3)), None), -15, 0), "Spent credits on job_match × 3"),
         (Fact::credits(spent(None, Some(5)), -10, 0), "Spent credits, overdrawing the account"),

@@ -119,7 +119,19 @@ fn folder() -> std::path::PathBuf {
 }
 
 const TABLE: &[(&str, &str)] = &[
-    ("charge_dispute_created", "ignored: type_not_used"),
+    ("charge_dispute_closed__2020-03-02_charge_refunded", "pi_disputed: du_refunded Won 2000 eur"),
+    ("charge_dispute_closed__lost", "pi_disputed: du_lost Lost 2000 eur"),
+    ("charge_dispute_closed__prevented", "pi_disputed: du_prevented Won 2000 eur"),
+    ("charge_dispute_closed__unknown_status", "`data.object.status` has an unknown value"),
+    ("charge_dispute_closed__warning", "pi_disputed: du_inquiry2 Inquiry 2000 eur"),
+    ("charge_dispute_closed__won", "pi_disputed: du_won Won 1500 eur"),
+    ("charge_dispute_created", "pi_creditsInMetadata: du_1 Open 2000 eur"),
+    ("charge_dispute_created__2020-08-27_inquiry", "pi_disputed: du_inquiry Inquiry 2000 eur"),
+    ("charge_dispute_created__without_payment_intent", "ignored: no_payment_intent"),
+    ("charge_dispute_funds_reinstated__before_the_verdict", "pi_disputed: du_back Open 2000 eur"),
+    ("charge_dispute_funds_withdrawn__2017-12-14", "needs `payment_intent` of dispute du_old from Stripe"),
+    ("charge_dispute_updated__payment_intent_in_charge", "pi_disputed: du_expanded Open 2000 eur"),
+    ("charge_dispute_updated__without_status", "needs `status` of dispute du_silent from Stripe"),
     ("charge_refund_updated__2020-08-27", "pi_august2020: re_august2020 failed 2000 eur"),
     (
         "charge_refunded__2020-08-27_refunds_of_another_payment",
@@ -349,6 +361,7 @@ const TABLE: &[(&str, &str)] = &[
         "session_expired__order_of_ours",
         "closed cs_test_orderExpired: Expired, order ord_000000000000000c00a1b2c3d4e5f607",
     ),
+    ("thin_charge_dispute_closed", "needs `object` of dispute du_thin from Stripe"),
     ("thin_charge_refunded", "needs `object` of charge ch_creditsInMetadata from Stripe"),
     ("thin_customer_created", "ignored: type_not_used"),
     ("thin_customer_deleted", "deleted cus_gone"),

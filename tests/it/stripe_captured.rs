@@ -38,11 +38,23 @@ fn read(folder: &Path, name: &str) -> Vec<u8> {
 const NOT_USED: &str = "ignored: type_not_used";
 
 const TABLE: &[(&str, &str)] = &[
-    ("charge.dispute.created__2020-03-02__1", NOT_USED),
-    ("charge.dispute.created__2020-08-27__1", NOT_USED),
-    ("charge.dispute.funds_reinstated__2017-12-14__1", NOT_USED),
-    ("charge.dispute.funds_withdrawn__2017-12-14__1", NOT_USED),
-    ("charge.dispute.funds_withdrawn__2020-03-02__1", NOT_USED),
+    (
+        "charge.dispute.created__2020-03-02__1",
+        "pi_PCgMYCUpXWESxHcNCWyadRWt: dp_cFMtuSArxMFDRXjPBQZaELWG Inquiry 1000 usd",
+    ),
+    ("charge.dispute.created__2020-08-27__1", "ignored: no_payment_intent"),
+    (
+        "charge.dispute.funds_reinstated__2017-12-14__1",
+        "needs `payment_intent` of dispute dp_00000000000000 from Stripe",
+    ),
+    (
+        "charge.dispute.funds_withdrawn__2017-12-14__1",
+        "needs `payment_intent` of dispute dp_00000000000000 from Stripe",
+    ),
+    (
+        "charge.dispute.funds_withdrawn__2020-03-02__1",
+        "pi_test_payment_intent: du_test_charge_dispute Open 4995 usd",
+    ),
     ("charge.refund.updated__2020-08-27__1", "ignored: no_payment_intent"),
     (
         "charge.refund.updated__2025-08-27.basil__1",

@@ -24,7 +24,19 @@ use crate::{
 
 /// What becomes of each body of our own in a test ledger that knows `customer-7`, the two prices and the unit.
 const FATES: &[(&str, &str)] = &[
-    ("charge_dispute_created", "ignored type_not_used"),
+    ("charge_dispute_closed__2020-03-02_charge_refunded", "processed"),
+    ("charge_dispute_closed__lost", "processed"),
+    ("charge_dispute_closed__prevented", "processed"),
+    ("charge_dispute_closed__unknown_status", "quarantined nonsense"),
+    ("charge_dispute_closed__warning", "processed"),
+    ("charge_dispute_closed__won", "processed"),
+    ("charge_dispute_created", "processed"),
+    ("charge_dispute_created__2020-08-27_inquiry", "processed"),
+    ("charge_dispute_created__without_payment_intent", "ignored no_payment_intent"),
+    ("charge_dispute_funds_reinstated__before_the_verdict", "processed"),
+    ("charge_dispute_funds_withdrawn__2017-12-14", "quarantined needs_stripe"),
+    ("charge_dispute_updated__payment_intent_in_charge", "processed"),
+    ("charge_dispute_updated__without_status", "quarantined needs_stripe"),
     ("charge_refund_updated__2020-08-27", "processed"),
     ("charge_refunded__2020-08-27_refunds_of_another_payment", "quarantined nonsense"),
     ("charge_refunded__2020-08-27_with_refunds", "processed"),
@@ -119,6 +131,7 @@ const FATES: &[(&str, &str)] = &[
     ("session_expired", "ignored closed_without_order"),
     ("session_expired__but_paid", "quarantined nonsense"),
     ("session_expired__order_of_ours", "quarantined unknown_order"),
+    ("thin_charge_dispute_closed", "quarantined needs_stripe"),
     ("thin_charge_refunded", "quarantined needs_stripe"),
     ("thin_customer_created", "ignored type_not_used"),
     ("thin_customer_deleted", "ignored unknown_customer"),

@@ -119,6 +119,103 @@ fn facts_about_one_payment_lead_to_the_same_in_any_order() {
     permutations(&mut order, 0, &mut |order| assert_eq!(end(order), expected, "{order:?}"));
 }
 
+/// Everything that is told of one dispute and one refund, in every order, before and after the purchase is known.
+#[test]
+fn one_dispute_and_one_refund_end_the_same_whatever_is_told_first() {
+    let purchase = "buy pi_1 100 for 500";
+    let disputed = |verdict: &str| {
+        [
+            "dispute pi_1 dp_1 300 inquiry".to_owned(),
+            "dispute pi_1 dp_1 300 open".to_owned(),
+            format!("dispute pi_1 dp_1 300 {verdict}"),
+        ]
+    };
+    let refunded = |ending: &[&str]| -> Vec<String> {
+        ending.iter().map(|status| format!("refund pi_1 re_1 100 {status}")).collect()
+    };
+    for (verdict, refund, expected) in [
+        ("lost", refunded(&["pending", "succeeded"]), (20, 0)),
+        ("won", refunded(&["pending", "succeeded"]), (80, 0)),
+        ("lost", refunded(&["succeeded", "failed"]), (40, 0)),
+        ("won", refunded(&["succeeded", "failed"]), (100, 0)),
+        ("open", refunded(&["pending", "succeeded"]), (20, 60)),
+        ("open", refunded(&["succeeded", "cancelled"]), (40, 60)),
+    ] {
+        let mut facts: Vec<String> = disputed(verdict).into_iter().chain(refund).collect();
+        facts.push(purchase.to_owned());
+        let mut order: Vec<usize> = (0..facts.len()).collect();
+        permutations(&mut order, 0, &mut |order| {
+            let mut told = Story::new();
+            for index in order {
+                let command = told.command(&mut Words(facts[*index].split_whitespace().peekable()));
+                told.run(&command).expect("what Stripe reports is always recorded");
+            }
+            let book = told.book();
+            assert_eq!((book.available, book.disputed), expected, "{facts:?} in {order:?}");
+            assert_eq!((book.debt, book.lots.len()), (0, 1), "{facts:?} in {order:?}");
+        });
+    }
+}
+
+#[test]
+fn a_dispute_of_what_a_refund_has_left_takes_the_rest() {
+    for (verdict, left) in [("won", 60), ("lost", 0)] {
+        story(&format!(
+            "buy pi_1 100 for 500             => 100
+             refund pi_1 re_1 200 succeeded   => 60
+             dispute pi_1 dp_1 300 open       => 0 disputed 60
+             dispute pi_1 dp_1 300 {verdict}  => {left}"
+        ));
+    }
+}
+
+#[test]
+fn an_inquiry_sets_nothing_aside_until_it_becomes_a_dispute() {
+    story(
+        "buy pi_1 100 for 500             => 100
+         dispute pi_1 dp_1 500 inquiry    => 100
+         spend 30                         => 70
+         dispute pi_1 dp_1 500 inquiry    => 70 []
+         dispute pi_1 dp_1 500 open       => 0 disputed 70
+         dispute pi_1 dp_1 500 inquiry    => 0 disputed 70 []
+         dispute pi_1 dp_1 500 lost       => 0 debt 30
+         grant 50                         => 20",
+    );
+}
+
+#[test]
+fn two_disputes_of_one_payment_are_decided_each_by_itself() {
+    story(
+        "buy pi_1 100 for 500             => 100
+         dispute pi_1 dp_1 200 open       => 60 disputed 40
+         dispute pi_1 dp_2 300 open       => 0 disputed 100
+         dispute pi_1 dp_1 200 won        => 40 disputed 60
+         dispute pi_1 dp_2 300 lost       => 40",
+    );
+    story(
+        "buy pi_1 100 for 500             => 100
+         dispute pi_1 dp_1 900 open       => 0 disputed 100
+         dispute pi_1 dp_1 900 lost       => 0",
+    );
+}
+
+#[test]
+fn of_a_price_with_two_units_the_same_share_of_each_is_disputed_rounded_down() {
+    story(
+        "buy pi_1 price_both for 400      => 100
+         dispute pi_1 dp_1 200 open       => 50 disputed 50 [purchase.clawed purchase.clawed]
+         unit bonus
+         sweep                            => 5 disputed 5
+         dispute pi_1 dp_1 200 lost       => 5",
+    );
+    story(
+        "buy pi_1 10 for 3                => 10
+         dispute pi_1 dp_1 1 open         => 7 disputed 3
+         dispute pi_1 dp_2 1 open         => 4 disputed 6
+         dispute pi_1 dp_1 1 won          => 7 disputed 3",
+    );
+}
+
 fn permutations(items: &mut Vec<usize>, from: usize, visit: &mut impl FnMut(&[usize])) {
     if from == items.len() {
         return visit(items);

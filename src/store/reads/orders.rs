@@ -13,7 +13,7 @@ use crate::{
         amount::Currency,
         ids::{AccountId, AccountNumber, LedgerId, OrderId, PaymentReference, RefundRequestId, StripeId},
         order::{ORDER_STATE_VERSION, Order, OrderDetails, OrderStatus},
-        payment::{PAYMENT_STATE_VERSION, Payment, RefundRequest, RequestStatus},
+        payment::{DisputeStatus, PAYMENT_STATE_VERSION, Payment, RefundRequest, RequestStatus},
     },
     store::{
         pool::Database,
@@ -282,6 +282,60 @@ pub async fn refunds_of_order(
     Ok(answers[0].iter().map(RefundRow::from_row).collect::<Result<_, _>>()?)
 }
 
+/// A dispute of a payment of an order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DisputeRow {
+    /// Stripe's id of it.
+    pub dispute: StripeId,
+    /// How far it has come.
+    pub status: DisputeStatus,
+    /// How much is disputed, in the smallest part of the currency.
+    pub amount: i64,
+    /// The currency.
+    pub currency: Currency,
+}
+
+static READ_PAYMENTS_OF_ORDER: Statement = Statement {
+    name: "read_payments_of_order",
+    sql: "SELECT m.state_version, m.state
+            FROM (SELECT o.purchases FROM orders o WHERE o.ledger_id = $1 AND o.order_id = $2 OFFSET 0) o,
+                 unnest(o.purchases) WITH ORDINALITY b (purchase_id, place),
+                 LATERAL (SELECT p.payment FROM purchases p
+                           WHERE p.ledger_id = $1 AND p.purchase_id = b.purchase_id OFFSET 0) p,
+                 LATERAL (SELECT m.state_version, m.state::text AS state FROM payments m
+                           WHERE m.ledger_id = $1 AND m.payment = p.payment OFFSET 0) m
+           ORDER BY b.place",
+    parameters: &[Type::INT8, Type::UUID],
+};
+
+/// All disputes of an order's payments, payment by payment, each as it is known.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn disputes_of_order(
+    database: &Database,
+    ledger: LedgerId,
+    order: OrderId,
+) -> Result<Vec<DisputeRow>, ReadError> {
+    let id = Uuid::from_u128(order.to_bits());
+    let answers = read(database, ledger, &[(&READ_PAYMENTS_OF_ORDER, &[&ledger.0, &id])]).await?;
+    let mut disputes = Vec::new();
+    for row in &answers[0] {
+        let version = row.try_get("state_version").map_err(RowError::from)?;
+        let text = row.try_get("state").map_err(RowError::from)?;
+        let payment: Payment = state("payment", version, PAYMENT_STATE_VERSION, text)?;
+        disputes.extend(
+            payment.disputes.into_iter().map(|(dispute, (status, amount, currency))| DisputeRow {
+                dispute,
+                status,
+                amount,
+                currency,
+            }),
+        );
+    }
+    Ok(disputes)
+}
+
 macro_rules! buyers_where {
     ($condition:literal) => {
         concat!(
@@ -342,6 +396,7 @@ pub(super) static STATEMENTS: &[&Statement] = &[
     &LIST_ORDERS_OF_ACCOUNT_AND_STATUS,
     &READ_REFUND,
     &READ_REFUNDS_OF_ORDER,
+    &READ_PAYMENTS_OF_ORDER,
     &READ_CUSTOMER,
     &READ_ACCOUNT_OF_CUSTOMER,
 ];

@@ -8,6 +8,7 @@ use stripe_client_core::StripeRequest;
 use stripe_core::{
     charge::RetrieveCharge,
     customer::{ListCustomer, RetrieveCustomer},
+    dispute::RetrieveDispute,
     event::{ListEvent, RetrieveEvent},
     payment_intent::RetrievePaymentIntent,
     refund::{ListRefund, RetrieveRefund},
@@ -100,6 +101,14 @@ impl StripeClient {
     /// [`CallError`]; permanent if there is none.
     pub async fn fetch_charge(&self, id: &StripeId) -> Result<StripeObject, CallError> {
         self.fetch("charge", &RetrieveCharge::new(in_path(id))).await
+    }
+
+    /// A dispute.
+    ///
+    /// # Errors
+    /// [`CallError`]; permanent if there is none.
+    pub async fn fetch_dispute(&self, id: &StripeId) -> Result<StripeObject, CallError> {
+        self.fetch("dispute", &RetrieveDispute::new(in_path(id))).await
     }
 
     /// A payment intent.
