@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use self::parts::Parts;
 use self::stop::Stop;
 use crate::api;
-use crate::config::{SealingSettings, ServiceSettings};
+use crate::config::{PublicUrl, SealingSettings, ServiceSettings};
 use crate::credentials::{StripeClients, Vault};
 use crate::domain::ids::LedgerId;
 use crate::inbox::{Batches, InboxWorker};
@@ -41,6 +41,7 @@ use crate::store::sealing::{KeyRing, NotAKey};
 use crate::stripe::client::ClientSettings;
 use crate::sweeper::Sweeper;
 use crate::telemetry::metrics::Metrics;
+use crate::web;
 use crate::writer::{WriterSettings, Writers, system_clock};
 
 /// How long a start waits for the database before it goes on without.
@@ -134,9 +135,10 @@ pub async fn serve(
     let metrics = Arc::new(Metrics::install()?);
     let writers = Writers::new(database.clone(), WriterSettings::default());
     let clients = StripeClients::new(vault.clone(), ClientSettings::from(&settings.stripe));
-    let service = Service::new(database.clone(), Arc::clone(&writers), Arc::clone(&clients));
-    let (ringer, bell) = mpsc::channel(INBOX_BELL);
     let address = listener.local_addr().context("the address that is listened to")?;
+    let public_url = settings.public_url.clone().or_else(|| PublicUrl::of_this_machine(address));
+    let service = Service::new(database.clone(), Arc::clone(&writers), Arc::clone(&clients), public_url);
+    let (ringer, bell) = mpsc::channel(INBOX_BELL);
 
     let mut parts = Parts::new(stop.clone());
     let http = Http {
@@ -173,7 +175,8 @@ struct Http {
 impl Http {
     /// Serves until `stop`, then finishes what is under way.
     async fn run(self, stop: Stop) -> anyhow::Result<()> {
-        let endpoint = api::endpoint(Arc::clone(&self.service), self.webhooks, self.metrics);
+        let pages = web::pages(Arc::clone(&self.service));
+        let endpoint = api::endpoint(Arc::clone(&self.service), self.webhooks, self.metrics, pages);
         let server = Server::new_with_acceptor(TcpAcceptor::from_tokio(self.listener)?);
         let stopped = async move {
             stop.requested().await;

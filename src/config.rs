@@ -146,6 +146,10 @@ pub struct ServiceSettings {
     /// front.
     #[arg(long, env = "COUNTERFOIL_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
+    /// How the addresses of the pages begin that buyers see, as their browsers reach them: `https://credits.example.com`.
+    /// A service that listens to its own machine alone is taken to be found there.
+    #[arg(long, env = PUBLIC_URL, value_name = "URL", value_parser = PublicUrl::parse)]
+    pub public_url: Option<PublicUrl>,
     /// The most database connections that reads and background work share; each ledger's writer has one more.
     #[arg(long, env = "COUNTERFOIL_DATABASE_POOL_SIZE", default_value_t = 16, value_name = "NUMBER")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -161,6 +165,43 @@ pub struct ServiceSettings {
     #[command(flatten)]
     pub stripe: StripeSettings,
 }
+
+/// How the addresses of our own pages begin, as buyers' browsers see them; without a slash at the end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PublicUrl(String);
+
+impl PublicUrl {
+    /// Reads an address: `https://`, or `http://` for trials, a host, perhaps a port and a path.
+    ///
+    /// # Errors
+    /// What such an address looks like.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.strip_suffix('/').unwrap_or(text);
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let is_plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'/');
+        match rest {
+            Some(rest) if !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(is_plain) => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err("an address like https://credits.example.com".to_owned()),
+        }
+    }
+
+    /// Where a service is found that listens to this machine alone; none for one that others can reach, since what they
+    /// call it is not known here.
+    pub fn of_this_machine(listen: SocketAddr) -> Option<Self> {
+        listen.ip().is_loopback().then(|| Self(format!("http://{listen}")))
+    }
+
+    /// The address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The variable with the address of our own pages, for messages.
+pub const PUBLIC_URL: &str = "COUNTERFOIL_PUBLIC_URL";
 
 /// What `counterfoil dev` needs to know.
 #[derive(Clone, Debug, Args)]

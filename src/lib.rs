@@ -18,4 +18,5 @@ pub mod store;
 pub mod stripe;
 pub mod sweeper;
 pub mod telemetry;
+pub mod web;
 pub mod writer;

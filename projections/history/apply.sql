@@ -73,6 +73,9 @@ SELECT e.ledger_id,
                                                WHEN 'insufficient_funds' THEN 'the balance at Stripe does not cover it'
                                                WHEN 'refused' THEN 'Stripe does not do it'
                                                ELSE 'it was given up' END)
+           WHEN 'checkout_link.created' THEN
+               concat('Made a link to buy (', e.body ->> 'price', ' × ', e.body ->> 'quantity', ')')
+           WHEN 'checkout_link.revoked' THEN 'Revoked a link to buy'
            WHEN 'limit.changed' THEN
                CASE WHEN (e.body ->> 'overdraft')::bigint > 0 THEN concat('Overdraft limit of ', e.unit, ' changed')
                     ELSE concat('Overdraft of ', e.unit, ' no longer allowed') END

@@ -8,7 +8,7 @@ mod causes;
 use std::{borrow::Cow, error::Error as StdError, fmt, marker::PhantomData};
 
 use poem::{
-    Response,
+    Response, ResponseBuilder,
     error::{MethodNotAllowedError, NotFoundError, ParsePathError, ParseQueryError},
     http::{HeaderValue, StatusCode, header},
 };
@@ -26,7 +26,11 @@ use crate::{domain::ids::RequestId, service::ServiceError};
 /// The status of an answer to a request that made something.
 pub(super) const CREATED: StatusCode = StatusCode::CREATED;
 /// The status of an answer to a request whose work goes on.
-pub(super) const BEGUN: StatusCode = StatusCode::ACCEPTED;
+pub const BEGUN: StatusCode = StatusCode::ACCEPTED;
+/// The status of a page as it was asked for.
+pub const SHOWN: StatusCode = StatusCode::OK;
+/// The status of an answer that sends a browser on, to be fetched with GET.
+pub const ELSEWHERE: StatusCode = StatusCode::SEE_OTHER;
 /// The status of [`super::probes`] while requests cannot be served.
 pub(super) const NOT_READY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
@@ -102,6 +106,8 @@ codes! {
     OrderNotFound => NOT_FOUND,
     /// There is no such refund.
     RefundNotFound => NOT_FOUND,
+    /// There is no such checkout link, or it was revoked or has expired.
+    CheckoutLinkNotFound => NOT_FOUND,
     /// There is no such feature.
     FeatureNotFound => NOT_FOUND,
     /// There is no such price.
@@ -144,6 +150,8 @@ codes! {
     HistoryLost => CONFLICT,
     /// The ledger has no key for Stripe that can be used; the message says what to do.
     StripeNotConfigured => CONFLICT,
+    /// The service does not know where buyers reach its pages; the message says what to do.
+    PublicUrlNotConfigured => CONFLICT,
     /// The body is not `application/json`.
     UnsupportedMediaType => UNSUPPORTED_MEDIA_TYPE,
     /// A defect of the service. Nothing was written.
@@ -313,13 +321,24 @@ impl ApiError {
 
     /// The answer to the request of that id.
     pub fn into_answer(self, request_id: &RequestId) -> Response {
-        let status = self.code.status();
-        let (code, message) = (self.code, self.message.into_owned());
+        let (code, message) = (self.code, self.message.clone().into_owned());
         let body = ErrorAnswer {
             request_id: request_id.to_string(),
-            error: ErrorBody { code, message, detail: *self.detail },
+            error: ErrorBody { code, message, detail: (*self.detail).clone() },
         };
-        let mut builder = Response::builder().status(status).content_type("application/json");
+        self.begin_answer().content_type("application/json").body(body.to_json_string())
+    }
+
+    /// The answer to somebody who asked for a page: nothing of the message and the detail, which are for clients, goes in.
+    pub fn into_page(self, page: impl FnOnce(Code) -> String) -> Response {
+        let html = page(self.code);
+        self.begin_answer().content_type("text/html; charset=utf-8").body(html)
+    }
+
+    /// Status and headers.
+    fn begin_answer(self) -> ResponseBuilder {
+        let status = self.code.status();
+        let mut builder = Response::builder().status(status);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             builder = builder.header(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
         }
@@ -329,7 +348,7 @@ impl ApiError {
         if let Some(allow) = self.allow {
             builder = builder.header(header::ALLOW, allow);
         }
-        builder.body(body.to_json_string())
+        builder
     }
 }
 

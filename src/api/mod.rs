@@ -14,7 +14,7 @@
 //! | `envelope`, `site_map`, `metrics` | what stands around every request |
 //! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
 //! | `answers`, `error` | how they are answered |
-//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `settings`, `rules`, `catalogue`, `prices`, `transfers`, `events`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
+//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `checkout_links`, `settings`, `rules`, `catalogue`, `prices`, `transfers`, `events`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
 //! | `webhooks` | where Stripe leaves its events |
 //! | `probes`, `openapi`, `tags` | what machines and readers of the specification ask |
 
@@ -24,6 +24,8 @@ pub mod api_keys;
 pub mod auth;
 pub mod balances;
 pub mod catalogue;
+pub mod checkout_links;
+pub mod error;
 pub mod events;
 pub mod grants;
 pub mod history;
@@ -48,14 +50,17 @@ pub mod webhooks;
 pub mod wire;
 
 mod envelope;
-mod error;
 mod json;
 mod notes;
 mod probes;
 
 use std::sync::Arc;
 
-use poem::{Endpoint, EndpointExt, Response, Route, endpoint::make_sync, get, post};
+use poem::{
+    Endpoint, EndpointExt, Response, Route,
+    endpoint::{BoxEndpoint, make_sync},
+    get, post,
+};
 use poem_openapi::OpenApiService;
 use serde_json::Value;
 
@@ -79,7 +84,7 @@ type Resources = (
         transfers::Transfers,
         purchases::Purchases,
     ),
-    (orders::Orders, catalogue::Catalogue, prices::Prices),
+    (orders::Orders, checkout_links::CheckoutLinks, catalogue::Catalogue, prices::Prices),
     (
         settings::Settings,
         rules::RulesOfLedger,
@@ -102,7 +107,7 @@ fn resources() -> Resources {
             transfers::Transfers,
             purchases::Purchases,
         ),
-        (orders::Orders, catalogue::Catalogue, prices::Prices),
+        (orders::Orders, checkout_links::CheckoutLinks, catalogue::Catalogue, prices::Prices),
         (
             settings::Settings,
             rules::RulesOfLedger,
@@ -120,25 +125,38 @@ pub fn specification() -> Value {
     openapi::specification(resources())
 }
 
+/// Pages for browsers, which stand beside the interface.
+pub struct Pages {
+    /// How all their paths begin.
+    pub root: &'static str,
+    /// Their paths, as templates.
+    pub places: &'static [&'static str],
+    /// What answers there.
+    pub endpoint: BoxEndpoint<'static, Response>,
+}
+
 /// Everything that is served over HTTP.
 pub fn endpoint(
     service: Arc<Service>,
     webhooks: Arc<Webhooks>,
     metrics: Arc<Metrics>,
+    pages: Pages,
 ) -> impl Endpoint<Output = Response> {
     let specification = specification();
     let yaml = openapi::to_yaml(&specification);
     let interface = OpenApiService::new(resources(), "Counterfoil", env!("CARGO_PKG_VERSION"));
+    let site_map = SiteMap::of::<Resources>().with_post(webhooks::STRIPE_TEMPLATE).with_pages(pages.places);
     Route::new()
         .nest_no_strip("/v1", interface)
         .at(webhooks::STRIPE, post(webhooks::stripe(webhooks)))
+        .nest_no_strip(pages.root, pages.endpoint)
         .at("/docs", get(openapi::reference(&specification)))
         .at("/openapi.yaml", get(make_sync(move |_| text("application/yaml", yaml.clone()))))
         .at("/healthz", get(probes::health()))
         .at("/readyz", get(probes::readiness(Arc::clone(&service))))
         .at("/metrics", get(probes::metrics(metrics)))
         .data(service)
-        .with(Envelope::new(SiteMap::of::<Resources>().with_post(webhooks::STRIPE_TEMPLATE)))
+        .with(Envelope::new(site_map))
         .with(RequestMetrics)
 }
 

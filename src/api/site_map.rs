@@ -54,6 +54,12 @@ impl SiteMap {
         self
     }
 
+    /// The same with pages for browsers. They look at no query parameters, and say themselves which methods they take.
+    pub fn with_pages(mut self, templates: &[&str]) -> Self {
+        self.places.extend(templates.iter().map(|template| Place::new((*template).to_owned())));
+        self
+    }
+
     /// The place of a path, if it is one of ours.
     pub fn find(&self, path: &str) -> Option<&Place> {
         self.places.iter().find(|place| place.matches(path))

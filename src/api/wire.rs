@@ -21,8 +21,8 @@ use crate::{
     domain::{
         amount::Currency,
         ids::{
-            AccountId, EffectId, FeatureKey, InvalidName, KeyId, LotId, OrderId, PriceId, PurchaseId,
-            RefundRequestId, SpendId, StripeId, TransferId, Unit,
+            AccountId, CheckoutLinkId, EffectId, FeatureKey, InvalidName, KeyId, LotId, OrderId, PriceId,
+            PurchaseId, RefundRequestId, SpendId, StripeId, TransferId, Unit,
         },
         settings::Scope,
         time::Timestamp,
@@ -108,6 +108,7 @@ scalar!(PurchaseId, public_id("pur", "a1b2c3d4e5f607"));
 scalar!(OrderId, public_id("ord", "a1b2c3d4e5f607"));
 scalar!(RefundRequestId, public_id("rfd", "a1b2c3d4e5f607"));
 scalar!(KeyId, public_id("key", "a1b2c3d4e5f607"));
+scalar!(CheckoutLinkId, public_id("lnk", "a1b2c3d4e5f607"));
 scalar!(EffectId, public_id("eff", "a1b2c3d4e5f607"));
 scalar!(
     Scope,
@@ -140,6 +141,8 @@ named_in_paths! {
     PurchaseId = "purchase", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of a purchase, `pur_…`" });
     EffectId = "effect", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of an effect, `eff_…`" });
     OrderId = "order", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of an order, `ord_…`" });
+    CheckoutLinkId = "link",
+        |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of a checkout link, `lnk_…`" });
     KeyId = "key", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of an API key, `key_…`" });
 }
 

@@ -87,6 +87,7 @@ async fn run_on(
     println!("{greeting}");
     let settings = ServiceSettings {
         listen: address,
+        public_url: None,
         database_pool_size: POOL_SIZE,
         shutdown_seconds: SHUTDOWN_LIMIT,
         sealing,

@@ -11,6 +11,7 @@ use super::{
     amount::proportion,
     event::{BalanceAfter, Draw, SuccessorLot},
     ids::{AccountNumber, DebtId, HoldId, LotId, Position, PurchaseId, SpendId, StripeId, Unit},
+    rejection::Rejection,
     time::Timestamp,
 };
 
@@ -43,6 +44,23 @@ impl AccountStatus {
             Self::Open => "open",
             Self::Frozen => "frozen",
             Self::Closed => "closed",
+        }
+    }
+
+    /// Reads what [`Self::as_str`] gave.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Open, Self::Frozen, Self::Closed].into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// Checks that clients' requests that move credits are taken.
+    ///
+    /// # Errors
+    /// [`Rejection::AccountFrozen`] and [`Rejection::AccountClosed`].
+    pub fn check_open(self) -> Result<(), Rejection> {
+        match self {
+            Self::Open => Ok(()),
+            Self::Frozen => Err(Rejection::AccountFrozen),
+            Self::Closed => Err(Rejection::AccountClosed),
         }
     }
 }

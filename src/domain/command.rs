@@ -10,8 +10,8 @@ use super::{
     amount::{Amount, PaidMoney},
     catalogue::{Feature, Price, PriceSettings},
     ids::{
-        AccountId, AccountNumber, Actor, FeatureKey, HoldId, Key, KeyId, OrderId, PaymentReference, Position,
-        PriceId, PurchaseId, Seed, StripeId, Unit,
+        AccountId, AccountNumber, Actor, CheckoutLinkId, FeatureKey, HoldId, Key, KeyId, OrderId,
+        PaymentReference, Position, PriceId, PurchaseId, Seed, StripeId, Unit,
     },
     listing::{Listing, Moments, ProductListing},
     payment::PaymentFact,
@@ -20,7 +20,8 @@ use super::{
 };
 
 pub use selling::{
-    CloseOrder, LinkCustomer, PlaceOrder, RecordSession, RefuseRefund, RequestRefund, UnlinkCustomer,
+    CloseOrder, CreateCheckoutLink, FollowCheckoutLink, LinkCustomer, PlaceOrder, RecordSession,
+    RefuseRefund, RequestRefund, RevokeCheckoutLink, UnlinkCustomer,
 };
 
 /// A wish. Values in it are valid by themselves; whether they fit the ledger is for `decide` to say.
@@ -70,6 +71,12 @@ pub enum Command {
     RecordSession(RecordSession),
     /// Records that nobody paid an order.
     CloseOrder(CloseOrder),
+    /// Makes a link by which a price can be bought for an account.
+    CreateCheckoutLink(CreateCheckoutLink),
+    /// Revokes such a link.
+    RevokeCheckoutLink(RevokeCheckoutLink),
+    /// Begins a checkout by such a link.
+    FollowCheckoutLink(FollowCheckoutLink),
     /// Asks for a refund of an order.
     RequestRefund(RequestRefund),
     /// Records that a refund which was asked of us will not be.
@@ -498,6 +505,8 @@ pub struct Needs {
     pub customers: Vec<StripeId>,
     /// API keys, whether they exist.
     pub keys: Vec<KeyId>,
+    /// Checkout links.
+    pub links: Vec<CheckoutLinkId>,
 }
 
 impl Needs {
@@ -552,6 +561,15 @@ impl Command {
                 needs.orders.extend(command.order);
             }
             Self::PlaceOrder(command) => needs.accounts.push(command.account.clone()),
+            Self::CreateCheckoutLink(command) => needs.accounts.push(command.account.clone()),
+            Self::RevokeCheckoutLink(command) => {
+                needs.links.push(command.link);
+                needs.accounts_of_events.push(command.link.position());
+            }
+            Self::FollowCheckoutLink(command) => {
+                needs.links.push(command.link);
+                needs.accounts_of_events.push(command.link.position());
+            }
             Self::RecordSession(command) => needs.order(command.order),
             Self::CloseOrder(command) => needs.order(command.order),
             Self::RequestRefund(command) => {

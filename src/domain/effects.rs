@@ -111,6 +111,8 @@ pub fn effects_of(event: &Event) -> Vec<Effect> {
         | EventBody::OrderExpired(_)
         | EventBody::OrderFailed(_)
         | EventBody::RefundRefused(_)
+        | EventBody::CheckoutLinkCreated(_)
+        | EventBody::CheckoutLinkRevoked(_)
         | EventBody::LimitChanged(_)
         | EventBody::FeatureSet(_)
         | EventBody::PriceSet(_)

@@ -8,6 +8,7 @@
 //! a golden file.
 
 mod accounts;
+mod checkout_links;
 mod credits;
 mod ledger;
 mod orders;
@@ -16,7 +17,7 @@ mod transfers;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{accounts::*, credits::*, ledger::*, orders::*, targets::*, transfers::*};
+pub use self::{accounts::*, checkout_links::*, credits::*, ledger::*, orders::*, targets::*, transfers::*};
 use super::{
     ids::{AccountNumber, Actor, Key, Position, Unit},
     time::Timestamp,
@@ -218,6 +219,10 @@ event_bodies! {
     RefundRequested("refund.requested", 1),
     /// A refund that was asked of us will not be: its money counts as ours again.
     RefundRefused("refund.refused", 1),
+    /// A link was made by which a price can be bought for an account.
+    CheckoutLinkCreated("checkout_link.created", 1),
+    /// A link stopped working.
+    CheckoutLinkRevoked("checkout_link.revoked", 1),
     /// An account's overdraft limit was set.
     LimitChanged("limit.changed", 1),
     /// What a feature costs was set.

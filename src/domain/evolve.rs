@@ -45,6 +45,10 @@ pub fn evolve(working_set: &mut WorkingSet, event: &Event) {
                 EventBody::OrderFailed(body) => orders::fail(working_set, event, body),
                 EventBody::RefundRequested(body) => orders::request_refund(working_set, event, body),
                 EventBody::RefundRefused(body) => orders::refuse_refund(working_set, event, body),
+                EventBody::CheckoutLinkCreated(body) => orders::make_link(working_set, event, body),
+                EventBody::CheckoutLinkRevoked(body) => {
+                    working_set.links.remove(&body.link);
+                }
                 _ => {}
             }
             evolve_account(working_set, event);

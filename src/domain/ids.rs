@@ -364,6 +364,11 @@ public_id!(
     KeyId,
     "key"
 );
+public_id!(
+    /// One link by which a price can be bought for an account.
+    CheckoutLinkId,
+    "lnk"
+);
 
 /// One thing to be done outside: random, so that it can be the idempotency key of the calls that do it.
 ///
@@ -424,6 +429,8 @@ fn hexadecimal(digits: &str) -> Option<u128> {
 pub enum Actor {
     /// A client with this API key.
     ApiKey(KeyId),
+    /// Whoever was given this link.
+    CheckoutLink(CheckoutLinkId),
     /// Someone at the command line of the service itself.
     Operator,
     /// Stripe, by webhook or reconciliation.
@@ -439,7 +446,10 @@ impl Actor {
             "operator" => Some(Self::Operator),
             "stripe" => Some(Self::Stripe),
             "system" => Some(Self::System),
-            _ => text.strip_prefix("api_key:").and_then(KeyId::parse).map(Self::ApiKey),
+            _ => match text.strip_prefix("checkout_link:") {
+                Some(link) => CheckoutLinkId::parse(link).map(Self::CheckoutLink),
+                None => text.strip_prefix("api_key:").and_then(KeyId::parse).map(Self::ApiKey),
+            },
         }
     }
 }
@@ -448,6 +458,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ApiKey(key) => write!(formatter, "api_key:{key}"),
+            Self::CheckoutLink(link) => write!(formatter, "checkout_link:{link}"),
             Self::Operator => formatter.write_str("operator"),
             Self::Stripe => formatter.write_str("stripe"),
             Self::System => formatter.write_str("system"),
@@ -542,13 +553,18 @@ mod tests {
     #[test]
     fn actors_and_payments_read_back() {
         let seed = Seed([9; 16]);
-        for actor in
-            [Actor::ApiKey(KeyId::new(Position(4), 0, &seed)), Actor::Operator, Actor::Stripe, Actor::System]
-        {
+        for actor in [
+            Actor::ApiKey(KeyId::new(Position(4), 0, &seed)),
+            Actor::CheckoutLink(CheckoutLinkId::new(Position(4), 0, &seed)),
+            Actor::Operator,
+            Actor::Stripe,
+            Actor::System,
+        ] {
             assert_eq!(Actor::parse(&actor.to_string()), Some(actor.clone()));
             assert_eq!(format!("{actor:?}"), actor.to_string());
         }
         assert_eq!(Actor::parse("api_key:nonsense"), None);
+        assert_eq!(Actor::parse("checkout_link:nonsense"), None);
         let external = PaymentReference::External(PurchaseId::new(Position(4), 0, &seed));
         let stripe = PaymentReference::Stripe(StripeId::parse("pi_1").expect("valid"));
         for payment in [external, stripe] {

@@ -89,6 +89,9 @@ pub enum Rejection {
         /// The customer that it has.
         customer: StripeId,
     },
+    /// No such checkout link, or none that works.
+    #[error("there is no such checkout link, or it has expired or was revoked")]
+    CheckoutLinkNotFound,
     /// No such order.
     #[error("there is no such order")]
     OrderNotFound,

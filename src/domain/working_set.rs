@@ -5,10 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     account::Account,
     catalogue::Catalogue,
+    checkout_link::CheckoutLink,
     command::{Note, ProfileChange},
     event::Event,
     evolve::evolve,
-    ids::{AccountId, AccountNumber, KeyId, OrderId, PaymentReference, Position, PurchaseId, StripeId},
+    ids::{
+        AccountId, AccountNumber, CheckoutLinkId, KeyId, OrderId, PaymentReference, Position, PurchaseId,
+        StripeId,
+    },
     order::{Order, OrderDetails},
     payment::Payment,
     purchase::Purchase,
@@ -41,6 +45,8 @@ pub struct WorkingSet {
     pub customers: BTreeMap<StripeId, AccountNumber>,
     /// API keys that work.
     pub keys: BTreeSet<KeyId>,
+    /// Checkout links that were not revoked.
+    pub links: BTreeMap<CheckoutLinkId, CheckoutLink>,
     /// Which account a `credits.held` concerns whose hold is asked for.
     pub accounts_of_events: BTreeMap<Position, AccountNumber>,
 }
@@ -111,6 +117,15 @@ pub enum Private {
         /// The address of the page.
         url: String,
     },
+    /// What orders by a new link need to know.
+    Linked {
+        /// The link.
+        link: CheckoutLinkId,
+        /// Whose: whose erasure erases it.
+        account: AccountNumber,
+        /// Language and addresses.
+        details: OrderDetails,
+    },
     /// A new API key's secret.
     KeySecret {
         /// The key.
@@ -141,6 +156,7 @@ impl WorkingSet {
                 | Private::Profile { .. }
                 | Private::Ordered { .. }
                 | Private::Session { .. }
+                | Private::Linked { .. }
                 | Private::KeySecret { .. } => {}
             }
         }

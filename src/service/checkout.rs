@@ -23,7 +23,23 @@ use crate::{
 };
 
 /// How long a request waits for Stripe before it is told to come back.
-const PATIENCE: Duration = Duration::from_secs(6);
+#[derive(Clone, Copy)]
+pub(super) enum Patience {
+    /// Programs get along without a second request.
+    OfPrograms,
+    /// People are shown that something happens.
+    OfBrowsers,
+}
+
+impl Patience {
+    fn limit(self) -> Duration {
+        match self {
+            Self::OfPrograms => Duration::from_secs(6),
+            Self::OfBrowsers => Duration::from_millis(2_500),
+        }
+    }
+}
+
 /// Pauses between looks begin with this and double up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
@@ -37,7 +53,7 @@ pub struct CheckedOut {
 }
 
 impl Service {
-    /// Places an order, and waits until it has a session, has failed, or [`PATIENCE`] ends.
+    /// Places an order, and waits until it has a session, has failed, or [`Patience`] ends.
     ///
     /// # Errors
     /// As [`Service::submit`]; [`ServiceError::StripeRefused`] if Stripe will not make the session as things are.
@@ -49,12 +65,18 @@ impl Service {
     ) -> Result<CheckedOut, ServiceError> {
         let accepted = self.submit(caller, request).await?;
         let order = placed(&accepted).ok_or(ServiceError::NotFound(NotFound::Order))?;
-        let order = self.wait_for_session(caller.ledger, order).await?;
+        let order = self.wait_for_session(caller.ledger, order, Patience::OfPrograms).await?;
         Ok(CheckedOut { accepted, order })
     }
 
-    async fn wait_for_session(&self, ledger: LedgerId, order: OrderId) -> Result<OrderRow, ServiceError> {
-        let deadline = Instant::now() + PATIENCE;
+    /// Waits until an order has a session, has ended, or patience does.
+    pub(super) async fn wait_for_session(
+        &self,
+        ledger: LedgerId,
+        order: OrderId,
+        patience: Patience,
+    ) -> Result<OrderRow, ServiceError> {
+        let deadline = Instant::now() + patience.limit();
         let mut pause = FIRST_PAUSE;
         loop {
             let (_, row) = find_order(&self.database, ledger, order).await?;

@@ -47,6 +47,12 @@ pub enum ServiceError {
         /// The effect that is dead.
         effect: EffectId,
     },
+    /// Nobody has said where our pages are found.
+    #[error("it is not known where our pages are found: set {variable}")]
+    NoPublicUrl {
+        /// The variable that says so.
+        variable: &'static str,
+    },
     /// The body of the webhook is no longer kept.
     #[error("the body is no longer kept")]
     BodyGone,
@@ -90,6 +96,8 @@ pub enum NotFound {
     Effect,
     /// An order.
     Order,
+    /// A checkout link, or one that works.
+    CheckoutLink,
 }
 
 impl From<NoStripe> for ServiceError {

@@ -2,12 +2,13 @@
 //! that every way in asks the same questions.
 //!
 //! Invariants:
-//! - whoever has a [`Caller`] has been authorised for its ledger, and every function here takes one: there is no way to
-//!   name another ledger;
+//! - whoever has a [`Caller`] has been authorised for its ledger, and every function here takes one, or a [`Shopper`], who
+//!   has been let in by a link: there is no way to name another ledger;
 //! - a cause of failure that is the service's own is logged here, once, and goes no further.
 
 mod authorise;
 mod checkout;
+mod checkout_links;
 mod error;
 mod history;
 mod inbox;
@@ -25,6 +26,7 @@ use std::sync::{
 
 pub use authorise::Caller;
 pub use checkout::CheckedOut;
+pub use checkout_links::{LinkPage, Offer, Shopper};
 pub use error::{NotFound, ServiceError, StripeFailure};
 pub use inbox::{InboxPage, InboxQuery};
 pub use key_text::{KeySecret, KeyText};
@@ -50,6 +52,7 @@ pub use crate::{
         reads::{
             accounts::{AccountFilter, AccountRow, Profile},
             catalogue::{PriceFilter, PricePlace},
+            checkout_links::LinkRow,
             events::StoredEvent,
             keys::KeyRow,
             orders::{DisputeRow, OrderRow, RefundRow},
@@ -61,6 +64,7 @@ pub use crate::{
 use authorise::KeyCache;
 
 use crate::{
+    config::PublicUrl,
     credentials::StripeClients,
     domain::{
         Command, Rejection,
@@ -88,14 +92,21 @@ pub struct Service {
     writers: Arc<Writers>,
     stripe: Arc<StripeClients>,
     keys: KeyCache,
+    public_url: Option<PublicUrl>,
     is_going_down: AtomicBool,
 }
 
 impl Service {
-    /// The use cases on a database, the writers of its ledgers, and their ways to Stripe.
-    pub fn new(database: Database, writers: Arc<Writers>, stripe: Arc<StripeClients>) -> Arc<Self> {
+    /// The use cases on a database, the writers of its ledgers, and their ways to Stripe; `public_url` is where our pages
+    /// are found.
+    pub fn new(
+        database: Database,
+        writers: Arc<Writers>,
+        stripe: Arc<StripeClients>,
+        public_url: Option<PublicUrl>,
+    ) -> Arc<Self> {
         let (keys, is_going_down) = (KeyCache::default(), AtomicBool::new(false));
-        Arc::new(Self { database, writers, stripe, keys, is_going_down })
+        Arc::new(Self { database, writers, stripe, keys, public_url, is_going_down })
     }
 
     /// Has a command carried out.

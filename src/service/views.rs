@@ -411,7 +411,7 @@ fn open_lots(account: &Account) -> impl Iterator<Item = (SpendingPlace, &Lot)> {
 }
 
 /// Cuts a list that was read one item too long; the key of the last item that is left, if there was one more.
-fn page<T, K>(mut items: Vec<T>, limit: i64, key: impl Fn(&T) -> K) -> (Vec<T>, Option<K>) {
+pub(super) fn page<T, K>(mut items: Vec<T>, limit: i64, key: impl Fn(&T) -> K) -> (Vec<T>, Option<K>) {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if items.len() <= limit {
         return (items, None);

@@ -9,11 +9,13 @@
 //! | `accounts` | accounts and the lots that have rows of their own |
 //! | `payments` | purchases, who was given credits of them, and payments |
 //! | `orders` | orders and refunds that are asked of us |
+//! | `checkout_links` | links by which orders are placed |
 //! | `private` | notes, profiles and names: everything that can be erased |
 //! | `configuration` | settings, features, prices, API keys |
 //! | `outbox` | what the events order outside |
 
 mod accounts;
+mod checkout_links;
 mod configuration;
 mod orders;
 mod outbox;
@@ -26,6 +28,7 @@ use tokio_postgres::Error;
 
 use self::{
     accounts::{AccountColumns, LotColumns},
+    checkout_links::LinkColumns,
     configuration::ConfigurationColumns,
     orders::OrderColumns,
     outbox::EffectColumns,
@@ -108,6 +111,7 @@ pub async fn save(session: &Session, changes: &Changes<'_>, transaction: &str) -
     let holders = HolderColumns::new(changes);
     let payments = PaymentColumns::new(changes)?;
     let orders = OrderColumns::new(changes)?;
+    let links = LinkColumns::new(changes);
     let configuration = ConfigurationColumns::new(changes)?;
     let effects = EffectColumns::new(changes)?;
 
@@ -120,6 +124,7 @@ pub async fn save(session: &Session, changes: &Changes<'_>, transaction: &str) -
     holders.push(session, &mut pipeline);
     payments.push(session, &mut pipeline);
     orders.push(session, &mut pipeline);
+    links.push(session, &mut pipeline);
     configuration.push(session, &mut pipeline);
     effects.push(session, &mut pipeline);
     pipeline.rows(
@@ -160,6 +165,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static Statement> {
         .chain(accounts::STATEMENTS.iter().copied())
         .chain(payments::STATEMENTS.iter().copied())
         .chain(orders::STATEMENTS.iter().copied())
+        .chain(checkout_links::STATEMENTS.iter().copied())
         .chain(private::STATEMENTS.iter().copied())
         .chain(configuration::STATEMENTS.iter().copied())
         .chain(outbox::STATEMENTS.iter().copied())

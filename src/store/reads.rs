@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod catalogue;
+pub mod checkout_links;
 pub mod events;
 pub mod keys;
 pub mod orders;
@@ -202,6 +203,7 @@ pub fn statements() -> Vec<&'static Statement> {
     all.extend(stripe_credentials::STATEMENTS);
     all.extend(accounts::STATEMENTS);
     all.extend(catalogue::STATEMENTS);
+    all.extend(checkout_links::STATEMENTS);
     all.extend(events::STATEMENTS);
     all.extend(keys::STATEMENTS);
     all.extend(orders::STATEMENTS);

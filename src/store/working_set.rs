@@ -199,6 +199,7 @@ struct Parameters<'a> {
     orders: Vec<Uuid>,
     purchases_of_orders: Vec<Uuid>,
     customers: Vec<&'a str>,
+    links: Vec<Uuid>,
     api_keys: Vec<Uuid>,
     names_state: bool,
 }
@@ -220,6 +221,7 @@ impl<'a> Parameters<'a> {
                 .map(|order| Uuid::from_u128(order.to_bits()))
                 .collect(),
             customers: needs.customers.iter().map(StripeId::as_str).collect(),
+            links: needs.links.iter().map(|link| Uuid::from_u128(link.to_bits())).collect(),
             api_keys: needs.keys.iter().map(|key| Uuid::from_u128(key.to_bits())).collect(),
             names_state: !(needs.accounts.is_empty()
                 && needs.account_numbers.is_empty()
@@ -230,7 +232,7 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    /// What is asked of orders and customers; nothing, mostly.
+    /// What is asked of orders, customers and links; nothing, mostly.
     fn of_selling(&self) -> Vec<(&'static Statement, Vec<Value<'_>>, Reader)> {
         let mut steps: Vec<(&'static Statement, Vec<Value<'_>>, Reader)> = Vec::new();
         if !self.orders.is_empty() {
@@ -239,6 +241,9 @@ impl<'a> Parameters<'a> {
         if !self.customers.is_empty() {
             let values: Vec<Value<'_>> = vec![&self.ledger, &self.customers];
             steps.push((&orders::LOAD_CUSTOMERS, values, orders::read_customer));
+        }
+        if !self.links.is_empty() {
+            steps.push((&orders::LOAD_CHECKOUT_LINKS, vec![&self.ledger, &self.links], orders::read_link));
         }
         steps
     }
@@ -482,7 +487,7 @@ macro_rules! payments_where {
 }
 
 // Behind the macros that it uses as well.
-mod orders;
+pub(in crate::store) mod orders;
 
 static LOAD_PAYMENTS: Statement = Statement {
     name: "load_payments",

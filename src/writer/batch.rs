@@ -225,6 +225,7 @@ fn add_needs(all: &mut Needs, more: Needs) {
     all.purchases_of_orders.extend(more.purchases_of_orders);
     all.customers.extend(more.customers);
     all.keys.extend(more.keys);
+    all.links.extend(more.links);
 }
 
 /// Decides the commands in order; before them, that history was lost, if it was.
@@ -275,6 +276,7 @@ fn rename(names: &mut BTreeMap<AccountNumber, AccountId>, private: &[Private]) {
             | Private::Profile { .. }
             | Private::Ordered { .. }
             | Private::Session { .. }
+            | Private::Linked { .. }
             | Private::KeySecret { .. } => None,
         };
     }

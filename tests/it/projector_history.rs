@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 
 use counterfoil::domain::{
     EventBody,
-    amount::{Currency, PaidMoney},
+    amount::{Amount, Currency, PaidMoney},
     event::{
-        AccountChanged, AccountClosed, AccountFrozen, AccountOpened, AccountUnfrozen, CreditsAdjusted,
-        CreditsExpired, CreditsGranted, CreditsHeld, CreditsPurchased, CreditsSpent, CustomerLinked,
-        DebtIncurred, DebtSettled, FreezeCause, GrantSource, HoldCaptured, HoldReleased, LimitChanged,
-        LinkCause, OrderExpired, OrderFailed, OrderPaid, OrderPlaced, OrderSessionCreated, ProfileField,
-        PurchaseClawed, PurchaseRestored, PurchaseSource, RefundRefused, RefundRequested, ReleaseCause,
-        Target, TargetCause, TargetMoved, TransferReceived, TransferSent,
+        AccountChanged, AccountClosed, AccountFrozen, AccountOpened, AccountUnfrozen, CheckoutLinkCreated,
+        CheckoutLinkRevoked, CreditsAdjusted, CreditsExpired, CreditsGranted, CreditsHeld, CreditsPurchased,
+        CreditsSpent, CustomerLinked, DebtIncurred, DebtSettled, FreezeCause, GrantSource, HoldCaptured,
+        HoldReleased, LimitChanged, LinkCause, OrderExpired, OrderFailed, OrderPaid, OrderPlaced,
+        OrderSessionCreated, ProfileField, PurchaseClawed, PurchaseRestored, PurchaseSource, RefundRefused,
+        RefundRequested, ReleaseCause, Target, TargetCause, TargetMoved, TransferReceived, TransferSent,
     },
     ids::{
-        AccountNumber, DebtId, FeatureKey, HoldId, LotId, OrderId, PaymentReference, Position, PriceId,
-        PurchaseId, RefundRequestId, SpendId, StripeId, TransferId,
+        AccountNumber, CheckoutLinkId, DebtId, FeatureKey, HoldId, LotId, OrderId, PaymentReference,
+        Position, PriceId, PurchaseId, RefundRequestId, SpendId, StripeId, TransferId,
     },
     order::OrderFailure,
     payment::{DisputeStatus, PaymentFact, RefundRefusal, RefundStatus},
@@ -204,6 +204,9 @@ fn checkout_stories() -> Vec<(Fact, &'static str)> {
     let paid = |again| Fact::about(OrderPaid { order, session: session(), purchase: Some(purchase), again });
     let failed = |reason| Fact::about(OrderFailed { order, session: None, reason });
     let refused = |reason| Fact::about(RefundRefused { refund, payment: payment(), reason });
+    let (link, price) = (CheckoutLinkId::new(AT, 0, &SEED), PriceId::parse("price_pro").expect("a price"));
+    let quantity = Amount::new(2).expect("an amount");
+    let made = CheckoutLinkCreated { link, price, quantity, expires_at: None };
     let placed = OrderPlaced {
         order,
         price: PriceId::parse("price_pro").expect("a price"),
@@ -227,6 +230,8 @@ fn checkout_stories() -> Vec<(Fact, &'static str)> {
         (linked(Some("cus_1"), LinkCause::Adopted), "Linked to a customer at Stripe"),
         (linked(None, LinkCause::Deleted), "Customer at Stripe is gone"),
         (Fact::about(placed), "Began a checkout (price_pro × 2)"),
+        (Fact::about(made), "Made a link to buy (price_pro × 2)"),
+        (Fact::about(CheckoutLinkRevoked { link }), "Revoked a link to buy"),
         (Fact::about(created), "Checkout is ready to be paid"),
         (paid(false), "Checkout was paid"),
         (paid(true), "Checkout was paid once more"),

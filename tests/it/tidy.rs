@@ -70,6 +70,11 @@ const MODULES: &[Module] = &[
         because: "handlers translate; whatever they reach past `service` would not be authorised",
     },
     Module {
+        name: "web",
+        may_use: &["api", "service", "domain"],
+        because: "pages are one more way in: the use cases are those of `service`, and the statuses those of `api`",
+    },
+    Module {
         name: "sandbox",
         may_use: &["domain", "stripe"],
         because: "a private PostgreSQL and a fake Stripe serve development and tests, never production code",
@@ -88,6 +93,7 @@ const MODULES: &[Module] = &[
             "store",
             "stripe",
             "sweeper",
+            "web",
             "writer",
         ],
         because: "it puts the parts together; the command line stands above it",
@@ -107,6 +113,7 @@ const MODULES: &[Module] = &[
             "store",
             "stripe",
             "sweeper",
+            "web",
             "writer",
         ],
         because: "a subcommand may need any part",

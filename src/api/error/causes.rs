@@ -32,6 +32,7 @@ impl From<ServiceError> for ApiError {
                 (error.detail.stripe_code, error.detail.effect_id) = (Some(code), Some(effect.to_string()));
                 error
             }
+            ServiceError::NoPublicUrl { .. } => Self::new(Code::PublicUrlNotConfigured, failure.to_string()),
             ServiceError::BodyGone => Self::new(Code::BodyGone, "the body of the event is no longer kept"),
             ServiceError::EffectNotDead => {
                 Self::new(Code::EffectNotDead, "the effect is not dead: there is nothing to decide")
@@ -78,6 +79,7 @@ impl From<NotFound> for ApiError {
             NotFound::Price => Self::new(Code::PriceNotFound, "there is no such price"),
             NotFound::Effect => Self::new(Code::EffectNotFound, "there is no such effect, or it is done"),
             NotFound::Order => Self::new(Code::OrderNotFound, "there is no such order"),
+            NotFound::CheckoutLink => Rejection::CheckoutLinkNotFound.into(),
             NotFound::InboxEvent => {
                 Self::new(Code::InboxEventNotFound, "there is no such event in the inbox")
             }
@@ -145,6 +147,7 @@ impl From<Rejection> for ApiError {
             Rejection::AccountHasCustomer { .. } => {
                 plain(Code::AccountHasCustomer).with_field("stripe_customer_id")
             }
+            Rejection::CheckoutLinkNotFound => plain(Code::CheckoutLinkNotFound),
             Rejection::OrderNotFound => plain(Code::OrderNotFound),
             Rejection::OrderNotPaid { .. } => plain(Code::OrderNotPaid),
             Rejection::OrderContradicts { .. } => plain(Code::OrderContradicts),

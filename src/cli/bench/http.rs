@@ -48,6 +48,7 @@ impl OverHttp {
         let shutdown_seconds = Duration::from_secs(5);
         let settings = ServiceSettings {
             listen: address,
+            public_url: None,
             database_pool_size: 8,
             shutdown_seconds,
             sealing: SealingSettings::default(),

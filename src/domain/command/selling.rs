@@ -4,7 +4,10 @@ use super::Note;
 use crate::domain::{
     amount::Amount,
     event::LinkCause,
-    ids::{AccountId, AccountNumber, OrderId, PaymentReference, PriceId, RefundRequestId, StripeId},
+    ids::{
+        AccountId, AccountNumber, CheckoutLinkId, OrderId, PaymentReference, PriceId, RefundRequestId,
+        StripeId,
+    },
     order::{OrderDetails, OrderEnding},
     payment::RefundRefusal,
     time::Timestamp,
@@ -46,6 +49,41 @@ pub struct PlaceOrder {
     pub details: OrderDetails,
     /// Metadata.
     pub note: Note,
+}
+
+/// See [`Command::CreateCheckoutLink`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct CreateCheckoutLink {
+    /// Who gets what is bought by it.
+    pub account: AccountId,
+    /// What can be bought.
+    pub price: PriceId,
+    /// How many of it at once.
+    pub quantity: Amount,
+    /// When it stops working; never if absent.
+    pub expires_at: Option<Timestamp>,
+    /// Language and addresses of the checkouts.
+    pub details: OrderDetails,
+    /// Metadata.
+    pub note: Note,
+}
+
+/// See [`Command::RevokeCheckoutLink`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct RevokeCheckoutLink {
+    /// The link.
+    pub link: CheckoutLinkId,
+}
+
+/// See [`Command::FollowCheckoutLink`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct FollowCheckoutLink {
+    /// The link.
+    pub link: CheckoutLinkId,
+    /// Language and addresses of the checkout.
+    pub details: OrderDetails,
+    /// How the addresses of the link's own pages begin: they may be led back to, whatever hosts the ledger allows.
+    pub own_pages: String,
 }
 
 /// See [`Command::RecordSession`].

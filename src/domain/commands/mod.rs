@@ -8,6 +8,7 @@ mod accounts;
 mod adjust_credits;
 mod advance_clock;
 mod charge;
+mod checkout_links;
 mod configuration;
 mod customers;
 mod grant_credits;
@@ -48,6 +49,9 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<(), Rej
         Command::PlaceOrder(command) => orders::place(draft, command),
         Command::RecordSession(command) => orders::record_session(draft, command),
         Command::CloseOrder(command) => orders::close(draft, command),
+        Command::CreateCheckoutLink(command) => checkout_links::create(draft, command),
+        Command::RevokeCheckoutLink(command) => checkout_links::revoke(draft, command),
+        Command::FollowCheckoutLink(command) => checkout_links::follow(draft, command),
         Command::RequestRefund(command) => request_refund::request(draft, command),
         Command::RefuseRefund(command) => request_refund::refuse(draft, command),
         Command::SetFeature(feature) => configuration::set_feature(draft, feature),

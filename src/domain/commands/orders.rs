@@ -2,16 +2,15 @@
 //! `record_purchase`.
 
 use crate::domain::{
-    amount::{Amount, MAX_AMOUNT},
-    catalogue::Price,
-    command::{CloseOrder, PlaceOrder, RecordSession},
+    amount::Amount,
+    command::{CloseOrder, Note, PlaceOrder, RecordSession},
     decide::Draft,
     event::{OrderExpired, OrderFailed, OrderPlaced, OrderSessionCreated},
-    ids::{OrderId, Unit},
-    listing::PriceMode,
-    order::{MAX_QUANTITY, Order, OrderDetails, OrderEnding, OrderStatus, SoldCredits},
+    ids::{AccountNumber, OrderId, PriceId},
+    order::{Order, OrderDetails, OrderEnding, OrderStatus},
     redirect,
     rejection::Rejection,
+    sale::Sale,
     working_set::Private,
 };
 
@@ -19,69 +18,61 @@ use crate::domain::{
 /// the quantity; the sums of money and of credits; where the buyer is led back to.
 pub(super) fn place(draft: &mut Draft<'_>, command: &PlaceOrder) -> Result<(), Rejection> {
     let account = draft.touch_if_open(&command.account)?;
-    let price = draft.base().catalogue.prices.get(&command.price);
-    let price = price.ok_or_else(|| Rejection::UnknownPrice { price: command.price.clone() })?;
-    if !price.active {
-        return Err(Rejection::PriceInactive { price: price.price.clone() });
-    }
-    if price.mode() != PriceMode::OneTime {
-        return Err(Rejection::PriceIsRecurring { price: price.price.clone() });
-    }
-    let quantity = command.quantity.get();
-    if quantity > MAX_QUANTITY {
-        let problem = "must be 1 to 10000";
-        return Err(Rejection::InvalidConfiguration { field: "quantity", problem });
-    }
-    let subtotal = price.money.checked_mul(quantity).filter(|subtotal| *subtotal <= MAX_AMOUNT);
-    let Some(subtotal) = subtotal else {
-        let problem = "is so much that the money would go beyond 2^53 - 1";
-        return Err(Rejection::InvalidConfiguration { field: "quantity", problem });
-    };
-    let sold = sold(price, command.quantity)?;
-    check_addresses(draft, &command.details)?;
-    // Point of no return.
-    let order = OrderId::new(draft.next_position(), 0, &draft.context().seed);
-    let body = OrderPlaced {
-        order,
-        price: price.price.clone(),
-        quantity,
-        subtotal,
-        currency: price.currency,
-        sold,
-        customer: draft.account(account).stripe_customer.clone(),
-    };
-    draft.emit_noted(Some(account), None, body, &command.note);
-    draft.keep(Private::Ordered { order, account, details: command.details.clone() });
-    Ok(())
-}
-
-fn check_addresses(draft: &Draft<'_>, details: &OrderDetails) -> Result<(), Rejection> {
-    let checkout = &draft.base().settings.checkout;
-    if details.success_url.is_none() && checkout.success_url.is_none() {
+    let sale = sale(draft, &command.price, command.quantity)?;
+    check_addresses(draft, &command.details, None)?;
+    if command.details.success_url.is_none() && draft.base().settings.checkout.success_url.is_none() {
         let problem = "is missing, and the ledger has no address of its own";
         return Err(Rejection::InvalidConfiguration { field: "success_url", problem });
     }
+    // Point of no return.
+    write(draft, account, &command.price, sale, &command.details, &command.note);
+    Ok(())
+}
+
+/// What the price is sold for.
+pub(super) fn sale(draft: &Draft<'_>, price: &PriceId, quantity: Amount) -> Result<Sale, Rejection> {
+    let known = draft.base().catalogue.prices.get(price);
+    Sale::of(known.ok_or_else(|| Rejection::UnknownPrice { price: price.clone() })?, quantity)
+}
+
+/// Checks that the addresses lead to hosts that the ledger allows, or to pages of our own.
+pub(super) fn check_addresses(
+    draft: &Draft<'_>,
+    details: &OrderDetails,
+    own_pages: Option<&str>,
+) -> Result<(), Rejection> {
+    let hosts = &draft.base().settings.checkout.redirect_hosts;
+    let is_own = |address: &str| own_pages.is_some_and(|pages| address.starts_with(pages));
     for (field, address) in [("success_url", &details.success_url), ("cancel_url", &details.cancel_url)] {
-        if let Some(address) = address {
-            redirect::check(address, &checkout.redirect_hosts)
+        if let Some(address) = address.as_deref().filter(|address| !is_own(address)) {
+            redirect::check(address, hosts)
                 .map_err(|problem| Rejection::InvalidConfiguration { field, problem })?;
         }
     }
     Ok(())
 }
 
-fn sold(price: &Price, quantity: Amount) -> Result<Vec<SoldCredits>, Rejection> {
-    let too_large = |unit: &Unit| Rejection::AmountTooLarge { unit: unit.clone() };
-    let grants = price.grants.iter().map(|grant| {
-        Ok(SoldCredits {
-            unit: grant.unit.clone(),
-            amount: grant.amount.times(quantity).ok_or_else(|| too_large(&grant.unit))?,
-            expires_days: grant.expires_days,
-            priority: grant.priority,
-            share: grant.share,
-        })
-    });
-    grants.collect()
+/// Writes that an order was placed.
+pub(super) fn write(
+    draft: &mut Draft<'_>,
+    account: AccountNumber,
+    price: &PriceId,
+    sale: Sale,
+    details: &OrderDetails,
+    note: &Note,
+) {
+    let order = OrderId::new(draft.next_position(), 0, &draft.context().seed);
+    let body = OrderPlaced {
+        order,
+        price: price.clone(),
+        quantity: sale.quantity,
+        subtotal: sale.subtotal,
+        currency: sale.currency,
+        sold: sale.sold,
+        customer: draft.account(account).stripe_customer.clone(),
+    };
+    draft.emit_noted(Some(account), None, body, note);
+    draft.keep(Private::Ordered { order, account, details: details.clone() });
 }
 
 /// The order, its account being part of the draft.

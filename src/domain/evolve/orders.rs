@@ -1,9 +1,10 @@
-//! What events do to orders, and to refunds that are asked for.
+//! What events do to orders, to refunds that are asked for, and to links by which orders are placed.
 
 use crate::domain::{
+    checkout_link::CheckoutLink,
     event::{
-        Event, OrderExpired, OrderFailed, OrderPaid, OrderPlaced, OrderSessionCreated, RefundRefused,
-        RefundRequested,
+        CheckoutLinkCreated, Event, OrderExpired, OrderFailed, OrderPaid, OrderPlaced, OrderSessionCreated,
+        RefundRefused, RefundRequested,
     },
     ids::{OrderId, PaymentReference},
     order::{Order, OrderStatus},
@@ -98,4 +99,15 @@ pub(super) fn refuse_refund(working_set: &mut WorkingSet, event: &Event, body: &
     if let Some(request) = payment.requested.get_mut(&body.refund) {
         request.refusal = Some(body.reason);
     }
+}
+
+pub(super) fn make_link(working_set: &mut WorkingSet, event: &Event, body: &CheckoutLinkCreated) {
+    let Some(account) = event.account else { return };
+    working_set.links.entry(body.link).or_insert_with(|| CheckoutLink {
+        id: body.link,
+        account,
+        price: body.price.clone(),
+        quantity: body.quantity,
+        expires_at: body.expires_at,
+    });
 }

@@ -22,6 +22,7 @@
 
 mod accounts;
 mod checkout;
+mod checkout_links;
 mod clawback;
 mod clock;
 mod configuration;

@@ -131,6 +131,7 @@ impl<'a> OrderColumns<'a> {
                 Private::Note { .. }
                 | Private::Opened { .. }
                 | Private::Profile { .. }
+                | Private::Linked { .. }
                 | Private::KeySecret { .. } => {}
             }
         }

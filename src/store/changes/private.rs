@@ -140,8 +140,9 @@ impl PrivateColumns {
                     notes.retain(|_, note| note.account != Some(*account));
                     profiles.insert(*account, nothing_known());
                 }
-                // Erased with the account by `orders`.
-                Private::Ordered { .. } | Private::Session { .. } | Private::KeySecret { .. } => {}
+                // Erased with the account by `orders` and `checkout_links`.
+                Private::Ordered { .. } | Private::Session { .. } | Private::Linked { .. } => {}
+                Private::KeySecret { .. } => {}
             }
         }
         for (position, note) in &notes {

@@ -69,12 +69,8 @@ pub struct AccountRow {
 impl AccountRow {
     fn from_row(row: &Row) -> Result<Self, RowError> {
         let account = AccountId::parse(row.try_get("external_id")?);
-        let status = match row.try_get("status")? {
-            "open" => AccountStatus::Open,
-            "frozen" => AccountStatus::Frozen,
-            "closed" => AccountStatus::Closed,
-            _ => return Err(RowError::Value { column: "status" }),
-        };
+        let status = AccountStatus::parse(row.try_get("status")?);
+        let status = status.ok_or(RowError::Value { column: "status" })?;
         Ok(Self {
             number: AccountNumber(row.try_get("account_number")?),
             account: account.map_err(|_| RowError::Value { column: "external_id" })?,

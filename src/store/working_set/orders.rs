@@ -1,22 +1,27 @@
-//! Loads orders, and whose customers are. What was bought with orders is loaded as all purchases are.
+//! Loads orders, whose customers are, and links by which orders are placed. What was bought with orders is loaded as all
+//! purchases are.
 //!
-//! Asked only for commands that name orders or customers, so that all others pay nothing for it.
+//! Asked only for commands that name orders, customers or links, so that all others pay nothing for it.
 
+use time::OffsetDateTime;
 use tokio_postgres::{Row, types::Type};
+use uuid::Uuid;
 
 use super::Loaded;
 use crate::{
     domain::{
-        ids::{AccountNumber, StripeId},
+        amount::Amount,
+        checkout_link::CheckoutLink,
+        ids::{AccountNumber, CheckoutLinkId, PriceId, StripeId},
         order::{ORDER_STATE_VERSION, Order},
     },
     store::{
-        rows::{RowError, state},
+        rows::{RowError, state, timestamp},
         session::Statement,
     },
 };
 
-pub(super) static STATEMENTS: &[&Statement] = &[&LOAD_ORDERS, &LOAD_CUSTOMERS];
+pub(super) static STATEMENTS: &[&Statement] = &[&LOAD_ORDERS, &LOAD_CUSTOMERS, &LOAD_CHECKOUT_LINKS];
 
 pub(super) static LOAD_ORDERS: Statement = Statement {
     name: "load_orders",
@@ -48,4 +53,30 @@ pub(super) fn read_customer(loaded: &mut Loaded, row: &Row) -> Result<(), RowErr
         .map_err(|_| RowError::Value { column: "stripe_customer" })?;
     loaded.set.customers.insert(customer, AccountNumber(row.try_get("account_number")?));
     Ok(())
+}
+
+pub(super) static LOAD_CHECKOUT_LINKS: Statement = Statement {
+    name: "load_checkout_links",
+    sql: "SELECT l.* FROM unnest($2::uuid[]) w (link_id),
+                 LATERAL (SELECT l.link_id, l.account_number, l.price, l.quantity, l.expires_at FROM checkout_links l
+                           WHERE l.ledger_id = $1 AND l.link_id = w.link_id AND l.revoked_at IS NULL OFFSET 0) l",
+    parameters: &[Type::INT8, Type::UUID_ARRAY],
+};
+
+pub(super) fn read_link(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
+    let link = link_from_row(row)?;
+    loaded.set.links.insert(link.id, link);
+    Ok(())
+}
+
+/// The link of a row of `checkout_links`.
+pub(in crate::store) fn link_from_row(row: &Row) -> Result<CheckoutLink, RowError> {
+    let expires_at: Option<OffsetDateTime> = row.try_get("expires_at")?;
+    Ok(CheckoutLink {
+        id: CheckoutLinkId::from_bits(row.try_get::<_, Uuid>("link_id")?.as_u128()),
+        account: AccountNumber(row.try_get("account_number")?),
+        price: PriceId::parse(row.try_get("price")?).map_err(|_| RowError::Value { column: "price" })?,
+        quantity: Amount::new(row.try_get("quantity")?).ok_or(RowError::Value { column: "quantity" })?,
+        expires_at: expires_at.map(|moment| timestamp(moment, "expires_at")).transpose()?,
+    })
 }

@@ -135,6 +135,11 @@ impl BaseUrl {
         self.0.as_str().trim_end_matches('/')
     }
 
+    /// Scheme, host and port, unless it is Stripe itself.
+    pub fn elsewhere(&self) -> Option<String> {
+        (self.as_str() != Self::STRIPE).then(|| self.0.origin().ascii_serialization())
+    }
+
     /// Whether it is an address of this machine.
     pub(super) fn is_local(&self) -> bool {
         matches!(self.0.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"))

@@ -13,6 +13,7 @@
 //! - [`wait`]: polling with a deadline, instead of sleeping and hoping.
 
 pub mod app;
+pub mod browser;
 pub mod certificates;
 pub mod cluster;
 pub mod database;
