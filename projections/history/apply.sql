@@ -19,6 +19,7 @@ SELECT e.ledger_id,
                END
            WHEN 'account.frozen' THEN
                CASE e.body ->> 'cause' WHEN 'dispute' THEN 'Account frozen: a payment is disputed'
+                                       WHEN 'fraud_warning' THEN 'Account frozen: the card''s network warns of fraud'
                                        ELSE 'Account frozen' END
            WHEN 'account.unfrozen' THEN 'Account unfrozen'
            WHEN 'account.closed' THEN 'Account closed'
@@ -110,6 +111,7 @@ SELECT e.ledger_id,
                                                             WHEN 'cancelled' THEN 'a refund was cancelled'
                                                             ELSE 'a refund is pending' END
                   WHEN 'charge_refunded' THEN 'the payment was refunded'
+                  WHEN 'fraud_warning' THEN 'the card''s network warns of fraud'
                   WHEN 'dispute' THEN
                       CASE e.body #>> '{cause,fact,status}' WHEN 'won' THEN 'a dispute was won'
                                                             WHEN 'lost' THEN 'a dispute was lost'

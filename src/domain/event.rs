@@ -170,7 +170,7 @@ event_bodies! {
     /// Profile, metadata or both changed, or were erased.
     AccountChanged("account.changed", 1),
     /// Clients' requests that move credits are refused from here on.
-    AccountFrozen("account.frozen", 1),
+    AccountFrozen("account.frozen", 2, 1; AccountFrozen::version),
     /// A frozen account is open again.
     AccountUnfrozen("account.unfrozen", 1),
     /// All requests are refused from here on, for ever.
@@ -192,11 +192,11 @@ event_bodies! {
     /// An operator put credits in or took them out.
     CreditsAdjusted("credits.adjusted", 1),
     /// The target of a purchase rose, or where it was taken from changed.
-    PurchaseClawed("purchase.clawed", 1),
+    PurchaseClawed("purchase.clawed", 2, 1; PurchaseClawed::version),
     /// The target of a purchase fell.
     PurchaseRestored("purchase.restored", 1),
     /// Stripe reported something about a payment whose purchase is not known yet.
-    PaymentNoted("payment.noted", 1),
+    PaymentNoted("payment.noted", 2, 1; PaymentNoted::version),
     /// Credits that became usable paid off debt.
     DebtSettled("debt.settled", 1),
     /// Credits went to another account.

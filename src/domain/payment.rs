@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The version of the shape of a stored [`Payment`].
-pub const PAYMENT_STATE_VERSION: i16 = 1;
+pub const PAYMENT_STATE_VERSION: i16 = 2;
 
 /// How far a refund has come; later ranks win over earlier ones, equal ranks change nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -120,15 +120,29 @@ pub enum PaymentFact {
         /// In which currency.
         currency: Currency,
     },
+    /// The card's network warned that the payment is fraud. No money moved: a dispute may follow.
+    FraudWarning {
+        /// The warning.
+        warning: StripeId,
+    },
 }
 
 impl PaymentFact {
-    /// The currency of its amount.
-    pub fn currency(&self) -> Currency {
+    /// The version of the shape of events that hold it: the first knew no warnings.
+    pub fn shape(&self) -> i16 {
+        match self {
+            Self::Refund { .. } | Self::ChargeRefunded { .. } | Self::Dispute { .. } => 1,
+            Self::FraudWarning { .. } => 2,
+        }
+    }
+
+    /// The currency of its amount, if it is about an amount.
+    pub fn currency(&self) -> Option<Currency> {
         match self {
             Self::Refund { currency, .. }
             | Self::ChargeRefunded { currency, .. }
-            | Self::Dispute { currency, .. } => *currency,
+            | Self::Dispute { currency, .. } => Some(*currency),
+            Self::FraudWarning { .. } => None,
         }
     }
 
@@ -140,6 +154,7 @@ impl PaymentFact {
                 format!("charge:{charge}:{amount_refunded}")
             }
             Self::Dispute { dispute, status, .. } => format!("dispute:{dispute}:{}", status.rank()),
+            Self::FraudWarning { warning } => format!("fraud_warning:{warning}"),
         }
     }
 
@@ -148,6 +163,7 @@ impl PaymentFact {
         match self {
             Self::Refund { amount, .. } | Self::Dispute { amount, .. } => *amount,
             Self::ChargeRefunded { amount_refunded, .. } => *amount_refunded,
+            Self::FraudWarning { .. } => 0,
         }
     }
 }
@@ -245,6 +261,9 @@ pub struct Payment {
     pub disputes: BTreeMap<StripeId, (DisputeStatus, i64, Currency)>,
     /// The highest sum of refunds that a charge showed, by currency.
     pub amount_refunded: BTreeMap<Currency, i64>,
+    /// Warnings of fraud.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub warnings: BTreeSet<StripeId>,
     /// The refunds that were asked of us, all in the payment's currency.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requested: BTreeMap<RefundRequestId, RefundRequest>,
@@ -271,6 +290,7 @@ impl Payment {
             refunds: BTreeMap::new(),
             disputes: BTreeMap::new(),
             amount_refunded: BTreeMap::new(),
+            warnings: BTreeSet::new(),
             requested: BTreeMap::new(),
             version: Position::default(),
         }
@@ -289,6 +309,7 @@ impl Payment {
             PaymentFact::ChargeRefunded { amount_refunded, currency, .. } => {
                 self.amount_refunded.get(currency).is_some_and(|known| amount_refunded <= known)
             }
+            PaymentFact::FraudWarning { warning } => self.warnings.contains(warning),
         }
     }
 
@@ -322,6 +343,9 @@ impl Payment {
             }
             PaymentFact::ChargeRefunded { amount_refunded, currency, .. } => {
                 self.amount_refunded.insert(*currency, *amount_refunded);
+            }
+            PaymentFact::FraudWarning { warning } => {
+                self.warnings.insert(warning.clone());
             }
         }
     }

@@ -6,12 +6,9 @@
 use super::{
     fact::PaymentReport,
     fields::Fields,
-    no_fact::{Ignored, NeedsStripe, NoFact, Nonsense, Problem},
+    no_fact::{Ignored, NeedsStripe, NoFact, Problem},
 };
-use crate::domain::{
-    ids::StripeId,
-    payment::{DisputeStatus, PaymentFact},
-};
+use crate::domain::payment::{DisputeStatus, PaymentFact};
 
 /// What Stripe calls the object.
 pub(super) const KIND: &str = "dispute";
@@ -21,7 +18,7 @@ pub(super) fn report(dispute: &Fields<'_>) -> Result<PaymentReport, NoFact> {
     dispute.expect_kind(KIND)?;
     let id = dispute.own_id()?;
     let needs = |missing| NeedsStripe { kind: KIND, id: id.clone(), missing };
-    let payment_intent = match payment_intent(dispute)? {
+    let payment_intent = match dispute.payment_intent_or_that_of_the_charge()? {
         Some(payment_intent) => payment_intent,
         // The oldest versions do not know the field; those that do say `null` if there is none.
         None if !dispute.has("payment_intent") => return Err(needs("payment_intent").into()),
@@ -47,17 +44,4 @@ fn read_status(status: &str) -> Option<DisputeStatus> {
         "lost" => DisputeStatus::Lost,
         _ => return None,
     })
-}
-
-/// The payment intent, which an expanded charge may know where the dispute itself does not say it.
-fn payment_intent(dispute: &Fields<'_>) -> Result<Option<StripeId>, Nonsense> {
-    if let Some(id) = dispute.id("payment_intent")? {
-        return Ok(Some(id));
-    }
-    match dispute.value("charge") {
-        Some(charge) if charge.is_object() => {
-            Fields::of(dispute.path_of("charge"), charge)?.id("payment_intent")
-        }
-        _ => Ok(None),
-    }
 }

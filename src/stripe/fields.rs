@@ -115,6 +115,20 @@ impl<'body> Fields<'body> {
         }
     }
 
+    /// The payment intent of something that belongs to a charge. An expanded charge may know it where the object itself does
+    /// not say it.
+    pub(super) fn payment_intent_or_that_of_the_charge(&self) -> Result<Option<StripeId>, Nonsense> {
+        if let Some(id) = self.id("payment_intent")? {
+            return Ok(Some(id));
+        }
+        match self.value("charge") {
+            Some(charge) if charge.is_object() => {
+                Fields::of(self.path_of("charge"), charge)?.id("payment_intent")
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The id of this object itself, without which nothing about it can be recorded.
     pub(super) fn own_id(&self) -> Result<StripeId, Nonsense> {
         self.id("id")?.ok_or_else(|| self.nonsense("id", Problem::Missing))

@@ -18,6 +18,7 @@ mod dispute;
 mod envelope;
 mod fact;
 mod fields;
+mod fraud_warning;
 mod json;
 mod metadata;
 mod no_fact;
@@ -104,6 +105,9 @@ fn reader(event: &str) -> Option<(&'static str, Reader)> {
         | "charge.dispute.funds_withdrawn"
         | "charge.dispute.funds_reinstated" => {
             (dispute::KIND, |dispute, _| dispute::report(dispute).map(Fact::PaymentReport))
+        }
+        "radar.early_fraud_warning.created" => {
+            (fraud_warning::KIND, |warning, _| fraud_warning::report(warning).map(Fact::PaymentReport))
         }
         "charge.refunded" => (charge::KIND, |charge, _| charge::report(charge).map(Fact::PaymentReport)),
         "price.created" => (price::KIND, |price, created| told_of_price(price, Change::Made.at(created)?)),

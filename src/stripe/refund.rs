@@ -8,7 +8,7 @@ use super::{
     fact::PaymentReport,
     fields::Fields,
     metadata,
-    no_fact::{Ignored, NeedsStripe, NoFact, Nonsense, Problem},
+    no_fact::{Ignored, NeedsStripe, NoFact, Problem},
 };
 use crate::domain::{
     ids::StripeId,
@@ -21,14 +21,14 @@ pub(super) const KIND: &str = "refund";
 /// Reads a refund that an event is about.
 pub(super) fn report(refund: &Fields<'_>) -> Result<PaymentReport, NoFact> {
     refund.expect_kind(KIND)?;
-    let payment_intent = payment_intent(refund)?.ok_or(Ignored::NoPaymentIntent)?;
+    let payment_intent = refund.payment_intent_or_that_of_the_charge()?.ok_or(Ignored::NoPaymentIntent)?;
     Ok(PaymentReport { payment_intent, facts: vec![fact(refund)?] })
 }
 
 /// Reads a refund that a charge lists, which is of the charge's payment.
 pub(super) fn listed(refund: &Fields<'_>, charged_by: &StripeId) -> Result<PaymentFact, NoFact> {
     refund.expect_kind(KIND)?;
-    if payment_intent(refund)?.is_some_and(|stated| stated != *charged_by) {
+    if refund.payment_intent_or_that_of_the_charge()?.is_some_and(|stated| stated != *charged_by) {
         return Err(refund.nonsense("payment_intent", Problem::Contradicts("charge")).into());
     }
     fact(refund)
@@ -51,17 +51,4 @@ fn fact(refund: &Fields<'_>) -> Result<PaymentFact, NoFact> {
         request: metadata::refund_request(refund)?,
         refund: id,
     })
-}
-
-/// The payment intent, which an expanded charge may know where the refund itself does not say it.
-fn payment_intent(refund: &Fields<'_>) -> Result<Option<StripeId>, Nonsense> {
-    if let Some(id) = refund.id("payment_intent")? {
-        return Ok(Some(id));
-    }
-    match refund.value("charge") {
-        Some(charge) if charge.is_object() => {
-            Fields::of(refund.path_of("charge"), charge)?.id("payment_intent")
-        }
-        _ => Ok(None),
-    }
 }

@@ -124,6 +124,14 @@ fn stories() -> Vec<(Fact, &'static str)> {
         (Fact::about(AccountChanged { fields: vec![ProfileField::Erased] }), "Personal data erased"),
         (Fact::about(AccountFrozen { cause: FreezeCause::Requested }), "Account frozen"),
         (Fact::about(AccountFrozen { cause: FreezeCause::Dispute }), "Account frozen: a payment is disputed"),
+        (
+            Fact::about(AccountFrozen { cause: FreezeCause::FraudWarning }),
+            "Account frozen: the card's network warns of fraud",
+        ),
+        (
+            clawed(TargetCause::Fact(PaymentFact::FraudWarning { warning: stripe_id("issfr_1") }), 0),
+            "Took no credits back: the card's network warns of fraud",
+        ),
         (Fact::about(AccountUnfrozen {}), "Account unfrozen"),
         (Fact::about(AccountClosed {}), "Account closed"),
         (

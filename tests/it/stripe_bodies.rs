@@ -97,6 +97,7 @@ fn describe_fact(fact: &PaymentFact) -> String {
         PaymentFact::ChargeRefunded { charge, amount_refunded, currency } => {
             format!("{charge} refunded {amount_refunded} {currency}")
         }
+        PaymentFact::FraudWarning { warning } => format!("{warning} warns"),
         PaymentFact::Dispute { dispute, status, amount, currency } => {
             format!("{dispute} {status:?} {amount} {currency}")
         }
@@ -223,6 +224,12 @@ const TABLE: &[(&str, &str)] = &[
         "product prod_theirs as of 2026-09-21T14:13:20.000001Z, Theirs, active",
     ),
     ("refund_created__amount_zero", "`data.object.amount` is out of range"),
+    ("radar_early_fraud_warning_created", "pi_disputed: issfr_1 warns"),
+    ("radar_early_fraud_warning_created__direct_charge", "ignored: no_payment_intent"),
+    (
+        "radar_early_fraud_warning_created__without_payment_intent",
+        "needs `payment_intent` of radar.early_fraud_warning issfr_3 from Stripe",
+    ),
     ("refund_created__expanded_charge", "pi_yen: re_expanded succeeded 3300 jpy"),
     ("refund_created__payment_intent_in_charge", "pi_creditsInMetadata: re_in_charge succeeded 700 eur"),
     ("refund_created__pending", "pi_creditsInMetadata: re_half pending 1000 eur"),

@@ -125,6 +125,19 @@ async fn refunds_and_charges_are_asked_for_as_well_and_only_where_something_is_m
 }
 
 #[tokio::test]
+async fn a_dispute_of_old_that_does_not_say_which_payment_is_asked_for() {
+    let (ledger, server) = ledger_with(|_| {
+        Reply::json(&object("charge_dispute_created", json!({"id": "du_old", "amount": 1000})))
+    })
+    .await;
+    ledger.deliver_and_settle(&body("session_completed__credits_in_metadata")).await;
+    let told = ledger.deliver_and_settle(&body("charge_dispute_funds_withdrawn__2017-12-14")).await;
+    assert_eq!((ledger.fate(&told).await.as_str(), ledger.credits(ACCOUNT).await), ("processed", 250));
+    let asked: Vec<String> = server.received().iter().map(|request| request.path.clone()).collect();
+    assert_eq!(asked, ["/v1/disputes/du_old"]);
+}
+
+#[tokio::test]
 async fn what_stripe_does_not_tell_either_is_put_aside_and_says_what_is_missing() {
     let (ledger, server) = ledger_with(|request| {
         let id = request.path.rsplit('/').next().expect("an id").to_owned();

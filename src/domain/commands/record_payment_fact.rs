@@ -23,7 +23,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &RecordPaymentFact) -> Resu
         draft.emit(None, None, PaymentNoted { payment: command.payment.clone(), fact: command.fact.clone() });
         return Ok(());
     };
-    if money.currency != command.fact.currency() {
+    if command.fact.currency().is_some_and(|currency| currency != money.currency) {
         return Err(Rejection::PaymentContradicts { what: "it was paid in another currency" });
     }
     draft.touch_payment(&command.payment)?;
@@ -63,8 +63,8 @@ fn buyers(draft: &Draft<'_>, payment: &Payment) -> Vec<AccountNumber> {
     accounts
 }
 
-/// Freezes the buyers of a disputed payment, if the ledger does so. An operator who unfreezes is not overruled by later
-/// facts about the same dispute: only one that opens it freezes.
+/// Freezes the buyers of a payment that is disputed or warned of, if the ledger does so. An operator who unfreezes is not
+/// overruled by later facts about the same dispute: only one that opens it, and a new warning, freezes.
 pub(super) fn freeze_if_disputed(draft: &mut Draft<'_>, reference: &PaymentReference) {
     if !draft.base().settings.freeze_on_dispute {
         return;
@@ -73,14 +73,19 @@ pub(super) fn freeze_if_disputed(draft: &mut Draft<'_>, reference: &PaymentRefer
         let disputes = payment.disputes.values();
         disputes.filter(|(status, ..)| *status == DisputeStatus::Open).count()
     };
+    let warnings = |payment: &Payment| payment.warnings.len();
     let payment = &draft.state.payments[reference];
     let known_before = draft.base().payments.get(reference).filter(|payment| payment.money.is_some());
-    if open(payment) <= known_before.map_or(0, open) {
+    let cause = if open(payment) > known_before.map_or(0, open) {
+        FreezeCause::Dispute
+    } else if warnings(payment) > known_before.map_or(0, warnings) {
+        FreezeCause::FraudWarning
+    } else {
         return;
-    }
+    };
     for account in buyers(draft, &payment.clone()) {
         if draft.account(account).status == AccountStatus::Open {
-            draft.emit(Some(account), None, AccountFrozen { cause: FreezeCause::Dispute });
+            draft.emit(Some(account), None, AccountFrozen { cause });
         }
     }
 }

@@ -41,6 +41,8 @@ pub enum FreezeCause {
     Requested,
     /// A dispute was opened and the ledger freezes on disputes.
     Dispute,
+    /// The card's network warned of fraud and the ledger freezes on disputes.
+    FraudWarning,
 }
 
 /// See [`super::EventBody::AccountFrozen`].
@@ -49,6 +51,16 @@ pub enum FreezeCause {
 pub struct AccountFrozen {
     /// Why.
     pub cause: FreezeCause,
+}
+
+impl AccountFrozen {
+    /// 1 knew no warnings of fraud; 2 has one.
+    pub fn version(&self) -> i16 {
+        match self.cause {
+            FreezeCause::Requested | FreezeCause::Dispute => 1,
+            FreezeCause::FraudWarning => 2,
+        }
+    }
 }
 
 /// See [`super::EventBody::AccountUnfrozen`].

@@ -169,6 +169,16 @@ pub struct TargetMoved {
 #[serde(transparent)]
 pub struct PurchaseClawed(pub TargetMoved);
 
+impl PurchaseClawed {
+    /// 1 knew no warnings of fraud; 2 has one.
+    pub fn version(&self) -> i16 {
+        match &self.0.cause {
+            TargetCause::Fact(fact) => fact.shape(),
+            _ => 1,
+        }
+    }
+}
+
 /// See [`super::EventBody::PurchaseRestored`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -182,4 +192,11 @@ pub struct PaymentNoted {
     pub payment: PaymentReference,
     /// What was reported.
     pub fact: PaymentFact,
+}
+
+impl PaymentNoted {
+    /// 1 knew no warnings of fraud; 2 has one.
+    pub fn version(&self) -> i16 {
+        self.fact.shape()
+    }
 }

@@ -247,6 +247,27 @@ fn a_dispute_freezes_if_the_ledger_says_so_and_an_operator_has_the_last_word() {
 }
 
 #[test]
+fn a_warning_of_fraud_takes_nothing_and_freezes_once_if_the_ledger_says_so() {
+    let told = story(
+        "buy pi_1 100 for 500             => 100
+         warn pi_1 issfr_1                => 100 [purchase.clawed]
+         warn pi_1 issfr_1                => 100 []
+         setting freeze_on_dispute
+         warn pi_1 issfr_2                => 100 [purchase.clawed account.frozen]
+         unfreeze                         => 100
+         warn pi_1 issfr_2                => 100 []
+         refund pi_1 re_1 500 succeeded   => 0 [purchase.clawed]",
+    );
+    assert_eq!(told.account().status, AccountStatus::Open);
+    let told = story(
+        "setting freeze_on_dispute
+         warn pi_1 issfr_1                => 0 [payment.noted]
+         buy pi_1 100 for 500             => 100 [credits.purchased account.frozen]",
+    );
+    assert_eq!(told.account().status, AccountStatus::Frozen);
+}
+
+#[test]
 fn a_purchase_whose_payment_is_disputed_already_freezes_as_well() {
     let told = story(
         "setting freeze_on_dispute

@@ -376,6 +376,11 @@ impl Story {
                 let fact = PaymentFact::Dispute { dispute, status, amount, currency: eur() };
                 Command::RecordPaymentFact(RecordPaymentFact { payment, fact })
             }
+            "warn" => {
+                let payment = PaymentReference::Stripe(stripe(words.next()));
+                let fact = PaymentFact::FraudWarning { warning: stripe(words.next()) };
+                Command::RecordPaymentFact(RecordPaymentFact { payment, fact })
+            }
             "return" => {
                 let purchase = self.last_external_purchase();
                 let amount = words.0.next().map(|word| amount(word.parse().expect("a number")));

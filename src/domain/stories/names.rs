@@ -65,6 +65,8 @@ fn a_fact_about_a_payment_is_named_after_what_it_says_and_not_after_who_brings_i
     let dispute =
         PaymentFact::Dispute { dispute: stripe("dp_1"), status: DisputeStatus::Won, amount: 5, currency };
     assert_eq!(dispute.key_text(), "dispute:dp_1:2");
+    let warning = PaymentFact::FraudWarning { warning: stripe("issfr_1") };
+    assert_eq!(warning.key_text(), "fraud_warning:issfr_1");
 }
 
 #[test]

@@ -229,6 +229,8 @@ fn every_fact_says_how_much_in_which_currency() {
         PaymentFact::ChargeRefunded { charge: stripe("ch_1"), amount_refunded: amount, currency },
         PaymentFact::Dispute { dispute: stripe("dp_1"), status: DisputeStatus::Open, amount, currency },
     ] {
-        assert_eq!((fact.amount(), fact.currency()), (7, eur()), "{fact:?}");
+        assert_eq!((fact.amount(), fact.currency()), (7, Some(eur())), "{fact:?}");
     }
+    let warning = PaymentFact::FraudWarning { warning: stripe("issfr_1") };
+    assert_eq!((warning.amount(), warning.currency()), (0, None));
 }

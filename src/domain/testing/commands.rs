@@ -438,6 +438,9 @@ impl Harness {
                 amount_refunded: *amount,
                 currency: currency("eur"),
             },
+            Fact::Warning { warning } => {
+                PaymentFact::FraudWarning { warning: stripe_id("issfr", format!("{payment}_{warning}")) }
+            }
             Fact::Dispute { dispute, status, amount } => PaymentFact::Dispute {
                 dispute: stripe_id("dp", format!("{payment}_{dispute}")),
                 status: *status,

@@ -253,6 +253,9 @@ pub enum Fact {
         status: DisputeStatus,
         amount: i64,
     },
+    Warning {
+        warning: u8,
+    },
 }
 
 /// How many accounts the harness opens at the beginning; one more name is used for an account that is not there.
@@ -341,6 +344,7 @@ pub fn fact() -> impl Strategy<Value = Fact> {
         1 => money().prop_map(|amount| Fact::ChargeRefunded { amount }),
         4 => (0_u8..=1, dispute, money())
             .prop_map(|(dispute, status, amount)| Fact::Dispute { dispute, status, amount }),
+        1 => (0_u8..=1).prop_map(|warning| Fact::Warning { warning }),
     ]
 }
 

@@ -56,7 +56,8 @@ impl Model {
     pub fn record_fact(&mut self, command: &RecordPaymentFact, now: Timestamp) -> Result<(), Vec<Rejection>> {
         let payment = self.payment_name(&command.payment);
         let mut paid = self.purchases.iter().filter(|known| known.payment.as_ref() == Some(&payment));
-        let is_foreign = paid.any(|purchase| purchase.money.currency != command.fact.currency());
+        let is_foreign = paid
+            .any(|purchase| command.fact.currency().is_some_and(|other| purchase.money.currency != other));
         if is_foreign && !self.is_known(&payment, &command.fact) {
             return Err(vec![Rejection::PaymentContradicts { what: "" }]);
         }
@@ -78,8 +79,11 @@ impl Model {
         }
         for purchase in purchases {
             let account = self.purchases[purchase].account;
-            let is_open_dispute = matches!(fact, PaymentFact::Dispute { status: DisputeStatus::Open, .. });
-            if is_open_dispute {
+            let alarms = matches!(
+                fact,
+                PaymentFact::Dispute { status: DisputeStatus::Open, .. } | PaymentFact::FraudWarning { .. }
+            );
+            if alarms {
                 self.freeze_for_dispute(account);
             }
             self.credits_moved(purchase, now);
@@ -119,6 +123,7 @@ impl Model {
                 matches!(known, PaymentFact::ChargeRefunded { amount_refunded: sum, currency: known, .. }
                     if known == currency && sum >= amount_refunded)
             }),
+            PaymentFact::FraudWarning { .. } => earlier().any(|known| known == fact),
         }
     }
 
@@ -148,7 +153,7 @@ impl Model {
         let bought = &self.purchases[purchase];
         let about = self.facts.iter().filter(|(payment, _)| Some(payment) == bought.payment.as_ref());
         let counted = about.map(|(_, fact)| {
-            let counts = fact.currency() == bought.money.currency;
+            let counts = fact.currency() == Some(bought.money.currency);
             (fact, if counts { fact.amount() } else { 0 })
         });
         counted.collect()
@@ -161,7 +166,7 @@ impl Model {
             match fact {
                 PaymentFact::Refund { refund, status, .. } => refunds.push((refund, *status, counted)),
                 PaymentFact::ChargeRefunded { .. } => highest = highest.max(counted),
-                PaymentFact::Dispute { .. } => {}
+                PaymentFact::Dispute { .. } | PaymentFact::FraudWarning { .. } => {}
             }
         }
         (settled(&refunds, refund_rank), highest)
@@ -175,7 +180,9 @@ impl Model {
             .into_iter()
             .filter_map(|(fact, counted)| match fact {
                 PaymentFact::Dispute { dispute, status, .. } => Some((dispute, *status, counted)),
-                PaymentFact::Refund { .. } | PaymentFact::ChargeRefunded { .. } => None,
+                PaymentFact::Refund { .. }
+                | PaymentFact::ChargeRefunded { .. }
+                | PaymentFact::FraudWarning { .. } => None,
             })
             .collect();
         let disputes = settled(&disputes, dispute_rank);

@@ -336,7 +336,9 @@ impl Model {
             self.apply_facts(purchase, now);
         }
         let (_, open_disputes, _) = self.money_back(purchase);
-        if open_disputes > 0 {
+        let mut about = self.facts.iter().filter(|(about, _)| Some(about) == payment.as_ref());
+        let is_warned_of = about.any(|(_, fact)| matches!(fact, PaymentFact::FraudWarning { .. }));
+        if open_disputes > 0 || is_warned_of {
             self.freeze_for_dispute(account);
         }
         self.settle_debt(account, now);
