@@ -1,4 +1,4 @@
-//! Writes what a batch of commands led to: everything in one round trip, COMMIT included.
+//! Writes what a batch of commands led to: everything in one round trip, COMMIT included. Events may be sent ahead.
 //!
 //! The fences raise an error in the server, because a COMMIT that is on its way already cannot be called back: the head
 //! must be where the batch began, and each account must have the version that it was decided on. A commit counts only
@@ -24,7 +24,9 @@ mod private;
 
 use std::collections::{BTreeMap, HashMap};
 
+use tokio::task::yield_now;
 use tokio_postgres::Error;
+use uuid::Uuid;
 
 use self::{
     accounts::{AccountColumns, LotColumns},
@@ -36,7 +38,7 @@ use self::{
     private::PrivateColumns,
 };
 use super::{
-    events::{CommandEvents, EventColumns},
+    events::{CommandEvents, EventColumns, INSERT_EVENTS, Place},
     heads::{Head, MOVE_HEAD, TRANSACTION_STATUS},
     session::{Pipeline, Session, Statement},
 };
@@ -44,7 +46,7 @@ use crate::domain::{
     Event, Private, WorkingSet,
     account::Lot,
     ids::{AccountId, AccountNumber, LedgerId, LotId, Position},
-    time::Span,
+    time::{Span, Timestamp},
 };
 
 /// What a batch led to.
@@ -95,54 +97,115 @@ pub enum Saved {
 #[error("state does not serialise: {0}")]
 pub struct Unwritable(#[from] serde_json::Error);
 
-/// Writes the changes and commits `transaction`, which holds the head's lock.
-///
-/// # Errors
-/// [`Unwritable`]: nothing was sent, and the transaction is as it was.
-pub async fn save(session: &Session, changes: &Changes<'_>, transaction: &str) -> Result<Saved, Unwritable> {
-    let (ledger, before, after) = (changes.ledger.0, &changes.before, &changes.after);
-    let recorded_at = after.recorded_at.to_datetime();
-    let clock_ahead = after.clock_ahead.map(Span::whole_seconds);
-    let events = EventColumns::new(changes.ledger, before.position, after.batch_id, &changes.commands)?;
-    let private = PrivateColumns::new(changes)?;
-    let accounts = AccountColumns::new(changes)?;
-    let lots = LotColumns::new(changes)?;
-    let purchases = PurchaseColumns::new(changes)?;
-    let holders = HolderColumns::new(changes);
-    let payments = PaymentColumns::new(changes)?;
-    let orders = OrderColumns::new(changes)?;
-    let links = LinkColumns::new(changes);
-    let configuration = ConfigurationColumns::new(changes)?;
-    let effects = EffectColumns::new(changes)?;
+/// A batch on its way into a transaction that holds the head's lock. The first of its events may go while those behind
+/// them are being decided, so that the server and this process are busy at the same time. Dropped, it leaves a
+/// transaction that must be rolled back.
+pub struct Writing<'a> {
+    session: &'a Session,
+    ledger: LedgerId,
+    before: Head,
+    /// When everything in the batch is recorded.
+    recorded_at: Timestamp,
+    pipeline: Pipeline<'a>,
+    /// Of how many commands the events were added.
+    commands: usize,
+    /// How many events that were.
+    events: i64,
+}
 
-    let mut pipeline = Pipeline::default();
-    events.push(session, &mut pipeline);
-    accounts.push(session, &mut pipeline);
-    private.push(session, &mut pipeline);
-    lots.push(session, &mut pipeline);
-    purchases.push(session, &mut pipeline);
-    holders.push(session, &mut pipeline);
-    payments.push(session, &mut pipeline);
-    orders.push(session, &mut pipeline);
-    links.push(session, &mut pipeline);
-    configuration.push(session, &mut pipeline);
-    effects.push(session, &mut pipeline);
-    pipeline.rows(
-        session,
-        &MOVE_HEAD,
-        vec![
-            &ledger,
-            &before.position.0,
-            &before.batch_id,
-            &before.fence,
-            &after.position.0,
-            &after.batch_id,
-            &recorded_at,
-            &after.incarnation.0,
-            &clock_ahead,
-        ],
-    );
-    Ok(commit(session, pipeline, transaction).await)
+impl<'a> Writing<'a> {
+    /// Nothing yet, behind `before`.
+    pub fn new(session: &'a Session, ledger: LedgerId, before: Head, recorded_at: Timestamp) -> Self {
+        let pipeline = Pipeline::default();
+        Self { session, ledger, before, recorded_at, pipeline, commands: 0, events: 0 }
+    }
+
+    /// Of how many commands the events have been sent.
+    pub fn commands(&self) -> usize {
+        self.commands
+    }
+
+    /// Sends the events of the next commands. They must not be the batch's last, which stand for the batch.
+    ///
+    /// # Errors
+    /// [`Unwritable`]: the transaction must be rolled back.
+    pub async fn send(&mut self, commands: &[CommandEvents<'_>]) -> Result<(), Unwritable> {
+        self.add_events(commands, None)?;
+        self.pipeline.send().await;
+        // The connection is a task of its own, which may wait for this very thread.
+        yield_now().await;
+        Ok(())
+    }
+
+    fn add_events(&mut self, commands: &[CommandEvents<'_>], ends: Option<Uuid>) -> Result<(), Unwritable> {
+        let place = Place {
+            ledger: self.ledger,
+            base: self.before.position,
+            before: self.events,
+            ends,
+            recorded_at: self.recorded_at,
+        };
+        let columns = EventColumns::new(place, commands)?;
+        self.commands += commands.len();
+        self.events += columns.count();
+        let session = self.session;
+        self.pipeline.push(async move { session.rows(&INSERT_EVENTS, &columns.values()).await });
+        Ok(())
+    }
+
+    /// Writes what is left of the changes and commits `transaction`.
+    ///
+    /// # Errors
+    /// [`Unwritable`]: nothing is committed, and the transaction must be rolled back.
+    pub async fn save(mut self, changes: &Changes<'_>, transaction: &str) -> Result<Saved, Unwritable> {
+        let (before, after) = (&changes.before, &changes.after);
+        let recorded_at = after.recorded_at.to_datetime();
+        let clock_ahead = after.clock_ahead.map(Span::whole_seconds);
+        let is_long = self.commands > 0;
+        self.add_events(&changes.commands[self.commands..], Some(after.batch_id))?;
+        if is_long {
+            self.pipeline.send().await;
+            yield_now().await;
+        }
+        let private = PrivateColumns::new(changes)?;
+        let accounts = AccountColumns::new(changes)?;
+        let lots = LotColumns::new(changes)?;
+        let purchases = PurchaseColumns::new(changes)?;
+        let holders = HolderColumns::new(changes);
+        let payments = PaymentColumns::new(changes)?;
+        let orders = OrderColumns::new(changes)?;
+        let links = LinkColumns::new(changes);
+        let configuration = ConfigurationColumns::new(changes)?;
+        let effects = EffectColumns::new(changes)?;
+
+        let (session, mut pipeline): (_, Pipeline<'_>) = (self.session, self.pipeline);
+        accounts.push(session, &mut pipeline);
+        private.push(session, &mut pipeline);
+        lots.push(session, &mut pipeline);
+        purchases.push(session, &mut pipeline);
+        holders.push(session, &mut pipeline);
+        payments.push(session, &mut pipeline);
+        orders.push(session, &mut pipeline);
+        links.push(session, &mut pipeline);
+        configuration.push(session, &mut pipeline);
+        effects.push(session, &mut pipeline);
+        pipeline.rows(
+            session,
+            &MOVE_HEAD,
+            vec![
+                &changes.ledger.0,
+                &before.position.0,
+                &before.batch_id,
+                &before.fence,
+                &after.position.0,
+                &after.batch_id,
+                &recorded_at,
+                &after.incarnation.0,
+                &clock_ahead,
+            ],
+        );
+        Ok(commit(session, pipeline, transaction).await)
+    }
 }
 
 /// Sends a pipeline with COMMIT behind it, and asks the server what became of the transaction.
@@ -161,7 +224,7 @@ pub async fn commit<'a>(session: &'a Session, pipeline: Pipeline<'a>, transactio
 
 /// Every statement that a save may need, to be prepared.
 pub(super) fn statements() -> impl Iterator<Item = &'static Statement> {
-    std::iter::once(&super::events::INSERT_EVENTS)
+    std::iter::once(&INSERT_EVENTS)
         .chain(accounts::STATEMENTS.iter().copied())
         .chain(payments::STATEMENTS.iter().copied())
         .chain(orders::STATEMENTS.iter().copied())

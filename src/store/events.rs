@@ -5,13 +5,15 @@ use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
 use super::{
+    arrays::Array,
     rows::{RowError, timestamp},
-    session::{Pipeline, Session, Statement, Value},
+    session::{Statement, Value},
 };
 use crate::domain::{
     Event, EventBody,
     event::BalanceAfter,
     ids::{AccountNumber, Actor, Key, LedgerId, Namespace, Position, RequestId, Unit},
+    time::Timestamp,
 };
 
 /// The events of one command, and what is stored with them.
@@ -25,31 +27,33 @@ pub struct CommandEvents<'a> {
 }
 
 /// Selects the ledger from its head, which routes the statement to where the ledger lives, and adds nothing if the head
-/// is not where the batch began.
+/// is not where the batch began. The events of a batch may be added by several such statements: `$3` have been before.
 pub(super) static INSERT_EVENTS: Statement = Statement {
     name: "insert_events",
     sql: "INSERT INTO events (ledger_id, position, command, command_size, batch_id, account_number, type, version,
               unit, amount, balance_after, held_after, disputed_after, recorded_at, effective_at, actor, request_id,
               key_namespace, key, key_hash, fingerprint, note_hash, body)
-          SELECT h.ledger_id, h.position + u.ordinal, u.command, u.command_size,
-                 CASE WHEN u.ordinal = $4 THEN $3 END,
+          SELECT h.ledger_id, h.position + $3 + u.ordinal, u.command, u.command_size,
+                 CASE WHEN u.ordinal = $4 THEN $5 END,
                  u.account_number, u.type, u.version, u.unit, u.amount, u.balance_after, u.held_after,
-                 u.disputed_after, u.recorded_at, u.effective_at, u.actor, u.request_id, u.key_namespace, u.key,
+                 u.disputed_after, $6, u.effective_at, u.actor, u.request_id, u.key_namespace, u.key,
                  u.key_hash, u.fingerprint, u.note_hash, u.body::jsonb
             FROM ledger_heads h,
-                 unnest($5::int8[], $6::int4[], $7::int8[], $8::text[], $9::int2[], $10::text[], $11::int8[],
-                        $12::int8[], $13::int8[], $14::int8[], $15::timestamptz[], $16::timestamptz[], $17::text[],
-                        $18::text[], $19::text[], $20::text[], $21::bytea[], $22::bytea[], $23::bytea[], $24::text[])
+                 unnest($7::int8[], $8::int4[], $9::int8[], $10::text[], $11::int2[], $12::text[], $13::int8[],
+                        $14::int8[], $15::int8[], $16::int8[], $17::timestamptz[], $18::text[], $19::text[],
+                        $20::text[], $21::text[], $22::bytea[], $23::bytea[], $24::bytea[], $25::text[])
                  WITH ORDINALITY
                  AS u (command, command_size, account_number, type, version, unit, amount, balance_after, held_after,
-                       disputed_after, recorded_at, effective_at, actor, request_id, key_namespace, key, key_hash,
-                       fingerprint, note_hash, body, ordinal)
+                       disputed_after, effective_at, actor, request_id, key_namespace, key, key_hash, fingerprint,
+                       note_hash, body, ordinal)
            WHERE h.ledger_id = $1 AND h.position = $2",
     parameters: &[
         Type::INT8,
         Type::INT8,
-        Type::UUID,
         Type::INT8,
+        Type::INT8,
+        Type::UUID,
+        Type::TIMESTAMPTZ,
         Type::INT8_ARRAY,
         Type::INT4_ARRAY,
         Type::INT8_ARRAY,
@@ -60,7 +64,6 @@ pub(super) static INSERT_EVENTS: Statement = Statement {
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
-        Type::TIMESTAMPTZ_ARRAY,
         Type::TIMESTAMPTZ_ARRAY,
         Type::TEXT_ARRAY,
         Type::TEXT_ARRAY,
@@ -73,95 +76,125 @@ pub(super) static INSERT_EVENTS: Statement = Statement {
     ],
 };
 
-/// The values of [`INSERT_EVENTS`], column by column.
-pub(super) struct EventColumns<'a> {
-    ledger: i64,
-    base: i64,
-    batch_id: Uuid,
-    count: i64,
-    commands: Vec<i64>,
-    command_sizes: Vec<Option<i32>>,
-    account_numbers: Vec<Option<i64>>,
-    types: Vec<&'static str>,
-    versions: Vec<i16>,
-    units: Vec<Option<&'a str>>,
-    amounts: Vec<i64>,
-    balances: Vec<Option<i64>>,
-    held: Vec<Option<i64>>,
-    disputed: Vec<Option<i64>>,
-    recorded_at: Vec<OffsetDateTime>,
-    effective_at: Vec<Option<OffsetDateTime>>,
-    actors: Vec<String>,
-    request_ids: Vec<Option<&'a str>>,
-    namespaces: Vec<Option<&'static str>>,
-    keys: Vec<Option<&'a str>>,
-    key_hashes: Vec<Option<Vec<u8>>>,
-    fingerprints: Vec<Option<&'a [u8]>>,
-    note_hashes: Vec<Option<&'a [u8]>>,
-    bodies: Vec<String>,
+/// Where events of a batch belong.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) ledger: LedgerId,
+    /// The head that the batch began at.
+    pub(super) base: Position,
+    /// How many events of the batch come before these.
+    pub(super) before: i64,
+    /// The batch, if these are the last of it.
+    pub(super) ends: Option<Uuid>,
+    /// When all events of the batch are recorded.
+    pub(super) recorded_at: Timestamp,
 }
 
-impl<'a> EventColumns<'a> {
-    /// The columns for `commands`, whose events follow `base` without gaps.
+/// The values of [`INSERT_EVENTS`], column by column.
+pub(super) struct EventColumns {
+    place: Place,
+    recorded_at: OffsetDateTime,
+    count: i64,
+    commands: Array,
+    command_sizes: Array,
+    account_numbers: Array,
+    types: Array,
+    versions: Array,
+    units: Array,
+    amounts: Array,
+    balances: Array,
+    held: Array,
+    disputed: Array,
+    effective_at: Array,
+    actors: Array,
+    request_ids: Array,
+    namespaces: Array,
+    keys: Array,
+    key_hashes: Array,
+    fingerprints: Array,
+    note_hashes: Array,
+    bodies: Array,
+}
+
+impl EventColumns {
+    /// The columns for `commands`, whose events stand at `place` without gaps.
     ///
     /// # Errors
     /// None that an event of ours can cause: its body always serialises.
-    pub(super) fn new(
-        ledger: LedgerId,
-        base: Position,
-        batch_id: Uuid,
-        commands: &[CommandEvents<'a>],
-    ) -> serde_json::Result<Self> {
-        let events =
-            || commands.iter().flat_map(|command| command.events.iter().map(move |event| (command, event)));
-        let is_first = |event: &Event| event.position == event.command;
-        let balance =
-            |of: fn(BalanceAfter) -> i64| events().map(|(_, event)| event.balance.map(of)).collect();
-        let key = |event: &'a Event| event.key.as_ref();
-        Ok(Self {
-            ledger: ledger.0,
-            base: base.0,
-            batch_id,
-            count: events().count() as i64,
-            commands: events().map(|(_, event)| event.command.0).collect(),
-            command_sizes: events()
-                .map(|(command, event)| is_first(event).then_some(command.events.len() as i32))
-                .collect(),
-            account_numbers: events().map(|(_, event)| event.account.map(|account| account.0)).collect(),
-            types: events().map(|(_, event)| event.body.type_name()).collect(),
-            versions: events().map(|(_, event)| event.body.version()).collect(),
-            units: events().map(|(_, event)| event.unit.as_ref().map(Unit::as_str)).collect(),
-            amounts: events().map(|(_, event)| event.amount).collect(),
-            balances: balance(|balance| balance.net),
-            held: balance(|balance| balance.held),
-            disputed: balance(|balance| balance.disputed),
-            recorded_at: events().map(|(_, event)| event.recorded_at.to_datetime()).collect(),
-            effective_at: events()
-                .map(|(_, event)| event.effective_at.map(|moment| moment.to_datetime()))
-                .collect(),
-            actors: events().map(|(_, event)| event.actor.to_string()).collect(),
-            request_ids: events().map(|(command, _)| command.request_id.map(RequestId::as_str)).collect(),
-            namespaces: events().map(|(_, event)| key(event).map(|key| key.namespace.as_str())).collect(),
-            keys: events().map(|(_, event)| key(event).map(Key::text)).collect(),
-            key_hashes: events().map(|(_, event)| key(event).map(|key| key.hash().to_vec())).collect(),
-            fingerprints: events()
-                .map(|(command, event)| {
-                    key(event).and(command.fingerprint).map(|fingerprint| fingerprint.as_slice())
-                })
-                .collect(),
-            note_hashes: events()
-                .map(|(_, event)| event.note_hash.as_ref().map(|hash| hash.as_slice()))
-                .collect(),
-            bodies: events().map(|(_, event)| event.body.to_json()).collect::<serde_json::Result<_>>()?,
-        })
+    pub(super) fn new(place: Place, commands: &[CommandEvents<'_>]) -> serde_json::Result<Self> {
+        let mut columns = Self {
+            place,
+            recorded_at: place.recorded_at.to_datetime(),
+            count: 0,
+            commands: Array::of(Type::INT8),
+            command_sizes: Array::of(Type::INT4),
+            account_numbers: Array::of(Type::INT8),
+            types: Array::of(Type::TEXT),
+            versions: Array::of(Type::INT2),
+            units: Array::of(Type::TEXT),
+            amounts: Array::of(Type::INT8),
+            balances: Array::of(Type::INT8),
+            held: Array::of(Type::INT8),
+            disputed: Array::of(Type::INT8),
+            effective_at: Array::of(Type::TIMESTAMPTZ),
+            actors: Array::of(Type::TEXT),
+            request_ids: Array::of(Type::TEXT),
+            namespaces: Array::of(Type::TEXT),
+            keys: Array::of(Type::TEXT),
+            key_hashes: Array::of(Type::BYTEA),
+            fingerprints: Array::of(Type::BYTEA),
+            note_hashes: Array::of(Type::BYTEA),
+            bodies: Array::of(Type::TEXT),
+        };
+        for command in commands {
+            for event in command.events {
+                columns.add(command, event)?;
+            }
+        }
+        Ok(columns)
     }
 
-    pub(super) fn push<'p>(&'p self, session: &'p Session, pipeline: &mut Pipeline<'p>) {
-        let values: Vec<Value<'p>> = vec![
-            &self.ledger,
-            &self.base,
-            &self.batch_id,
+    fn add(&mut self, command: &CommandEvents<'_>, event: &Event) -> serde_json::Result<()> {
+        let size = (event.position == event.command).then_some(command.events.len() as i32);
+        let (key, balance) = (event.key.as_ref(), event.balance);
+        let hash = key.map(Key::hash);
+        self.count += 1;
+        self.commands.push(event.command.0);
+        self.command_sizes.push(size);
+        self.account_numbers.push(event.account.map(|account| account.0));
+        self.types.push(event.body.type_name());
+        self.versions.push(event.body.version());
+        self.units.push(event.unit.as_ref().map(Unit::as_str));
+        self.amounts.push(event.amount);
+        self.balances.push(balance.map(|balance| balance.net));
+        self.held.push(balance.map(|balance| balance.held));
+        self.disputed.push(balance.map(|balance| balance.disputed));
+        self.effective_at.push(event.effective_at.map(Timestamp::to_datetime));
+        self.actors.push(event.actor.to_string());
+        self.request_ids.push(command.request_id.map(RequestId::as_str));
+        self.namespaces.push(key.map(|key| key.namespace.as_str()));
+        self.keys.push(key.map(Key::text));
+        self.key_hashes.push(hash.as_ref().map(<[u8; 16]>::as_slice));
+        self.fingerprints.push(key.and(command.fingerprint).map(<[u8; 32]>::as_slice));
+        self.note_hashes.push(event.note_hash.as_ref().map(<[u8; 32]>::as_slice));
+        self.bodies.push(event.body.to_json()?);
+        Ok(())
+    }
+
+    /// How many events there are.
+    pub(super) fn count(&self) -> i64 {
+        self.count
+    }
+
+    /// The values of the statement's parameters, in their order.
+    pub(super) fn values(&self) -> Vec<Value<'_>> {
+        vec![
+            &self.place.ledger.0,
+            &self.place.base.0,
+            &self.place.before,
             &self.count,
+            &self.place.ends,
+            &self.recorded_at,
             &self.commands,
             &self.command_sizes,
             &self.account_numbers,
@@ -172,7 +205,6 @@ impl<'a> EventColumns<'a> {
             &self.balances,
             &self.held,
             &self.disputed,
-            &self.recorded_at,
             &self.effective_at,
             &self.actors,
             &self.request_ids,
@@ -182,8 +214,7 @@ impl<'a> EventColumns<'a> {
             &self.fingerprints,
             &self.note_hashes,
             &self.bodies,
-        ];
-        pipeline.rows(session, &INSERT_EVENTS, values);
+        ]
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Statements live beside their row mapping. Nothing here decides anything: `domain` does, and `writer` says when.
 
+mod arrays;
 pub mod changes;
 pub mod configuration;
 pub mod database_url;

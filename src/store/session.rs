@@ -7,12 +7,11 @@ use std::{
     collections::HashMap,
     future::{Future, poll_fn},
     pin::Pin,
-    sync::atomic::{AtomicBool, Ordering},
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::future::{MaybeDone, maybe_done, try_join_all};
+use futures_util::future::try_join_all;
 use tokio::time::timeout;
 use tokio_postgres::{
     Client, Error, Row,
@@ -107,12 +106,33 @@ pub fn statements() -> impl Iterator<Item = &'static Statement> {
     heads::STATEMENTS.iter().copied().chain(working_set::statements()).chain(changes::statements())
 }
 
-type Step<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Error>> + Send + 'a>>;
+/// A statement of a pipeline: sent when it is first polled.
+enum Step<'a> {
+    Waits(Pin<Box<dyn Future<Output = Answer> + Send + 'a>>),
+    Answered(Answer),
+}
 
-/// Statements that are sent together and answered together, in order: one round trip.
+type Answer = Result<Vec<Row>, Error>;
+
+impl Step<'_> {
+    /// Whether the answer is there.
+    fn poll(&mut self, context: &mut Context<'_>) -> bool {
+        if let Self::Waits(step) = self
+            && let Poll::Ready(answer) = step.as_mut().poll(context)
+        {
+            *self = Self::Answered(answer);
+        }
+        matches!(self, Self::Answered(_))
+    }
+}
+
+/// Statements that are sent together and answered together, in order: one round trip. Those that are there can be sent
+/// while others are still being made, so that the server has something to do meanwhile.
 #[derive(Default)]
 pub struct Pipeline<'a> {
     steps: Vec<Step<'a>>,
+    /// How many were sent, or failed to be.
+    sent: usize,
 }
 
 impl<'a> Pipeline<'a> {
@@ -126,8 +146,22 @@ impl<'a> Pipeline<'a> {
         self.push(async move { session.rows(statement, &values).await });
     }
 
-    fn push(&mut self, step: impl Future<Output = Result<Vec<Row>, Error>> + Send + 'a) {
-        self.steps.push(Box::pin(step));
+    /// Adds what sends one statement when it is first polled, and waits for its rows.
+    pub(super) fn push(&mut self, step: impl Future<Output = Answer> + Send + 'a) {
+        self.steps.push(Step::Waits(Box::pin(step)));
+    }
+
+    /// Sends what was added since it last sent something. Waits for no answer.
+    pub async fn send(&mut self) {
+        let unsent = &mut self.steps[self.sent..];
+        poll_fn(|context| {
+            for step in unsent.iter_mut() {
+                step.poll(context);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        self.sent = self.steps.len();
     }
 
     /// Sends everything and reads every answer to its end.
@@ -135,7 +169,7 @@ impl<'a> Pipeline<'a> {
     /// # Errors
     /// The first error; not one that only says that the transaction had failed before.
     pub async fn run(self) -> Result<Vec<Vec<Row>>, Error> {
-        first_cause(in_order(self.steps).await)
+        first_cause(self.answers().await)
     }
 
     /// Sends everything with a COMMIT behind it, and `verify` behind that, which must be good even if others fail.
@@ -150,45 +184,32 @@ impl<'a> Pipeline<'a> {
         verify: &'static Statement,
         values: Vec<Value<'a>>,
     ) -> (Result<(), Error>, Result<Vec<Row>, Error>) {
-        let unsent = AtomicBool::new(false);
-        let guarded = self.steps.drain(..).map(|step| {
-            let unsent = &unsent;
-            Box::pin(async move {
-                let answer = step.await;
-                if answer.is_err() {
-                    unsent.store(true, Ordering::Relaxed);
-                }
-                answer
-            }) as Step<'_>
-        });
-        let mut steps: Vec<Step<'_>> = guarded.collect();
-        steps.push(Box::pin(async {
-            // First polled when every step before has been sent, or has failed to be.
-            let end = if unsent.load(Ordering::Relaxed) { "ROLLBACK" } else { "COMMIT" };
-            session.execute(end).await.map(|()| Vec::new())
-        }));
-        steps.push(Box::pin(async move { session.rows(verify, &values).await }));
-        let mut answers = in_order(steps).await;
+        self.send().await;
+        let has_failed = self.steps.iter().any(|step| matches!(step, Step::Answered(Err(_))));
+        self.execute(session, if has_failed { "ROLLBACK" } else { "COMMIT" });
+        self.rows(session, verify, values);
+        let mut answers = self.answers().await;
         let verified = answers.pop().unwrap_or_else(|| Ok(Vec::new()));
         (first_cause(answers).map(|_| ()), verified)
     }
+
+    /// Waits for all steps. The first time they are polled in their order, which is the order in which they are sent.
+    async fn answers(mut self) -> Vec<Answer> {
+        poll_fn(|context| {
+            // Every step is polled, also behind one that waits.
+            let waiting = self.steps.iter_mut().filter_map(|step| (!step.poll(context)).then_some(()));
+            if waiting.count() > 0 { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        let answer = |step| match step {
+            Step::Answered(answer) => Some(answer),
+            Step::Waits(_) => None,
+        };
+        self.steps.into_iter().filter_map(answer).collect()
+    }
 }
 
-/// Waits for all steps. The first time they are polled in their order, which is the order in which they are sent.
-async fn in_order(steps: Vec<Step<'_>>) -> Vec<Result<Vec<Row>, Error>> {
-    let mut steps: Vec<Pin<Box<MaybeDone<Step<'_>>>>> =
-        steps.into_iter().map(|step| Box::pin(maybe_done(step))).collect();
-    poll_fn(|context| {
-        // Every step is polled, also behind one that waits.
-        let waiting =
-            steps.iter_mut().filter_map(|step| step.as_mut().poll(context).is_pending().then_some(()));
-        if waiting.count() > 0 { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
-    steps.iter_mut().filter_map(|step| step.as_mut().take_output()).collect()
-}
-
-fn first_cause(answers: Vec<Result<Vec<Row>, Error>>) -> Result<Vec<Vec<Row>>, Error> {
+fn first_cause(answers: Vec<Answer>) -> Result<Vec<Vec<Row>>, Error> {
     let is_consequence = |error: &Error| error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION);
     let mut rows = Vec::with_capacity(answers.len());
     let mut consequence = None;

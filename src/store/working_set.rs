@@ -36,7 +36,7 @@ pub struct Wanted {
     /// State that commands name.
     pub needs: Needs,
     /// Hashes of the commands' keys: [`Key::hash`].
-    pub key_hashes: Vec<Vec<u8>>,
+    pub key_hashes: Vec<[u8; 16]>,
     /// Whether settings and catalogue are wanted.
     pub configuration: bool,
 }
@@ -118,7 +118,7 @@ impl<'a> Load<'a> {
         let (parameters, wanted) = (&self.parameters, self.wanted);
         let mut steps: Vec<(&'static Statement, Vec<Value<'_>>, Reader)> = Vec::new();
         if !wanted.key_hashes.is_empty() {
-            steps.push((&LOAD_COMMANDS, vec![&parameters.ledger, &wanted.key_hashes], read_command));
+            steps.push((&LOAD_COMMANDS, vec![&parameters.ledger, &parameters.key_hashes], read_command));
         }
         if parameters.names_state {
             steps
@@ -201,6 +201,7 @@ struct Parameters<'a> {
     customers: Vec<&'a str>,
     links: Vec<Uuid>,
     api_keys: Vec<Uuid>,
+    key_hashes: Vec<&'a [u8]>,
     names_state: bool,
 }
 
@@ -223,6 +224,7 @@ impl<'a> Parameters<'a> {
             customers: needs.customers.iter().map(StripeId::as_str).collect(),
             links: needs.links.iter().map(|link| Uuid::from_u128(link.to_bits())).collect(),
             api_keys: needs.keys.iter().map(|key| Uuid::from_u128(key.to_bits())).collect(),
+            key_hashes: wanted.key_hashes.iter().map(<[u8; 16]>::as_slice).collect(),
             names_state: !(needs.accounts.is_empty()
                 && needs.account_numbers.is_empty()
                 && needs.accounts_of_events.is_empty()

@@ -3,7 +3,7 @@
 //! others have written to the ledger in the meantime.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     time::Instant,
 };
 
@@ -27,7 +27,7 @@ use crate::{
         time::Timestamp,
     },
     store::{
-        changes::{Changes, Saved, save},
+        changes::{Changes, Saved, Writing},
         errors::ErrorClass,
         heads::{Head, Incarnation},
         scope,
@@ -36,6 +36,9 @@ use crate::{
     },
     telemetry::metrics as series,
 };
+
+/// Of how many commands the events are sent while others are being decided: enough to keep the server busy meanwhile.
+const SENT_AT_ONCE: usize = 128;
 
 /// What a batch came to.
 pub(super) enum Attempt {
@@ -95,7 +98,8 @@ impl LedgerWriter {
         let Basis { mut set, mut names, versions, lot_rows, stored } = self.basis(commands, locked.loaded);
         set.clock_ahead = locked.head.clock_ahead;
         let mut decisions = Decisions::new(set, stored, self.settings().decide, now, locked.head.position);
-        let verdicts = decide_all(&mut decisions, commands, past.lost)?;
+        let mut writing = Writing::new(session, self.ledger, locked.head, now);
+        let verdicts = decide_all(&mut decisions, commands, past.lost, &mut writing).await?;
         if decisions.written.is_empty() {
             within(limit, session.roll_back()).await?;
             self.remember(decisions.set, names);
@@ -117,10 +121,10 @@ impl LedgerWriter {
             versions: &versions,
             lot_rows: &lot_rows,
         };
-        match timeout(limit, save(session, &changes, &locked.transaction)).await {
+        match timeout(limit, writing.save(&changes, &locked.transaction)).await {
             Ok(Ok(Saved::Committed)) => {}
             Ok(Ok(Saved::RolledBack(error))) => return Err(error.into()),
-            Ok(Err(error)) => return Err(Failure::Refused(ErrorClass::Data, error.to_string())),
+            Ok(Err(error)) => return Err(error.into()),
             Ok(Ok(Saved::Unknown(_))) | Err(_) => return Ok(Attempt::Unknown(after, verdicts)),
         }
         metrics::histogram!(series::WRITER_COMMIT).record(begun.elapsed());
@@ -157,6 +161,9 @@ impl LedgerWriter {
     /// What the commands need and the cache does not have.
     fn wanted(&self, commands: &[Pending]) -> Wanted {
         let keys = commands.iter().filter_map(|command| command.submission.key.as_ref());
+        let mut key_hashes: Vec<[u8; 16]> = keys.map(Key::hash).collect();
+        key_hashes.sort_unstable();
+        key_hashes.dedup();
         let mut needs = Needs::default();
         for command in commands {
             add_needs(&mut needs, command.submission.command.needs());
@@ -167,11 +174,7 @@ impl LedgerWriter {
         needs.account_numbers.retain(|number| !self.cache.has(*number));
         needs.account_numbers.sort_unstable();
         needs.account_numbers.dedup();
-        Wanted {
-            needs,
-            key_hashes: keys.map(Key::hash).collect::<BTreeSet<_>>().into_iter().map(Vec::from).collect(),
-            configuration: !commands.is_empty() && !self.cache.has_configuration(),
-        }
+        Wanted { needs, key_hashes, configuration: !commands.is_empty() && !self.cache.has_configuration() }
     }
 
     /// Takes what the commands need out of the cache, and joins it with what was loaded.
@@ -228,11 +231,13 @@ fn add_needs(all: &mut Needs, more: Needs) {
     all.links.extend(more.links);
 }
 
-/// Decides the commands in order; before them, that history was lost, if it was.
-fn decide_all(
+/// Decides the commands in order; before them, that history was lost, if it was. Sends the events of a large batch as they
+/// come, except for the last.
+async fn decide_all(
     decisions: &mut Decisions,
     commands: &[Pending],
     lost: Option<Position>,
+    writing: &mut Writing<'_>,
 ) -> Result<Vec<Verdict>, Failure> {
     if let Some(last_seen) = lost {
         let submission = Submission {
@@ -247,11 +252,18 @@ fn decide_all(
             return Err(Failure::Refused(ErrorClass::Data, "lost history could not be recorded".to_owned()));
         }
     }
-    let decide = |(index, command): (usize, &Pending)| {
-        decisions.decide(&command.submission).map_err(|Poisoned| Failure::Poisoned(index))
-    };
     metrics::histogram!(series::WRITER_BATCH_COMMANDS).record(commands.len() as f64);
-    commands.iter().enumerate().map(decide).collect()
+    let mut verdicts = Vec::with_capacity(commands.len());
+    for (index, command) in commands.iter().enumerate() {
+        let verdict = decisions.decide(&command.submission);
+        verdicts.push(verdict.map_err(|Poisoned| Failure::Poisoned(index))?);
+        let unsent = &decisions.written[writing.commands()..];
+        if unsent.len() > SENT_AT_ONCE {
+            let ready: Vec<_> = unsent[..SENT_AT_ONCE].iter().map(Written::command_events).collect();
+            writing.send(&ready).await?;
+        }
+    }
+    Ok(verdicts)
 }
 
 /// The head that the decisions lead to. Whoever waits for a position of a lost history must be told.

@@ -7,8 +7,8 @@
 //! 1. `transaction`: lock the ledger's head, read the database's clock, load what the commands need and the `cache` does
 //!    not have; find out what others wrote since (one more round trip if they did);
 //! 2. `batch`: let those join who came in the meantime, and load what they need (one more round trip if there are any);
-//! 3. `decisions`: decide them in order, in memory;
-//! 4. `store::changes`: write events, state and the new head, and commit.
+//! 3. `decisions`: decide them in order, in memory; the events of a large batch are sent as they come;
+//! 4. `store::changes`: write the other events, state and the new head, and commit.
 //!
 //! Two round trips for a lone command, three for a batch of any size. Why each step stands where it stands:
 //!

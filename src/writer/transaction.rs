@@ -17,6 +17,7 @@ use crate::{
         time::{Span, Timestamp},
     },
     store::{
+        changes::Unwritable,
         errors::{ErrorClass, class_of, describe},
         heads::{CHANGED_SINCE_LIMIT, Change, Head, LIST_SINCE, LOCK_HEAD, READ_SERVER},
         rows::{RowError, timestamp},
@@ -64,6 +65,12 @@ impl From<RowError> for Failure {
             error if error.is_newer() => Self::NewerVersion(error.to_string()),
             error => Self::Refused(ErrorClass::Data, error.to_string()),
         }
+    }
+}
+
+impl From<Unwritable> for Failure {
+    fn from(error: Unwritable) -> Self {
+        Self::Refused(ErrorClass::Data, error.to_string())
     }
 }
 

@@ -38,12 +38,20 @@ fn impatient() -> WriterSettings {
 #[tokio::test]
 async fn a_batch_of_any_size_takes_two_round_trips() {
     let (book, proxy, writers) = behind_proxy(WriterSettings::default()).await;
+    let owner = book.database.superuser().await;
     for size in [1, 10, 300] {
         let (trips, commits) = (proxy.round_trips(), proxy.commits());
+        // No event can be inserted, and so nothing behind the first one is answered, until everything has been sent.
+        owner.batch_execute("BEGIN; LOCK TABLE events IN SHARE MODE").await.expect("the lock");
         let spends = (0..size).map(|number| {
             writers.submit(book.ledger, keyed(spend("alice", 1), &format!("{size}-{number}"), 1))
         });
-        for outcome in join_all(spends).await {
+        let everything_is_sent = async {
+            wait::until("a COMMIT", async || (proxy.commits() > commits).then_some(())).await;
+            owner.batch_execute("COMMIT").await.expect("an end");
+        };
+        let (outcomes, ()) = futures_util::future::join(join_all(spends), everything_is_sent).await;
+        for outcome in outcomes {
             assert!(!accepted(outcome).replayed);
         }
         assert_eq!(proxy.commits() - commits, 1, "{size} commands were not one batch");

@@ -93,18 +93,6 @@ async fn a_panic_in_one_decision_is_that_commands_failure_alone() {
 
 #[tokio::test]
 async fn a_decision_that_cannot_be_applied_is_that_commands_failure_alone() {
-    /// Spends of 13 say that they took a thousand times as much from their lots.
-    fn contradictory(set: &WorkingSet, command: &Command, context: &Context) -> Result<Decision, Rejection> {
-        let mut decision = decide(set, command, context)?;
-        for event in &mut decision.events {
-            if let EventBody::CreditsSpent(body) = &mut event.body
-                && body.spent == 13
-            {
-                body.draws[0].amount *= 1_000;
-            }
-        }
-        Ok(decision)
-    }
     let book = Book::open_with(WriterSettings { decide: contradictory, ..WriterSettings::default() }).await;
     book.account_with("alice", 1_000).await;
     let spends = (0..40).map(|number| book.submit(plain(spend("alice", if number == 17 { 13 } else { 2 }))));
@@ -113,6 +101,50 @@ async fn a_decision_that_cannot_be_applied_is_that_commands_failure_alone() {
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 39);
     assert_eq!(book.stored_balance("alice").await, 1_000 - 39 * 2);
     book.check().await;
+}
+
+/// Spends of 13 say that they took a thousand times as much from their lots.
+fn contradictory(set: &WorkingSet, command: &Command, context: &Context) -> Result<Decision, Rejection> {
+    let mut decision = decide(set, command, context)?;
+    for event in &mut decision.events {
+        if let EventBody::CreditsSpent(body) = &mut event.body
+            && body.spent == 13
+        {
+            body.draws[0].amount *= 1_000;
+        }
+    }
+    Ok(decision)
+}
+
+/// Submits 300 spends, of which all but one must be accepted: that one takes 13 and comes when events have been sent.
+async fn one_of_a_large_batch_fails_alone(book: &Book) {
+    let amount_of = |number| if number == 280 { 13 } else { 2 };
+    let spends =
+        (0..300).map(|number| book.submit(keyed(spend("alice", amount_of(number)), &format!("{number}"), 1)));
+    for (number, outcome) in join_all(spends).await.into_iter().enumerate() {
+        match number {
+            280 => assert_eq!(outcome, Err(SubmitError::Internal)),
+            _ => assert!(!accepted(outcome).replayed, "{number}"),
+        }
+    }
+    assert_eq!(book.stored_balance("alice").await, 1_000 - 299 * 2);
+    assert_eq!(book.count("credits.spent").await, 299);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn what_was_sent_ahead_is_taken_back_when_a_later_decision_cannot_be_applied() {
+    let book = Book::open_with(WriterSettings { decide: contradictory, ..WriterSettings::default() }).await;
+    book.account_with("alice", 1_000).await;
+    one_of_a_large_batch_fails_alone(&book).await;
+}
+
+#[tokio::test]
+async fn what_was_sent_ahead_is_taken_back_when_a_later_event_is_refused() {
+    let book = Book::open().await;
+    book.account_with("alice", 1_000).await;
+    break_table(&book, "events", "NEW.amount = -13", "23514", ALWAYS).await;
+    one_of_a_large_batch_fails_alone(&book).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use counterfoil::{
     domain::Rejection,
-    writer::{Outcome, SubmitError, WriterSettings},
+    writer::{Accepted, Outcome, SubmitError, WriterSettings},
 };
 
 use crate::writer_support::{
@@ -121,6 +121,35 @@ async fn of_200_concurrent_spends_on_credits_for_50_exactly_50_succeed() {
     assert_eq!((succeeded, short), (50, 150));
     assert_eq!(book.count("credits.spent").await, 50);
     assert_eq!(book.stored_balance("alice").await, 0);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_large_batch_is_one_batch_whatever_becomes_of_its_last_commands() {
+    let book = Book::open().await;
+    book.account_with("alice", 1_000).await;
+    // The first come again among the others, and the last are rejected: the last event is sent long before the last command
+    // is decided.
+    let key = |number: i64| format!("{}", number % 250);
+    let spends = (0..300).map(|number| book.submit(keyed(spend("alice", 1), &key(number), 1)));
+    let too_much = (0..200).map(|_| book.submit(plain(spend("alice", 5_000))));
+    let (outcomes, refused) = futures_util::future::join(
+        futures_util::future::join_all(spends),
+        futures_util::future::join_all(too_much),
+    )
+    .await;
+    let outcomes: Vec<Accepted> = outcomes.into_iter().map(accepted).collect();
+    for (number, outcome) in outcomes.iter().enumerate() {
+        assert_eq!(outcome.replayed, number >= 250, "{number}");
+        assert_eq!(outcome.events, outcomes[number % 250].events);
+        assert_eq!(outcome.head, outcomes[0].head);
+    }
+    refused.into_iter().for_each(|outcome| drop(rejected(outcome)));
+    let superuser = book.database.superuser().await;
+    let batches = "SELECT count(batch_id) FROM events WHERE ledger_id = $1 AND type = 'credits.spent'";
+    let batches: i64 = superuser.query_one(batches, &[&book.ledger.0]).await.expect("a count").get(0);
+    assert_eq!((book.count("credits.spent").await, batches), (250, 1));
+    assert_eq!(book.stored_balance("alice").await, 750);
     book.check().await;
 }
 

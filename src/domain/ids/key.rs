@@ -33,12 +33,14 @@ impl Namespace {
     }
 }
 
-/// What makes a command happen once: unique in its ledger and namespace for ever, whatever the command.
+/// What makes a command happen once: unique in its ledger and namespace for ever, whatever the command. Its hash is made
+/// with it, by whoever submits: the writer asks for it several times.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Key {
     /// Whose key it is.
     pub namespace: Namespace,
     text: Box<str>,
+    hash: [u8; 16],
 }
 
 impl Key {
@@ -48,7 +50,7 @@ impl Key {
     /// [`InvalidName`] for any other text.
     pub fn new(namespace: Namespace, text: &str) -> Result<Self, InvalidName> {
         if (1..=255).contains(&text.len()) && text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-            Ok(Self { namespace, text: text.into() })
+            Ok(Self { namespace, text: text.into(), hash: hash(namespace, text) })
         } else {
             Err(InvalidName { expected: "1 to 255 printable ASCII characters" })
         }
@@ -61,14 +63,18 @@ impl Key {
 
     /// The first 16 bytes of SHA-256 over namespace, `:` and text: what the unique index holds.
     pub fn hash(&self) -> [u8; 16] {
-        let mut hasher = Sha256::new();
-        hasher.update(self.namespace.as_str());
-        hasher.update(b":");
-        hasher.update(self.text.as_bytes());
-        let mut hash = [0; 16];
-        hash.copy_from_slice(&hasher.finalize()[..16]);
-        hash
+        self.hash
     }
+}
+
+fn hash(namespace: Namespace, text: &str) -> [u8; 16] {
+    let mut hasher = Sha256::new();
+    hasher.update(namespace.as_str());
+    hasher.update(b":");
+    hasher.update(text.as_bytes());
+    let mut hash = [0; 16];
+    hash.copy_from_slice(&hasher.finalize()[..16]);
+    hash
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use time::OffsetDateTime;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -11,8 +10,12 @@ use crate::{
     domain::{
         account::{ACCOUNT_STATE_VERSION, Account, Lot},
         ids::{AccountId, LotId, PurchaseId, StripeId, Unit},
+        time::Timestamp,
     },
-    store::session::{Pipeline, Session, Statement},
+    store::{
+        arrays::Array,
+        session::{Pipeline, Session, Statement},
+    },
 };
 
 pub(super) static STATEMENTS: &[&Statement] = &[&WRITE_ACCOUNTS, &WRITE_LOTS];
@@ -26,7 +29,7 @@ static WRITE_ACCOUNTS: Statement = Statement {
     sql: "INSERT INTO accounts AS a (ledger_id, account_number, external_id, status, opened_at, version, decided_on,
               next_due_at, watched, stripe_customer, state_version, state)
           SELECT h.ledger_id, u.account_number, u.name, u.status, u.opened_at, u.version, u.decided_on, u.next_due_at,
-                 u.watched::uuid[], u.stripe_customer, $2, u.state::json
+                 COALESCE(u.watched::uuid[], '{}'), u.stripe_customer, $2, u.state::json
             FROM ledger_heads h,
                  unnest($3::int8[], $4::text[], $5::text[], $6::timestamptz[], $7::int8[], $8::int8[],
                         $9::timestamptz[], $10::text[], $11::text[], $12::text[])
@@ -56,35 +59,48 @@ static WRITE_ACCOUNTS: Statement = Statement {
 };
 
 /// Accounts that changed.
-#[derive(Default)]
-pub(super) struct AccountColumns<'a> {
+pub(super) struct AccountColumns {
     ledger: i64,
-    numbers: Vec<i64>,
-    names: Vec<&'a str>,
-    statuses: Vec<&'static str>,
-    opened_at: Vec<OffsetDateTime>,
-    versions: Vec<i64>,
-    decided_on: Vec<i64>,
-    next_due_at: Vec<Option<OffsetDateTime>>,
-    watched: Vec<String>,
-    customers: Vec<Option<&'a str>>,
-    states: Vec<String>,
+    numbers: Array,
+    names: Array,
+    statuses: Array,
+    opened_at: Array,
+    versions: Array,
+    decided_on: Array,
+    next_due_at: Array,
+    watched: Array,
+    customers: Array,
+    states: Array,
 }
 
-impl<'a> AccountColumns<'a> {
-    pub(super) fn new(changes: &Changes<'a>) -> serde_json::Result<Self> {
-        let mut columns = Self { ledger: changes.ledger.0, ..Self::default() };
+impl AccountColumns {
+    pub(super) fn new(changes: &Changes<'_>) -> serde_json::Result<Self> {
+        let mut columns = Self {
+            ledger: changes.ledger.0,
+            numbers: Array::of(Type::INT8),
+            names: Array::of(Type::TEXT),
+            statuses: Array::of(Type::TEXT),
+            opened_at: Array::of(Type::TIMESTAMPTZ),
+            versions: Array::of(Type::INT8),
+            decided_on: Array::of(Type::INT8),
+            next_due_at: Array::of(Type::TIMESTAMPTZ),
+            watched: Array::of(Type::TEXT),
+            customers: Array::of(Type::TEXT),
+            states: Array::of(Type::TEXT),
+        };
         for account in changes.set.accounts.values().filter(|account| changes.is_changed(account.version)) {
             let decided_on = changes.versions.get(&account.number).copied().unwrap_or_default();
             let name = changes.names.get(&account.number).map(AccountId::as_str);
+            let watched = (!account.watched.is_empty())
+                .then(|| uuid_array(account.watched.iter().map(|purchase| purchase.to_bits())));
             columns.numbers.push(account.number.0);
             columns.names.push(name.unwrap_or_default());
             columns.statuses.push(account.status.as_str());
             columns.opened_at.push(account.opened_at.to_datetime());
             columns.versions.push(account.version.0);
             columns.decided_on.push(decided_on.0);
-            columns.next_due_at.push(account.next_due_at().map(|moment| moment.to_datetime()));
-            columns.watched.push(uuid_array(account.watched.iter().map(|purchase| purchase.to_bits())));
+            columns.next_due_at.push(account.next_due_at().map(Timestamp::to_datetime));
+            columns.watched.push(watched);
             columns.customers.push(account.stripe_customer.as_ref().map(StripeId::as_str));
             columns.states.push(inline_state(account)?);
         }
