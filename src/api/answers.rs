@@ -183,6 +183,9 @@ pub struct Changed<T> {
     envelope: Envelope,
 }
 
+/// Made by a request, and kept nowhere: 201.
+pub struct Made<T>(pub T);
+
 /// Read: 200.
 pub struct Found<T>(pub T);
 
@@ -233,6 +236,13 @@ impl<A: IntoResponse, B: IntoResponse> IntoResponse for Either<A, B> {
 impl<T: ToJSON> IntoResponse for Changed<T> {
     fn into_response(self) -> Response {
         self.envelope.respond(Found(self.body).into_response())
+    }
+}
+
+impl<T: ToJSON> IntoResponse for Made<T> {
+    fn into_response(self) -> Response {
+        let response = Response::builder().status(error::CREATED).content_type(Json::<T>::CONTENT_TYPE);
+        response.body(self.0.to_json_string())
     }
 }
 
@@ -313,6 +323,16 @@ impl<A: ApiResponse, B: ApiResponse> ApiResponse for Either<A, B> {
 impl<T: Type + ToJSON> ApiResponse for Changed<T> {
     fn meta() -> MetaResponses {
         described::<T>(200, "Done, or found to be so already.", headers_of_writes())
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Type + ToJSON> ApiResponse for Made<T> {
+    fn meta() -> MetaResponses {
+        described::<T>(201, "Done.", Vec::new())
     }
 
     fn register(registry: &mut Registry) {

@@ -136,6 +136,8 @@ codes! {
     CustomerOfAnotherAccount => CONFLICT,
     /// The account has another customer at Stripe already.
     AccountHasCustomer => CONFLICT,
+    /// The account has no customer at Stripe yet: it gets one with its first checkout.
+    AccountHasNoCustomer => CONFLICT,
     /// The order is not paid.
     OrderNotPaid => CONFLICT,
     /// What was paid is not what was ordered.

@@ -14,7 +14,7 @@
 //! | `envelope`, `site_map`, `metrics` | what stands around every request |
 //! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
 //! | `answers`, `error` | how they are answered |
-//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `checkout_links`, `settings`, `rules`, `catalogue`, `prices`, `transfers`, `events`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
+//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `checkout_links`, `portal`, `settings`, `rules`, `catalogue`, `prices`, `transfers`, `events`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
 //! | `webhooks` | where Stripe leaves its events |
 //! | `probes`, `openapi`, `tags` | what machines and readers of the specification ask |
 
@@ -37,6 +37,7 @@ pub mod orders;
 pub mod outbox;
 pub mod params;
 pub mod payload;
+pub mod portal;
 pub mod prices;
 pub mod purchases;
 pub mod rules;
@@ -84,7 +85,7 @@ type Resources = (
         transfers::Transfers,
         purchases::Purchases,
     ),
-    (orders::Orders, checkout_links::CheckoutLinks, catalogue::Catalogue, prices::Prices),
+    (orders::Orders, checkout_links::CheckoutLinks, portal::Portal, catalogue::Catalogue, prices::Prices),
     (
         settings::Settings,
         rules::RulesOfLedger,
@@ -107,7 +108,7 @@ fn resources() -> Resources {
             transfers::Transfers,
             purchases::Purchases,
         ),
-        (orders::Orders, checkout_links::CheckoutLinks, catalogue::Catalogue, prices::Prices),
+        (orders::Orders, checkout_links::CheckoutLinks, portal::Portal, catalogue::Catalogue, prices::Prices),
         (
             settings::Settings,
             rules::RulesOfLedger,

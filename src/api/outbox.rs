@@ -19,8 +19,8 @@ use crate::{
         time::Timestamp,
     },
     service::{
-        DeadGroup, Decided, Decision, EffectQuery, EffectState as State, FoundEffect, OutboxEntry,
-        OutboxFilter, StoredCause,
+        DeadGroup, DeadQuery, Decided, DecidedGroup, Decision, EffectQuery, EffectState as State,
+        FoundEffect, OutboxEntry, OutboxFilter, StoredCause,
     },
 };
 
@@ -240,6 +240,57 @@ pub struct NewDecision {
     pub reason: Reason,
 }
 
+/// A decision to be made of all dead effects of one cause.
+#[derive(Clone, Debug, Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[oai(deny_unknown_fields)]
+pub struct NewGroupDecision {
+    /// What they failed at, as the groups name it.
+    pub cause: NamedCause,
+    /// Only those of this kind; of every kind if absent.
+    pub kind: Option<CauseCode>,
+    /// Why, for whoever asks later. It stays on record, with each of them.
+    pub reason: Reason,
+}
+
+/// A cause that effects died of.
+#[derive(Clone, Debug, Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[oai(deny_unknown_fields)]
+pub struct NamedCause {
+    /// Who was asked.
+    pub destination: CauseCode,
+    /// What kind of failure.
+    pub class: CauseCode,
+    /// Which failure.
+    pub code: CauseCode,
+}
+
+impl NewGroupDecision {
+    fn query(&self) -> DeadQuery {
+        let NamedCause { destination, class, code } = &self.cause;
+        let cause =
+            StoredCause { destination: destination.0.clone(), class: class.0.clone(), code: code.0.clone() };
+        DeadQuery { cause, kind: self.kind.as_ref().map(|kind| kind.0.clone()) }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Object)]
+pub struct GroupDecision {
+    /// How many effects were decided: 500 at most at once.
+    pub decided: i64,
+    /// How many are dead of that cause now. If some were left over, send the request again.
+    pub left: i64,
+}
+
+impl From<DecidedGroup> for GroupDecision {
+    fn from(group: DecidedGroup) -> Self {
+        let DecidedGroup { decided, left } = group;
+        Self { decided, left }
+    }
+}
+
 /// A place in the list.
 #[derive(Serialize, Deserialize)]
 struct Place {
@@ -270,7 +321,11 @@ impl Outbox {
     ) -> Result<Found<OutboxList>, Failure<Reading>> {
         let after: Option<Place> = cursor.0.map(|cursor| cursor.place()).transpose()?;
         let query = EffectQuery {
-            filter: OutboxFilter { state: state.0.map(Into::into), code: code.0.map(|code| code.0) },
+            filter: OutboxFilter {
+                state: state.0.map(Into::into),
+                code: code.0.map(|code| code.0),
+                key: None,
+            },
             after: after.map(|Place { position, ordinal }| (Position(position), ordinal)),
             limit: limit.0.unwrap_or_default().into(),
         };
@@ -287,6 +342,34 @@ impl Outbox {
     async fn dead(&self, caller: Authorised<Operate>) -> Result<Found<DeadEffectsList>, Failure<Reading>> {
         let groups = caller.service.dead_effects(&caller.caller).await?;
         Ok(Found(DeadEffectsList { items: groups.into_iter().map(Into::into).collect() }))
+    }
+
+    /// Retry all dead effects of a cause
+    ///
+    /// For when the cause is put right. Each is decided as by itself, in the order in which they were ordered.
+    #[oai(path = "/v1/outbox/dead/retry", method = "post", operation_id = "retry_dead_effects")]
+    async fn retry_dead(
+        &self,
+        caller: Authorised<Operate>,
+        decision: Json<NewGroupDecision>,
+    ) -> Result<Found<GroupDecision>, Failure<Writing>> {
+        let (query, reason) = (decision.content.query(), &decision.content.reason.0);
+        let group = caller.service.decide_dead(&caller.caller, &query, Decision::Retry, reason).await?;
+        Ok(Found(group.into()))
+    }
+
+    /// Discard all dead effects of a cause
+    ///
+    /// None of them ever happens: orders whose page was to be made fail, and refunds are refused.
+    #[oai(path = "/v1/outbox/dead/discard", method = "post", operation_id = "discard_dead_effects")]
+    async fn discard_dead(
+        &self,
+        caller: Authorised<Operate>,
+        decision: Json<NewGroupDecision>,
+    ) -> Result<Found<GroupDecision>, Failure<Writing>> {
+        let (query, reason) = (decision.content.query(), &decision.content.reason.0);
+        let group = caller.service.decide_dead(&caller.caller, &query, Decision::Discard, reason).await?;
+        Ok(Found(group.into()))
     }
 
     /// Read an effect

@@ -127,6 +127,7 @@ async fn prepare(
     };
     let simulator = stripe::start(stripe, data_directory, address, &secrets.webhook_secret)?;
     stripe::connect(&administration, &ledger, stripe_address, address).await?;
+    let link = demo::ensure_link(&administration, &ledger).await?;
     administration.finish().await;
 
     let url = format!("http://{address}");
@@ -146,6 +147,7 @@ async fn prepare(
         ],
     )?;
     let greeting = Greeting {
+        buy_url: link.map(|link| format!("{url}/buy/{}/{link}", demo::SLUG)),
         url,
         stripe_url: format!("http://{stripe_address}"),
         api_key: secrets.api_key,

@@ -20,7 +20,7 @@ use crate::{
     stripe::signature,
 };
 
-use bodies::{Charge, Money, Refund, Session, Sold};
+use bodies::{Charge, Money, Price, Product, Refund, Session, Sold};
 use target::Target;
 
 /// Try what Stripe does, without Stripe.
@@ -45,6 +45,8 @@ enum Command {
 /// Its refund:  counterfoil stripe trigger refund.created --account alice
 ///
 /// A part of it: counterfoil stripe trigger refund.created --payment-intent pi_… --amount 250
+///
+/// A new price:  counterfoil stripe trigger price.created --price price_xl --amount 9900 --credits 5000 --unit credits
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 struct TriggerArguments {
@@ -55,9 +57,18 @@ struct TriggerArguments {
     /// Who buys, for the session's metadata, or whose last checkout is refunded.
     #[arg(long, value_name = "ACCOUNT", required_if_eq_any = SESSION_EVENTS)]
     account: Option<String>,
-    /// Which price is bought: goes into the session's metadata.
-    #[arg(long, value_name = "PRICE")]
+    /// Which price is bought: goes into the session's metadata. Or which price changes.
+    #[arg(long, value_name = "PRICE", required_if_eq_any = PRICE_EVENTS)]
     price: Option<String>,
+    /// Which product changes, or whose price it is; one named after the price if left out.
+    #[arg(long, value_name = "prod_…", required_if_eq_any = PRODUCT_EVENTS)]
+    product: Option<String>,
+    /// What the product is called, or what the price is called beside its product.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The price or product cannot be bought any more.
+    #[arg(long)]
+    inactive: bool,
     /// How many of the price.
     #[arg(long, value_name = "NUMBER", default_value = "1", requires = "price", value_parser = amount)]
     quantity: Amount,
@@ -105,6 +116,10 @@ const SESSION_EVENTS: [(&str, &str); 4] = [
     ("event", "checkout.session.async_payment_failed"),
     ("event", "checkout.session.expired"),
 ];
+const PRICE_EVENTS: [(&str, &str); 3] =
+    [("event", "price.created"), ("event", "price.updated"), ("event", "price.deleted")];
+const PRODUCT_EVENTS: [(&str, &str); 3] =
+    [("event", "product.created"), ("event", "product.updated"), ("event", "product.deleted")];
 /// The events that can be triggered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum EventKind {
@@ -135,6 +150,24 @@ enum EventKind {
     /// The sum of all refunds of a payment.
     #[value(name = "charge.refunded")]
     ChargeRefunded,
+    /// A price was made.
+    #[value(name = "price.created")]
+    PriceCreated,
+    /// A price was changed.
+    #[value(name = "price.updated")]
+    PriceUpdated,
+    /// A price was removed.
+    #[value(name = "price.deleted")]
+    PriceDeleted,
+    /// A product was made.
+    #[value(name = "product.created")]
+    ProductCreated,
+    /// A product was changed.
+    #[value(name = "product.updated")]
+    ProductUpdated,
+    /// A product was removed.
+    #[value(name = "product.deleted")]
+    ProductDeleted,
 }
 
 impl EventKind {
@@ -149,6 +182,12 @@ impl EventKind {
             Self::RefundFailed => "refund.failed",
             Self::ChargeRefundUpdated => "charge.refund.updated",
             Self::ChargeRefunded => "charge.refunded",
+            Self::PriceCreated => "price.created",
+            Self::PriceUpdated => "price.updated",
+            Self::PriceDeleted => "price.deleted",
+            Self::ProductCreated => "product.created",
+            Self::ProductUpdated => "product.updated",
+            Self::ProductDeleted => "product.deleted",
         }
     }
 }
@@ -198,7 +237,45 @@ async fn object(arguments: &TriggerArguments, target: &Target, now: i64) -> anyh
         }
         EventKind::RefundFailed => refund(arguments, target, now, "failed").await,
         EventKind::ChargeRefunded => charge(arguments, target, now).await,
+        EventKind::PriceCreated | EventKind::PriceUpdated => price(arguments, target, now, false).await,
+        EventKind::PriceDeleted => price(arguments, target, now, true).await,
+        EventKind::ProductCreated | EventKind::ProductUpdated => product(arguments, now, false),
+        EventKind::ProductDeleted => product(arguments, now, true),
     }
+}
+
+async fn price(
+    arguments: &TriggerArguments,
+    target: &Target,
+    now: i64,
+    is_deleted: bool,
+) -> anyhow::Result<Value> {
+    let price = arguments.price.as_deref().context("--price is needed")?;
+    let usual = format!("prod_{}", price.strip_prefix("price_").unwrap_or(price));
+    Ok(bodies::price(&Price {
+        price,
+        product: arguments.product.as_deref().unwrap_or(&usual),
+        name: arguments.name.as_deref(),
+        money: money(arguments, target).await?,
+        terms: terms(arguments),
+        is_active: !arguments.inactive && !is_deleted,
+        now,
+    }))
+}
+
+fn product(arguments: &TriggerArguments, now: i64, is_deleted: bool) -> anyhow::Result<Value> {
+    Ok(bodies::product(&Product {
+        product: arguments.product.as_deref().context("--product is needed")?,
+        name: arguments.name.as_deref(),
+        terms: terms(arguments),
+        is_active: !arguments.inactive && !is_deleted,
+        now,
+    }))
+}
+
+/// What a price or product grants, as its metadata says it.
+fn terms(arguments: &TriggerArguments) -> Option<(Amount, &str)> {
+    arguments.credits.zip(arguments.unit.as_deref())
 }
 
 async fn session(

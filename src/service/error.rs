@@ -47,6 +47,9 @@ pub enum ServiceError {
         /// The effect that is dead.
         effect: EffectId,
     },
+    /// The account has no customer at Stripe.
+    #[error("the account has no customer at Stripe")]
+    NoCustomer,
     /// Nobody has said where our pages are found.
     #[error("it is not known where our pages are found: set {variable}")]
     NoPublicUrl {

@@ -14,6 +14,7 @@ mod history;
 mod inbox;
 mod key_text;
 mod outbox;
+mod portal;
 mod position;
 mod price_sync;
 mod views;
@@ -30,7 +31,7 @@ pub use checkout_links::{LinkPage, Offer, Shopper};
 pub use error::{NotFound, ServiceError, StripeFailure};
 pub use inbox::{InboxPage, InboxQuery};
 pub use key_text::{KeySecret, KeyText};
-pub use outbox::{EffectPage, EffectQuery};
+pub use outbox::{DeadQuery, DecidedGroup, EffectPage, EffectQuery};
 pub use position::PositionToken;
 pub use price_sync::{PriceSync, SyncOutcome, SyncedPrice};
 pub use views::{

@@ -5,7 +5,7 @@
 
 use super::{
     Caller, DeadGroup, Decided, Decision, EffectState, FoundEffect, NotFound, OutboxEntry, OutboxFilter,
-    OutboxPlace, Service, ServiceError,
+    OutboxPlace, Service, ServiceError, StoredCause,
 };
 use crate::{
     domain::{
@@ -36,6 +36,33 @@ pub struct EffectQuery {
     /// How many at most.
     pub limit: i64,
 }
+
+/// Which dead effects are meant: those of one cause, and perhaps of one kind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeadQuery {
+    /// What they failed at.
+    pub cause: StoredCause,
+    /// Only those of this kind.
+    pub kind: Option<String>,
+}
+
+impl DeadQuery {
+    fn is_of(&self, cause: Option<&StoredCause>, kind: &str) -> bool {
+        cause == Some(&self.cause) && self.kind.as_deref().is_none_or(|wanted| wanted == kind)
+    }
+}
+
+/// What came of a decision of all dead effects of a cause.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DecidedGroup {
+    /// How many were decided.
+    pub decided: i64,
+    /// How many are dead of it now: those beyond [`MOST_DECIDED`], and those that have died of it since.
+    pub left: i64,
+}
+
+/// How many dead effects one request decides at most.
+const MOST_DECIDED: i64 = 500;
 
 /// A page of effects.
 pub struct EffectPage {
@@ -107,16 +134,62 @@ impl Service {
             let is_repeat = found.decisions.last().is_some_and(is_repeat);
             return if is_repeat { Ok(found) } else { Err(ServiceError::EffectNotDead) };
         };
+        if !self.carry_out(caller, dead, decision, reason).await? {
+            return Err(ServiceError::EffectNotDead);
+        }
+        self.effect(caller, effect).await
+    }
+
+    /// Has all dead effects of one cause tried again, or never, in the order in which they were ordered, up to
+    /// [`MOST_DECIDED`]. Each is decided for itself, so that whoever is interrupted asks again for the rest.
+    ///
+    /// # Errors
+    /// Whatever keeps the next decision from being made; those before it are made.
+    pub async fn decide_dead(
+        &self,
+        caller: &Caller,
+        query: &DeadQuery,
+        decision: Decision,
+        reason: &str,
+    ) -> Result<DecidedGroup, ServiceError> {
+        let code = Some(query.cause.code.clone());
+        let filter = OutboxFilter { state: Some(EffectState::Dead), code, key: None };
+        let (mut decided, mut after) = (0, None);
+        'pages: loop {
+            let page = EffectQuery { filter: filter.clone(), after, limit: MOST_DECIDED };
+            let EffectPage { entries, next } = self.outbox(caller, page).await?;
+            for dead in entries.iter().filter(|entry| query.is_of(entry.cause.as_ref(), &entry.kind)) {
+                if decided == MOST_DECIDED {
+                    break 'pages;
+                }
+                // Somebody else may have decided it meanwhile.
+                decided += i64::from(self.carry_out(caller, dead, decision, reason).await?);
+            }
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let groups = self.dead_effects(caller).await?;
+        let left = groups.iter().filter(|group| query.is_of(Some(&group.cause), &group.kind));
+        Ok(DecidedGroup { decided, left: left.map(|group| group.effects).sum() })
+    }
+
+    /// Carries out what was decided of a dead effect; false if it is not dead any more.
+    async fn carry_out(
+        &self,
+        caller: &Caller,
+        dead: &OutboxEntry,
+        decision: Decision,
+        reason: &str,
+    ) -> Result<bool, ServiceError> {
         if decision == Decision::Discard {
             self.tell_given_up(caller, dead).await?;
         }
         let client = self.database.pool().get().await.map_err(ReadError::from)?;
+        let actor = Actor::ApiKey(caller.key);
         let decided = entries::decide(&client, caller.ledger, dead, decision, &actor, reason).await;
-        if !decided.map_err(ReadError::from)? {
-            return Err(ServiceError::EffectNotDead);
-        }
-        drop(client);
-        self.effect(caller, effect).await
+        Ok(decided.map_err(ReadError::from)?)
     }
 
     /// Tells the ledger that an effect will never happen.

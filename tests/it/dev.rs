@@ -143,6 +143,12 @@ async fn the_lines_that_it_prints_work_as_they_are() {
     wait::until("the sale to be credited", async || (dev.available("alice").await == 190).then_some(()))
         .await;
 
+    let link = greeting.lines().map(str::trim).find(|line| line.contains("/buy/demo/lnk_")).expect("a link");
+    let bought = Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+    let bought = bought.post(link).send().await.expect("an answer");
+    let at_stripe = bought.headers()["location"].to_str().expect("an address");
+    assert!(at_stripe.starts_with(&format!("{}/pay/", dev.environment().stripe_url)), "{at_stripe}");
+
     let trigger =
         greeting.lines().find(|line| line.contains(" stripe trigger ")).expect("a line to buy with");
     let output = Command::new("sh").args(["-c", trigger]).output().expect("a shell");

@@ -32,6 +32,10 @@ impl From<ServiceError> for ApiError {
                 (error.detail.stripe_code, error.detail.effect_id) = (Some(code), Some(effect.to_string()));
                 error
             }
+            ServiceError::NoCustomer => Self::new(
+                Code::AccountHasNoCustomer,
+                "the account has no customer at Stripe yet: it gets one with its first checkout",
+            ),
             ServiceError::NoPublicUrl { .. } => Self::new(Code::PublicUrlNotConfigured, failure.to_string()),
             ServiceError::BodyGone => Self::new(Code::BodyGone, "the body of the event is no longer kept"),
             ServiceError::EffectNotDead => {

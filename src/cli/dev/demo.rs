@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 
 use crate::cli::administration::Administration;
-use crate::domain::Command;
 use crate::domain::amount::{Amount, Currency};
 use crate::domain::catalogue::{Feature, Price, PriceGrant};
-use crate::domain::ids::{FeatureKey, Key, LedgerSlug, Namespace, PriceId, Unit};
+use crate::domain::command::{CreateCheckoutLink, Note, OpenAccount, ProfileChange};
+use crate::domain::ids::{AccountId, CheckoutLinkId, FeatureKey, Key, LedgerSlug, Namespace, PriceId, Unit};
+use crate::domain::order::OrderDetails;
 use crate::domain::settings::{LedgerMode, LedgerSettings, UnitSettings};
+use crate::domain::{Command, EventBody};
 use crate::store::ledgers::Ledger;
 
 /// The ledger's name.
@@ -38,6 +40,33 @@ pub(super) async fn ensure_ledger(administration: &Administration) -> anyhow::Re
         administration.submit(&ledger, command, Some(key)).await.context("the demo catalogue")?;
     }
     Ok((ledger, is_new))
+}
+
+/// A link by which the account `demo` can be sold the smallest pack; none if that is not on sale any more.
+pub(super) async fn ensure_link(
+    administration: &Administration,
+    ledger: &Ledger,
+) -> anyhow::Result<Option<CheckoutLinkId>> {
+    let account = AccountId::parse(SLUG)?;
+    let open =
+        OpenAccount { account: account.clone(), profile: ProfileChange::default(), stripe_customer: None };
+    let key = Key::new(Namespace::System, "demo:account")?;
+    administration.submit(ledger, Command::OpenAccount(open), Some(key)).await?;
+    let link = CreateCheckoutLink {
+        account,
+        price: PriceId::parse(PRICES[0].0)?,
+        quantity: Amount::ONE,
+        expires_at: None,
+        details: OrderDetails::default(),
+        note: Note::new(),
+    };
+    let key = Key::new(Namespace::System, "demo:link")?;
+    let made = administration.submit(ledger, Command::CreateCheckoutLink(link), Some(key)).await;
+    let events = made.map(|accepted| accepted.events).unwrap_or_default();
+    Ok(events.iter().find_map(|event| match &event.body {
+        EventBody::CheckoutLinkCreated(created) => Some(created.link),
+        _ => None,
+    }))
 }
 
 fn steps() -> anyhow::Result<Vec<(String, Command)>> {

@@ -11,6 +11,8 @@ use super::demo;
 pub(super) struct Greeting {
     pub(super) url: String,
     pub(super) stripe_url: String,
+    /// A page where something can be bought.
+    pub(super) buy_url: Option<String>,
     pub(super) api_key: SecretString,
     pub(super) data_directory: PathBuf,
     pub(super) environment_file: PathBuf,
@@ -48,6 +50,9 @@ impl fmt::Display for Greeting {
         writeln!(formatter, "Sell some: open the `url` of the answer and pay with 4242 4242 4242 4242:\n")?;
         let checkout = r#"{"account_id":"alice","price_id":"price_demo_starter"}"#;
         writeln!(formatter, "  {}\n", self.curl("checkout-sessions", Some("try-buy"), checkout))?;
+        if let Some(buy_url) = &self.buy_url {
+            writeln!(formatter, "Or buy as a customer does who was sent a link:\n\n  {buy_url}\n")?;
+        }
         writeln!(formatter, "Or have a payment reported without paying:\n")?;
         let (program, directory) = (self.program.display(), data_directory.display());
         writeln!(

@@ -52,6 +52,28 @@ pub(super) struct Charge<'a> {
     pub(super) now: i64,
 }
 
+/// A price that is paid once.
+pub(super) struct Price<'a> {
+    pub(super) price: &'a str,
+    pub(super) product: &'a str,
+    pub(super) name: Option<&'a str>,
+    pub(super) money: Money,
+    /// Credits and their unit.
+    pub(super) terms: Option<(Amount, &'a str)>,
+    pub(super) is_active: bool,
+    pub(super) now: i64,
+}
+
+/// A product.
+pub(super) struct Product<'a> {
+    pub(super) product: &'a str,
+    pub(super) name: Option<&'a str>,
+    /// Credits and their unit, for its prices that do not say themselves.
+    pub(super) terms: Option<(Amount, &'a str)>,
+    pub(super) is_active: bool,
+    pub(super) now: i64,
+}
+
 /// The envelope around `object`.
 pub(super) fn event(event_id: &str, kind: &str, object: &Value, now: i64) -> Value {
     json!({
@@ -163,6 +185,63 @@ pub(super) fn charge(charge: &Charge<'_>) -> Value {
     })
 }
 
+/// A price.
+pub(super) fn price(price: &Price<'_>) -> Value {
+    json!({
+        "id": price.price,
+        "object": "price",
+        "active": price.is_active,
+        "billing_scheme": "per_unit",
+        "created": price.now,
+        "currency": price.money.currency.as_str(),
+        "custom_unit_amount": null,
+        "livemode": false,
+        "lookup_key": null,
+        "metadata": metadata_of_terms(price.terms),
+        "nickname": price.name,
+        "product": price.product,
+        "recurring": null,
+        "tax_behavior": "unspecified",
+        "tiers_mode": null,
+        "transform_quantity": null,
+        "type": "one_time",
+        "unit_amount": price.money.amount,
+        "unit_amount_decimal": price.money.amount.to_string(),
+    })
+}
+
+/// A product.
+pub(super) fn product(product: &Product<'_>) -> Value {
+    json!({
+        "id": product.product,
+        "object": "product",
+        "active": product.is_active,
+        "attributes": [],
+        "created": product.now,
+        "default_price": null,
+        "description": null,
+        "images": [],
+        "livemode": false,
+        "metadata": metadata_of_terms(product.terms),
+        "name": product.name.unwrap_or("Credits"),
+        "package_dimensions": null,
+        "shippable": null,
+        "statement_descriptor": null,
+        "tax_code": null,
+        "type": "service",
+        "unit_label": null,
+        "updated": product.now,
+        "url": null,
+    })
+}
+
+fn metadata_of_terms(terms: Option<(Amount, &str)>) -> Value {
+    match terms {
+        Some((credits, unit)) => json!({ "credits": credits.to_string(), "credit_unit": unit }),
+        None => json!({}),
+    }
+}
+
 /// Each payment has one charge here, always called alike, so that sums of refunds are sums of one charge.
 fn charge_of(payment_intent: &str) -> String {
     format!("ch_{}", payment_intent.strip_prefix("pi_").unwrap_or(payment_intent))
@@ -211,5 +290,18 @@ mod tests {
         assert!(matches!(fact("refund.created", &refund(&refunded)), Fact::PaymentReport(_)));
         let refunded = Charge { payment_intent: "pi_1", refunded: money(5), now: 0 };
         assert!(matches!(fact("charge.refunded", &charge(&refunded)), Fact::PaymentReport(_)));
+        let terms = Some((Amount::ONE, "credits"));
+        let (name, is_active, now) = (Some("XL"), true, 1_790_000_000);
+        let new = Price { price: "price_1", product: "prod_1", name, money: money(5), terms, is_active, now };
+        let Fact::PriceTold(told) = fact("price.created", &price(&new)) else { panic!("no price") };
+        assert_eq!(
+            (told.price.as_str(), told.listing.active, told.listing.deleted),
+            ("price_1", true, false)
+        );
+        let Fact::PriceTold(told) = fact("price.deleted", &price(&new)) else { panic!("no price") };
+        assert!(told.listing.deleted);
+        let new = Product { product: "prod_1", name, terms, is_active, now };
+        let Fact::ProductTold(told) = fact("product.updated", &product(&new)) else { panic!("no product") };
+        assert_eq!(told.product.as_str(), "prod_1");
     }
 }

@@ -1,6 +1,7 @@
 //! What survives the process: one file, one line for each transaction.
 //!
-//! A line is written before anyone hears of the transaction, so that a killed process loses nothing it has answered for.
+//! A line is on the disk before anyone hears of the transaction, so that neither a killed process nor a machine that loses
+//! its power forgets what it has answered for.
 //! A torn last line is what a crash leaves: it is dropped, for nobody was told of it. At each start the file is written
 //! anew, without what has been replaced since, and put in place by renaming.
 
@@ -47,7 +48,8 @@ impl Journal {
             changes.iter().map(|(kind, id, value)| json!([kind.name(), id, value])).collect();
         let mut line = serde_json::to_vec(&changes)?;
         line.push(b'\n');
-        self.file.write_all(&line)
+        self.file.write_all(&line)?;
+        self.file.sync_data()
     }
 }
 
@@ -88,7 +90,9 @@ fn rewrite(path: &Path, store: &Store) -> io::Result<()> {
         }
     }
     file.into_inner()?.sync_all()?;
-    fs::rename(beside, path)
+    fs::rename(beside, path)?;
+    // The name as well, not only what it names.
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 #[cfg(test)]

@@ -131,6 +131,8 @@ pub struct OutboxFilter {
     pub state: Option<EffectState>,
     /// Only those that failed with this code last.
     pub code: Option<String>,
+    /// Only those of this key.
+    pub key: Option<String>,
 }
 
 /// Reads each shard in its own order; the page is what is first of them all.
@@ -155,6 +157,7 @@ macro_rules! page_of {
                        AND ($5::text IS NULL OR ",
             $code,
             " = $5)
+                       AND ($7::text IS NULL OR w.key = $7)
                      ORDER BY w.ledger_id, w.shard, w.position, w.ordinal
                      LIMIT $6) e
               WHERE h.ledger_id = $1
@@ -203,6 +206,7 @@ pub async fn list(
                 (&state, Type::TEXT),
                 (&filter.code, Type::TEXT),
                 (&limit, Type::INT8),
+                (&filter.key, Type::TEXT),
             ],
         })
         .collect();

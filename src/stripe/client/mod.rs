@@ -22,6 +22,7 @@ mod fetch;
 mod find;
 mod limiter;
 pub mod origin;
+mod portal;
 mod simulated;
 mod transport;
 
@@ -36,6 +37,7 @@ pub use error::{CallCause, CallClass, CallError, Refusal};
 pub use fetch::EventQuery;
 pub use limiter::Limiter;
 pub use origin::Origin;
+pub use portal::NewPortalSession;
 pub use transport::{ClientSettings, Connections, NoConnections};
 
 use self::{answer::garbled, transport::Transport};
