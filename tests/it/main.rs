@@ -12,6 +12,7 @@ mod api_rules;
 mod api_specification;
 mod api_support;
 mod api_test_clock;
+mod books;
 mod checkout_links;
 mod command_line;
 mod connections;
