@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::{
     amount::MAX_AMOUNT,
+    event::LedgerConfigured,
     settings::{LedgerRules, Rollover, Scope, SignupGrant},
     working_set::Private,
 };
@@ -97,6 +98,19 @@ fn rules_are_set_together_and_leave_everything_else_as_it_is() {
     assert!(types(&mut told, set(&rules)).is_empty());
     assert_eq!(told.state.settings.rules(), rules);
     assert_eq!(told.state.settings.clone().with_rules(before.rules()), before);
+}
+
+#[test]
+fn settings_are_written_in_the_first_shape_until_there_are_rules_that_it_had_not() {
+    let version = |change: fn(&mut LedgerSettings)| {
+        let mut settings = settings();
+        change(&mut settings);
+        LedgerConfigured(settings).version()
+    };
+    assert_eq!(version(|_| {}), 1);
+    assert_eq!(version(|settings| settings.claw_on_pending = true), 1);
+    assert_eq!(version(|settings| settings.subscriptions.renewal_grace_days = 4), 2);
+    assert_eq!(version(|settings| settings.signup_grants = vec![welcome("credits", 25)]), 2);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::*;
 use crate::domain::{
     catalogue::{MoneyOfPrice, PriceFinding, PriceSettings},
     command::{Heard, SetPrice, SyncPrice, SyncProduct},
+    event::PriceSet,
     listing::{Interval, Listing, Moments, Period, PriceMode, ProductListing, Terms},
 };
 
@@ -413,4 +414,15 @@ fn what_stripe_does_not_say_is_not_stored_and_what_it_says_reads_back() {
     });
     let fields: Vec<&String> = stored[0].as_object().expect("an object").keys().collect();
     assert_eq!(fields, ["as_of", "product", "money", "active", "mode"]);
+}
+
+#[test]
+fn a_price_is_written_in_the_first_shape_until_it_has_a_side() {
+    let (operator, stripe) = (Some(PriceSettings::default()), Some(listing(1, Terms::default())));
+    for (operator, stripe, version) in
+        [(None, None, 1), (operator.clone(), None, 2), (None, stripe.clone(), 2), (operator, stripe, 2)]
+    {
+        let price = Price { operator, stripe, ..price("price_1", 500, vec![price_grant("credits", 1, 1)]) };
+        assert_eq!(PriceSet(price).version(), version);
+    }
 }
