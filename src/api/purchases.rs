@@ -244,7 +244,8 @@ impl Refund {
         let mut clawbacks = Vec::new();
         let moves = || accepted.events.iter().filter_map(|event| Some((event, refunded(&event.body)?)));
         // The buyer's event comes behind those of accounts that he gave credits to.
-        let buyer = moves().last().and_then(|(event, _)| event.account).ok_or_else(ApiError::internal)?;
+        let buyer =
+            moves().next_back().and_then(|(event, _)| event.account).ok_or_else(ApiError::internal)?;
         for (event, (moved, _)) in moves().filter(|(event, _)| event.account == Some(buyer)) {
             let unit = unit_of(event)?;
             clawbacks.push(Clawback {

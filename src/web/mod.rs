@@ -132,7 +132,9 @@ impl Site {
         let is_post = request.method() == Method::POST;
         let is_offer = page.is_empty();
         let allowed = if is_offer { "GET, HEAD, POST" } else { "GET, HEAD" };
-        if !matches!(*request.method(), Method::GET | Method::HEAD) && !(is_post && is_offer) {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let is_taken = is_read || (is_post && is_offer);
+        if !is_taken {
             return Err(ApiError::method_not_allowed(Some(HeaderValue::from_static(allowed))));
         }
         let shopper = self.service.let_in(ledger, link).await?;
