@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// The days on which the shop does business.
 pub const DAYS: usize = 6;
 /// From one of them to the next: no whole number of days, so that nothing expires just when there is business.
-pub const SECONDS_BETWEEN: i64 = 112 * 60 * 60;
+pub const SECONDS_BETWEEN: i64 = 98 * 60 * 60;
 
 /// Something that the shop sells.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api_support::Answer,
-    month_plan::{Act, How, Price, Script},
+    month_plan::{Act, How, LASTING, Price, Script},
     support::{
         app::TestApp,
         simulator::{TestSimulator, id},
@@ -173,20 +173,28 @@ impl<'s> Stage<'s> {
         }
     }
 
+    /// Begins a checkout at night, and leaves it.
+    pub async fn sit_up(&self, life: &mut Life, night: usize) {
+        let key = format!("{} at night {night}", life.name());
+        self.buy(life, &key, &LASTING[0], 1, How::Never).await;
+    }
+
     async fn buy(&self, life: &mut Life, key: &str, price: &Price, quantity: i64, how: How) {
         let body = json!({"account_id": life.name(), "price_id": price.id, "quantity": quantity});
         let deadline = Instant::now() + wait::LIMIT;
-        let checkout = loop {
+        let (order, session) = loop {
             let answer = self.ask("/v1/checkout-sessions", key, &body).await;
+            let told = answer.json();
+            let text = |name: &str| told[name].as_str().expect("an id").to_owned();
             match answer.status {
-                201 => break answer.json(),
+                201 => break (text("order_id"), text("checkout_session_id")),
+                // Its page came and went before anybody knew of it.
+                202 if told["status"] == "expired" => break (text("order_id"), String::new()),
                 202 => count(&self.counts.polls),
                 _ => panic!("{answer:?}"),
             }
             assert!(Instant::now() < deadline, "no page for {key}");
         };
-        let text = |name: &str| checkout[name].as_str().expect("an id").to_owned();
-        let (order, session) = (text("order_id"), text("checkout_session_id"));
         let payment = self.pay(&session, how).await;
         let is_settled = !matches!(how, How::Debit { .. });
         life.sales.push(Sale { order, session, how, payment, is_settled, requests: Vec::new() });

@@ -375,6 +375,8 @@ async fn with_a_wrong_stripe_key_the_caller_is_told_and_the_operator_has_it_trie
     let states: Vec<&Value> = effects.iter().map(|effect| &effect["state"]).collect();
     assert_eq!(states, ["dead", "held"], "the session waits for the customer");
     assert_eq!(effects[0]["effect_id"], detail["effect_id"]);
+    let behind = shop.try_check_out("alice", "another order").await;
+    assert_eq!(behind.json()["error"]["detail"]["effect_id"], detail["effect_id"], "it waits for the same");
     wait::until("the operator's dashboard to show it", async || {
         let series = "counterfoil_outbox_effects{state=\"dead\",kind=\"create_customer\"}";
         (shop.metric(series).await >= 1.0).then_some(())
@@ -393,9 +395,46 @@ async fn with_a_wrong_stripe_key_the_caller_is_told_and_the_operator_has_it_trie
     let checkout = shop.check_out_patiently("alice", "order").await;
     shop.pay(&checkout).await;
     shop.settles_at("alice", (100, 0, 0)).await;
+    shop.check_out_patiently("alice", "another order").await;
     let shown = shop.app.get(&format!("/v1/outbox/{}", detail["effect_id"].as_str().expect("an id"))).await;
     assert_eq!((&shown["effect"], &shown["decisions"][0]["decision"]), (&Value::Null, &json!("retry")));
-    assert_eq!((shop.at_stripe("customer").await, shop.at_stripe("checkout.session").await), (1, 1));
+    assert_eq!((shop.at_stripe("customer").await, shop.at_stripe("checkout.session").await), (1, 2));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_moved_on_while_nobody_knows_what_stripe_did_makes_nothing_twice() {
+    let mut shop = Shop::open().await;
+    shop.app.account_with("alice", 0).await;
+    // Stripe makes the page and does not say so, and then the process dies that had asked.
+    shop.fault(json!({"api": "hang", "path": "/v1/checkout/sessions", "seconds": 600})).await;
+    let body = json!({"account_id": "alice", "price_id": "price_pack"});
+    let asking = shop.app.keyed("/v1/checkout-sessions", "order", &body);
+    let made =
+        wait::until("the page", async || (shop.at_stripe("checkout.session").await == 1).then_some(()));
+    tokio::select! {
+        answer = asking => panic!("{answer:?}"),
+        () = made => {}
+    }
+    shop.app.restart().await;
+    // Before anybody takes over what it had begun, Stripe forgets under which key that was.
+    let advanced = shop.app.keyed("/v1/test/clock/advance", "night", &json!({"seconds": 2 * 86_400})).await;
+    assert_eq!(advanced.status, 201, "{advanced:?}");
+    wait::until("the page to expire", async || {
+        let sessions = shop.stripe.objects("checkout.session").await;
+        (sessions[0]["status"] == "expired").then_some(())
+    })
+    .await;
+    shop.no_more_faults().await;
+    shop.app.kill();
+    shop.app.time_passes(60).await;
+    shop.app.restart().await;
+    shop.outbox_empties().await;
+    let orders = async || shop.app.get("/v1/orders?account_id=alice").await["items"].clone();
+    wait::until("the order to end", async || (orders().await[0]["status"] == "expired").then_some(())).await;
+    assert_eq!(
+        (orders().await.as_array().map(Vec::len), shop.at_stripe("checkout.session").await),
+        (Some(1), 1)
+    );
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::join, stream};
 use rand::SeedableRng;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -55,11 +55,15 @@ async fn a_month_of_a_small_shop_ends_as_a_model_says() {
         shop.no_more_faults().await;
         come_to_rest(&mut shop.app, &shop.stripe, &counts).await;
         let name = format!("night {day}");
-        let night = stage.time_goes_on(&name, SECONDS_BETWEEN);
-        under_fire(&mut shop.app, &counts, &mut chance, night).await;
+        let clocks = stage.time_goes_on(&name, SECONDS_BETWEEN);
+        let awake = lives.len() / 10;
+        let owls = each(&mut lives[..awake], async |life| stage.sit_up(life, day).await);
+        under_fire(&mut shop.app, &counts, &mut chance, join(clocks, owls)).await;
     }
     let refunds = shop.stripe.objects("refund").await;
     each(&mut lives, async |life| stage.settle(life, &refunds).await).await;
+    come_to_rest(&mut shop.app, &shop.stripe, &counts).await;
+    stage.time_goes_on("the last night", SECONDS_BETWEEN).await;
     come_to_rest(&mut shop.app, &shop.stripe, &counts).await;
 
     drop(stage);

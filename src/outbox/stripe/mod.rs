@@ -30,6 +30,7 @@ use crate::{
     domain::{
         effects::Effect,
         ids::{AccountId, LedgerId, OrderId, RefundRequestId},
+        time::Span,
     },
     store::{pool::Database, reads},
     stripe::client::{CallError, Origin, StripeClient},
@@ -53,8 +54,17 @@ impl StripeEffects {
         Self { database, clients }
     }
 
+    /// The ledger's client. A simulated Stripe lives no earlier than the ledger: what is ordered after the ledger's clock was
+    /// moved on is not made before Stripe's was, or Stripe would forget the key too soon.
     async fn access(&self, ledger: LedgerId) -> Result<StripeAccess, Failed> {
-        Ok(self.clients.of(ledger).await?)
+        let access = self.clients.of(ledger).await?;
+        if access.client.is_simulated() {
+            let moment = reads::read_moment(&self.database, ledger).await?;
+            if moment.clock_ahead > Span::seconds(0) {
+                access.client.advance_simulated_clock(moment.now).await?;
+            }
+        }
+        Ok(access)
     }
 
     /// Moves a simulated Stripe's clock to where the ledger's is.

@@ -61,13 +61,17 @@ impl Control {
             ("GET", ["state"]) => Ok(self.state(query.unwrap_or_default())),
             ("GET", ["clock"]) => Ok(json!({ "now": self.shared.lock().now_ms() / 1000 })),
             ("POST", ["clock", "advance"]) => {
-                let seconds =
-                    order["seconds"].as_i64().filter(|seconds| (0..=100 * 366 * 86_400).contains(seconds));
+                let mut world = self.shared.lock();
+                // To a moment it is moved once, however many want that.
+                let until = order["until"].as_i64().map(|until| (until - world.now_ms() / 1000).max(0));
+                let seconds = until.or(order["seconds"].as_i64());
+                let seconds = seconds.filter(|seconds| (0..=100 * 366 * 86_400).contains(seconds));
                 let seconds = seconds.ok_or_else(|| {
                     Failure::parameters("`seconds` is a whole number of at most a hundred years.")
                         .of("seconds")
                 })?;
-                let now = self.shared.lock().advance(seconds)?;
+                let now = world.advance(seconds)?;
+                drop(world);
                 self.shared.bell.notify_one();
                 Ok(json!({ "now": now }))
             }

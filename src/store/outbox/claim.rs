@@ -64,7 +64,7 @@ impl WaitingEffect {
             effect: serde_json::from_str(row.try_get("effect")?).ok(),
             created_at: timestamp(row.try_get("created_at")?, "created_at")?,
             attempts: row.try_get("attempts")?,
-            must_look: row.try_get("must_look")?,
+            must_look: row.try_get::<_, Option<bool>>("must_look")?.unwrap_or(false),
             age: Duration::try_from_secs_f64(age.max(0.0)).unwrap_or_default(),
             is_held: row.try_get("is_held")?,
         })
@@ -115,7 +115,8 @@ pub struct Claim {
     pub witness: Witness,
 }
 
-/// The next effects of the shards, fresh ones and those that are due again.
+/// The next effects of the shards, fresh ones and those that are due again. Those of a test ledger whose clock was moved on
+/// since they were ordered, and a simulated Stripe's with it, have to be looked for: keys are forgotten there by that clock.
 ///
 /// # Errors
 /// Those of the database, and rows that cannot be read.
@@ -126,7 +127,10 @@ pub async fn claim(
     room: Room,
 ) -> Result<Claim, RowError> {
     let fresh = "SELECT o.shard, o.position, o.ordinal, o.effect_id, o.key, o.effect::text AS effect, o.created_at,
-                        0 AS attempts, false AS must_look,
+                        0 AS attempts,
+                        h.clock_ahead > 0 AND now() + h.clock_ahead * interval '1 second' - interval '23 hours' >=
+                            (SELECT e.recorded_at FROM events e WHERE e.ledger_id = $1 AND e.position = o.position)
+                        AS must_look,
                         EXTRACT(epoch FROM now() - o.created_at)::float8 AS age,
                         EXISTS (SELECT FROM outbox_retry r
                                  WHERE r.ledger_id = $1 AND r.shard = o.shard AND r.key = o.key)
@@ -145,7 +149,11 @@ pub async fn claim(
                   WHERE h.ledger_id = $1";
     let due =
         "SELECT r.shard, r.position, r.ordinal, r.effect_id, r.key, r.effect::text AS effect, r.created_at,
-                      r.attempts, r.must_look, EXTRACT(epoch FROM now() - r.repeat_from)::float8 AS age,
+                      r.attempts,
+                      r.must_look
+                      OR h.clock_ahead > 0 AND now() + h.clock_ahead * interval '1 second' - interval '23 hours' >=
+                          (SELECT e.recorded_at FROM events e WHERE e.ledger_id = $1 AND e.position = r.position)
+                      AS must_look, EXTRACT(epoch FROM now() - r.repeat_from)::float8 AS age,
                       false AS is_held
                  FROM ledger_heads h
                 CROSS JOIN unnest($2::int2[]) AS s (shard)

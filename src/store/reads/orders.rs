@@ -72,7 +72,9 @@ impl OrderRow {
             cancel_url: row.try_get("cancel_url")?,
         };
         let buyer = CustomerRow::from_row(row)?;
-        Ok(Self { order, buyer, details, session_url: row.try_get("session_url")? })
+        // A page that had gone when it was found has none.
+        let session_url: Option<String> = row.try_get("session_url")?;
+        Ok(Self { order, buyer, details, session_url: session_url.filter(|url| !url.is_empty()) })
     }
 }
 

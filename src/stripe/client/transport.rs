@@ -133,14 +133,9 @@ impl Transport {
         answer.judge(is_change, self.api_key.expose())
     }
 
-    /// Asks something of a simulated Stripe that Stripe itself does not know: without a key, in JSON. A `body` makes it a
-    /// change.
-    pub(super) async fn control(&self, path: &str, body: Option<&Value>) -> Result<Value, CallError> {
-        let url = self.base_url.at(path);
-        let sending = match body {
-            Some(body) => self.connections.0.post(url).json(body),
-            None => self.connections.0.get(url),
-        };
+    /// Asks something of a simulated Stripe that Stripe itself does not know: without a key, in JSON.
+    pub(super) async fn control(&self, path: &str, body: &Value) -> Result<Value, CallError> {
+        let sending = self.connections.0.post(self.base_url.at(path)).json(body);
         let answer = async { read(sending.send().await.map_err(|error| cause_of(&error))?).await };
         let answer = answer.await.map_err(|cause| doubtful(cause, false))?;
         answer.judge(false, self.api_key.expose())
