@@ -93,7 +93,9 @@ async fn an_hour_without_stripe_delays_what_it_has_to_do_and_nothing_else() {
     // The operator: the service is well, Stripe is not, and nobody has to do anything.
     assert!(shop.app.is_ready().await);
     let cause = shop.backs_off("connection_lost").await["cause"].clone();
-    assert_eq!((&cause["destination"], &cause["class"]), (&json!("stripe"), &json!("unclear")));
+    assert_eq!(cause["destination"], "stripe");
+    // Whether the first attempt did anything is unclear; the next ones only look, and know that they did nothing.
+    assert!(["unclear", "unavailable"].map(Value::from).contains(&cause["class"]), "{cause}");
     wait::until("Stripe to be left alone", async || {
         let open = shop.metric("counterfoil_outbox_breakers_open{destination=\"stripe\"}").await;
         (open >= 1.0).then_some(())
@@ -295,8 +297,13 @@ async fn a_price_that_lost_its_metadata_cannot_be_bought_until_it_is_back_and_wh
     assert_eq!(synced.status, 200, "{synced:?}");
     shop.app.account_with("alice", 0).await;
     let order = json!({"price_id": "price_told"});
+    // Stripe's events are of a second: one of the same second as what is known says nothing new.
+    let change = async |metadata: &str| {
+        shop.stripe.control("clock/advance", json!({"seconds": 2})).await;
+        shop.stripe.post("/v1/prices/price_told", metadata).await.ok();
+    };
     let before = shop.check_out_of("alice", "before", order.clone()).await;
-    shop.stripe.post("/v1/prices/price_told", "metadata[credits]=").await.ok();
+    change("metadata[credits]=").await;
     let findings = async |expected: Value| {
         wait::until("the price to follow", async || {
             let price = shop.app.get("/v1/prices/price_told").await;
@@ -310,7 +317,7 @@ async fn a_price_that_lost_its_metadata_cannot_be_bought_until_it_is_back_and_wh
     assert_eq!((refused.status, refused.code().as_str()), (400, "price_inactive"));
     shop.pay(&before).await;
     shop.settles_at("alice", (250, 0, 0)).await;
-    shop.stripe.post("/v1/prices/price_told", "metadata[credits]=300").await.ok();
+    change("metadata[credits]=300").await;
     assert_eq!(findings(json!([])).await["active"], true);
     let after = shop.check_out_of("alice", "meanwhile", order).await;
     shop.pay(&after).await;

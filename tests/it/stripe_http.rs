@@ -163,6 +163,7 @@ async fn what_makes_no_sense_is_taken_and_put_aside_and_a_replay_brings_it_in() 
     let (status, _) = app.post("/v1/inbox/evt_early/replay", "replay", &json!({})).await;
     assert!((200..300).contains(&status), "{status}");
     wait_for_balance(&app, (500, 0)).await;
+    wait_for_status(&app, "evt_early", "processed").await;
     let listed = app.get("/v1/inbox?status=processed").await;
     assert_eq!(listed["items"][0]["event_id"], "evt_early");
 }

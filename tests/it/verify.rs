@@ -497,7 +497,12 @@ async fn rebuild_says_which_projections_there_are() {
     let output = counterfoil(&["rebuild", "balance"], &environment).await;
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
-    assert!(said.contains("there is no projection `balance`; there are: balances, history"), "{said}");
+    assert!(
+        said.contains(
+            "there is no projection `balance`; there are: accounts_overview, balances, books, history, usage"
+        ),
+        "{said}"
+    );
 }
 
 #[tokio::test]
