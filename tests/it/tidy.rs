@@ -28,6 +28,11 @@ const MODULES: &[Module] = &[
         may_use: &["domain"],
         because: "it reads objects and does not know where facts go",
     },
+    Module {
+        name: "audit",
+        may_use: &["domain"],
+        because: "an auditor has no access to our database: what he needs works on bytes alone",
+    },
     Module { name: "store", may_use: &["domain"], because: "it keeps rows and decides nothing" },
     Module {
         name: "credentials",
@@ -103,6 +108,7 @@ const MODULES: &[Module] = &[
         may_use: &[
             "api",
             "app",
+            "audit",
             "credentials",
             "domain",
             "inbox",
