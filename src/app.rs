@@ -1,7 +1,7 @@
 //! The service as one process: its parts put together, started, and ended in order.
 //!
 //! ```text
-//! HTTP ──▶ service ──▶ writers ──▶ PostgreSQL ◀── projector, inbox worker, outbox, sweeper
+//! HTTP ──▶ service ──▶ writers ──▶ PostgreSQL ◀── projector, sealer, inbox worker, outbox, sweeper
 //! ```
 //!
 //! Invariants:
@@ -32,6 +32,7 @@ use crate::domain::ids::LedgerId;
 use crate::inbox::{Batches, InboxWorker};
 use crate::outbox::{Outbox, OutboxSettings, stripe::StripeEffects};
 use crate::projector::Projector;
+use crate::sealer::{Sealer, outside::Outside};
 use crate::service::{Service, webhooks::Webhooks};
 use crate::store::database_url::DatabaseUrl;
 use crate::store::migrate::{self, SchemaError};
@@ -131,6 +132,7 @@ pub async fn serve(
     stop: Stop,
 ) -> anyhow::Result<()> {
     let vault = Vault::new(database.clone(), read_keys(&settings.sealing)?);
+    let outside = Outside::new(&settings.checkpoints)?;
     let is_checked = first_check(&database).await?;
     let metrics = Arc::new(Metrics::install()?);
     let writers = Writers::new(database.clone(), WriterSettings::default());
@@ -145,12 +147,17 @@ pub async fn serve(
         listener,
         grace: settings.shutdown_seconds,
         service: Arc::clone(&service),
-        webhooks: Arc::new(Webhooks::new(vault, ringer, system_clock)),
+        webhooks: Arc::new(Webhooks::new(vault.clone(), ringer, system_clock)),
         metrics: Arc::clone(&metrics),
     };
     parts.spawn_front("HTTP", http.run(stop));
     let stop = parts.last_call();
     start_workers(&mut parts, &database, &writers, bell, clients);
+    let (sealer, heads, stopped) = (Sealer::new(vault, outside), writers.commits(), parts.last_call());
+    parts.spawn_worker("sealer", async move {
+        sealer.run(heads, stopped.requested()).await;
+        Ok(())
+    });
     parts.spawn_worker("upkeep", upkeep(metrics, service, stop.clone()));
     if !is_checked {
         parts.spawn_worker("database check", check_when_back(database.clone(), stop));

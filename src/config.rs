@@ -87,6 +87,18 @@ impl Default for StripeSettings {
     }
 }
 
+/// Where checkpoints stand outside of the database.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CheckpointSettings {
+    /// A directory that each signed head of a ledger's events is written to, one file for each log. Best on storage that
+    /// whoever administers the database cannot rewrite. Before anything is signed, it is held against what stands there.
+    #[arg(long, env = "COUNTERFOIL_CHECKPOINT_DIR", value_name = "DIRECTORY")]
+    pub checkpoint_dir: Option<PathBuf>,
+    /// An address that each signed head is posted to, as text. Whoever answers 409 there halts the log.
+    #[arg(long, env = "COUNTERFOIL_CHECKPOINT_URL", value_name = "URL")]
+    pub checkpoint_url: Option<String>,
+}
+
 /// What is logged, and how.
 #[derive(Clone, Debug, Args)]
 pub struct LogSettings {
@@ -164,6 +176,9 @@ pub struct ServiceSettings {
     /// How Stripe is called.
     #[command(flatten)]
     pub stripe: StripeSettings,
+    /// Where checkpoints go.
+    #[command(flatten)]
+    pub checkpoints: CheckpointSettings,
 }
 
 /// How the addresses of our own pages begin, as buyers' browsers see them; without a slash at the end.

@@ -14,6 +14,7 @@ pub mod inbox;
 pub mod outbox;
 pub mod projector;
 pub mod sandbox;
+pub mod sealer;
 pub mod service;
 pub mod store;
 pub mod stripe;

@@ -118,6 +118,12 @@ codes! {
     InboxEventNotFound => NOT_FOUND,
     /// There is no such effect, or it is done.
     EffectNotFound => NOT_FOUND,
+    /// The ledger has no log, or nothing of it is sealed yet.
+    LogNotFound => NOT_FOUND,
+    /// The sealed tree has no such tile yet.
+    TileNotFound => NOT_FOUND,
+    /// There is no such event, or it is not sealed yet.
+    EventNotSealed => NOT_FOUND,
     /// The path does not take this method.
     MethodNotAllowed => METHOD_NOT_ALLOWED,
     /// The idempotency key was used for another request.
@@ -146,6 +152,8 @@ codes! {
     PaymentContradicts => CONFLICT,
     /// The body of the event is no longer kept, so that it cannot be replayed.
     BodyGone => CONFLICT,
+    /// An event is longer than the 65,535 bytes that a bundle of entries takes.
+    EntryTooLong => CONFLICT,
     /// The effect is not dead, so that there is nothing to decide.
     EffectNotDead => CONFLICT,
     /// The position token is of a history that was lost.

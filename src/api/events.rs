@@ -27,11 +27,11 @@ use crate::{
         ids::{AccountId, Position, Unit},
         time::Timestamp,
     },
-    service::{Caller, Service, ServiceError, StoredEvent},
+    service::{Caller, Service, ServiceError, StoredEvent, leaf_bytes},
 };
 
 /// The media type of one event per line.
-const NDJSON: &str = "application/x-ndjson";
+pub(super) const NDJSON: &str = "application/x-ndjson";
 /// How many events are read at once for a stream.
 const STREAM_PAGE: i64 = 500;
 
@@ -189,7 +189,7 @@ impl EventStream {
     ) -> Result<Events, Failure<Reading>> {
         let after = Position(after.0.map_or(0, Whole::get));
         if wants_lines.0 {
-            let lines = lines(caller.service, caller.caller, after, limit.0.map(Into::into)).await?;
+            let lines = lines(caller.service, caller.caller, after, limit.0.map(Into::into), line).await?;
             return Ok(Events::Lines(lines));
         }
         let page = caller.service.events(&caller.caller, after, limit.0.unwrap_or_default().into()).await?;
@@ -214,7 +214,9 @@ async fn lines(
     caller: Arc<Caller>,
     after: Position,
     left: Option<i64>,
+    line: Line,
 ) -> Result<Body, ServiceError> {
+    let who = Arc::clone(&caller);
     let mut progress = Progress { service, caller, after, until: Position(i64::MAX), left };
     let first = progress.read().await?;
     let rest = stream::try_unfold(progress, |mut progress| async move {
@@ -223,18 +225,40 @@ async fn lines(
     });
     let pages = stream::once(async { Ok(first) }).chain(rest);
     let pages = pages.map_err(|error: ServiceError| std::io::Error::other(error.to_string())).and_then(
-        |events| async {
-            let lines: Result<Vec<String>, ApiError> = events.into_iter().map(line).collect();
-            lines
-                .map(|lines| lines.concat().into_bytes())
-                .map_err(|error| std::io::Error::other(error.to_string()))
+        move |events| {
+            let lines: Result<Vec<Vec<u8>>, ApiError> =
+                events.into_iter().map(|event| line(&who, event)).collect();
+            std::future::ready(
+                lines.map(|lines| lines.concat()).map_err(|error| std::io::Error::other(error.to_string())),
+            )
         },
     );
     Ok(Body::from_bytes_stream(pages.boxed()))
 }
 
-fn line(event: StoredEvent) -> Result<String, ApiError> {
-    Ok(Event::try_from(event)?.to_json_string() + "\n")
+/// How an event is written as a line.
+type Line = fn(&Caller, StoredEvent) -> Result<Vec<u8>, ApiError>;
+
+fn line(_: &Caller, event: StoredEvent) -> Result<Vec<u8>, ApiError> {
+    Ok((Event::try_from(event)?.to_json_string() + "\n").into_bytes())
+}
+
+/// The sealed bytes of the events after a position, each as one line: they hold no line breaks.
+///
+/// # Errors
+/// Whatever keeps the first of them from being read.
+pub(super) async fn canonical_lines(
+    service: Arc<Service>,
+    caller: Arc<Caller>,
+    after: Position,
+    left: Option<i64>,
+) -> Result<Body, ServiceError> {
+    let line: Line = |caller, event| {
+        let mut bytes = leaf_bytes(caller, &event)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    };
+    lines(service, caller, after, left, line).await
 }
 
 impl Progress {

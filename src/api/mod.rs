@@ -14,13 +14,14 @@
 //! | `envelope`, `site_map`, `metrics` | what stands around every request |
 //! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
 //! | `answers`, `error` | how they are answered |
-//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `checkout_links`, `portal`, `settings`, `rules`, `catalogue`, `prices`, `transfers`, `events`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
+//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `checkout_links`, `portal`, `settings`, `rules`, `catalogue`, `prices`, `transfers`, `events`, `audit`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
 //! | `webhooks` | where Stripe leaves its events |
 //! | `probes`, `openapi`, `tags` | what machines and readers of the specification ask |
 
 pub mod accounts;
 pub mod answers;
 pub mod api_keys;
+pub mod audit;
 pub mod auth;
 pub mod balances;
 pub mod catalogue;
@@ -90,6 +91,7 @@ type Resources = (
         settings::Settings,
         rules::RulesOfLedger,
         events::EventStream,
+        audit::AuditTrail,
         inbox::Inbox,
         outbox::Outbox,
         api_keys::ApiKeys,
@@ -113,6 +115,7 @@ fn resources() -> Resources {
             settings::Settings,
             rules::RulesOfLedger,
             events::EventStream,
+            audit::AuditTrail,
             inbox::Inbox,
             outbox::Outbox,
             api_keys::ApiKeys,

@@ -25,6 +25,8 @@ pub enum Tag {
     Rules,
     /// Everything that ever happened in the ledger.
     Events,
+    /// That events are what they were: signed heads, tiles and proofs, for tools that are not ours.
+    Proof,
     /// Stripe's webhooks as they arrived.
     Inbox,
     /// What is still to be done outside of the ledger, and what waits there for a person.

@@ -171,6 +171,29 @@ impl Parameter for Unit {
     }
 }
 
+impl PathParameter for Whole {
+    const NAME: &'static str = "position";
+}
+
+/// A part of the path of a tile.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TilePart(pub String);
+
+impl Parameter for TilePart {
+    fn parse(text: &str) -> Result<Self, InvalidName> {
+        let is_plausible = (1..=7).contains(&text.len());
+        let expected = "must be a part of a tile's path, e.g. 0, entries, x001, 234 or 234.p";
+        is_plausible.then(|| Self(text.to_owned())).ok_or(InvalidName { expected })
+    }
+}
+
+impl PathParameter for TilePart {
+    const NAME: &'static str = "tile";
+}
+
+scalar!(TilePart, text("^[a-z0-9.]+$", 7, "000"));
+
 /// Where the next page of a list begins; clients pass it on as it is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(transparent)]

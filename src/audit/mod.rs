@@ -11,14 +11,21 @@
 //! | `note` | Ed25519 keys and signed notes |
 //! | `checkpoint` | signed tree heads |
 //! | `tlog_proof` | a proof of inclusion with its checkpoint, as one text |
+//! | `record`, `replay` | events as an auditor reads them, and what follows from them |
+//! | `memory` | what an auditor keeps from one time to the next |
+//! | `verification` | all of it together, over a whole history |
 //!
 //! Invariants:
 //! - nothing here knows a database, a clock or a network: the sealer writes what is made here, the auditor verifies it;
 //! - whatever is read here comes from somebody who is not trusted: it is an error, never a panic, whatever it holds.
 
 pub mod checkpoint;
+pub mod memory;
 pub mod merkle;
 pub mod note;
 pub mod proof;
+pub mod record;
+pub mod replay;
 pub mod tile;
 pub mod tlog_proof;
+pub mod verification;

@@ -24,8 +24,11 @@ use self::greeting::Greeting;
 use self::secrets::Secrets;
 use super::administration::Administration;
 use super::environment_file;
+use super::keys;
 use crate::app::{self, stop::Stop};
-use crate::config::{DevSettings, LogFormat, LogSettings, SealingSettings, ServiceSettings, StripeSettings};
+use crate::config::{
+    CheckpointSettings, DevSettings, LogFormat, LogSettings, SealingSettings, ServiceSettings, StripeSettings,
+};
 use crate::sandbox::lock::{InstanceLock, LockError};
 use crate::sandbox::postgres::{Cluster, SUPERUSER, Settings};
 use crate::sandbox::stripe::Simulator;
@@ -92,6 +95,10 @@ async fn run_on(
         shutdown_seconds: SHUTDOWN_LIMIT,
         sealing,
         stripe: StripeSettings::default(),
+        checkpoints: CheckpointSettings {
+            checkpoint_dir: Some(data_directory.join("checkpoints")),
+            checkpoint_url: None,
+        },
     };
     tokio::select! {
         served = app::serve(database, &settings, listener, stop) => served,
@@ -125,6 +132,7 @@ async fn prepare(
         Some(secrets) => secrets,
         None => Secrets::make(&administration, &ledger).await?,
     };
+    keys::ensure_log(&administration, &ledger, keys::DEFAULT_NAME).await?;
     let simulator = stripe::start(stripe, data_directory, address, &secrets.webhook_secret)?;
     stripe::connect(&administration, &ledger, stripe_address, address).await?;
     let link = demo::ensure_link(&administration, &ledger).await?;

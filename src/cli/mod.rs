@@ -4,16 +4,19 @@
 //! what it was asked to, 1 if it could not, 2 if the command line itself was wrong.
 
 mod administration;
+mod audit;
 mod bench;
 mod dev;
 mod environment_file;
 mod key;
+mod keys;
 mod ledger;
 mod migrate;
 mod openapi;
 mod parse;
 mod progress;
 mod rebuild;
+mod recover;
 mod serve;
 mod stripe;
 mod verify;
@@ -40,9 +43,12 @@ enum Command {
     Migrate(migrate::Arguments),
     Ledger(ledger::Arguments),
     Key(key::Arguments),
+    Keys(keys::Arguments),
+    Recover(recover::Arguments),
     Stripe(stripe::Arguments),
     Rebuild(rebuild::Arguments),
     Verify(verify::Arguments),
+    Audit(audit::Arguments),
     Openapi(openapi::Arguments),
     Bench(bench::Arguments),
 }
@@ -72,9 +78,12 @@ fn run_to_completion(command: Command) -> anyhow::Result<()> {
             Command::Migrate(arguments) => migrate::run(arguments).await,
             Command::Ledger(arguments) => ledger::run(arguments).await,
             Command::Key(arguments) => key::run(arguments).await,
+            Command::Keys(arguments) => keys::run(arguments).await,
+            Command::Recover(arguments) => recover::run(arguments).await,
             Command::Stripe(arguments) => stripe::run(arguments).await,
             Command::Rebuild(arguments) => rebuild::run(arguments).await,
             Command::Verify(arguments) => verify::run(arguments).await,
+            Command::Audit(arguments) => audit::run(arguments).await,
             Command::Openapi(arguments) => openapi::run(&arguments),
             Command::Bench(arguments) => bench::run(arguments).await,
         }

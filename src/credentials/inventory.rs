@@ -4,6 +4,7 @@ use super::Vault;
 use crate::{
     domain::ids::LedgerId,
     store::{
+        logs::keys::list_log_keys,
         reads::ReadError,
         sealing::{CannotOpen, Purpose, SealingKeyId},
         stripe_credentials::read_credentials,
@@ -38,6 +39,12 @@ impl Vault {
             states.push(SecretState { purpose, hint: kept.hint, sealed_under, closed });
         }
         let client = self.database.pool().get().await?;
+        for kept in list_log_keys(&client, ledger).await? {
+            let purpose = Purpose::LogKey;
+            let closed = self.keys.open(purpose, ledger, &kept.seed).err();
+            let (hint, sealed_under) = (format!("key {}", kept.number), Some(kept.seed.key));
+            states.push(SecretState { purpose, hint, sealed_under, closed });
+        }
         for kept in list_webhook_secrets(&client, ledger).await? {
             let closed = self.open_webhook_secret(ledger, &kept.secret).err();
             let sealed_under = match kept.secret {

@@ -1,5 +1,5 @@
-//! Where secrets of ledgers are opened: the keys that Stripe is called with, and the secrets that its webhooks are
-//! signed with.
+//! Where secrets of ledgers are opened: the keys that Stripe is called with, the secrets that its webhooks are signed
+//! with, and the keys that checkpoints are signed with.
 //!
 //! Invariants:
 //! - this module alone holds the key-encryption keys; what is opened stays in memory and is sent nowhere but to whom it
@@ -9,6 +9,7 @@
 //! - without a key, webhook secrets are kept in clear, as `counterfoil dev` and older installations do; API keys never.
 
 mod inventory;
+mod log_keys;
 mod reseal;
 mod stripe_clients;
 
@@ -18,6 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::Client;
 
 pub use inventory::SecretState;
+pub use log_keys::{LogKeys, NoSigner};
 pub use reseal::{ResealError, Resealed};
 pub use stripe_clients::{NoStripe, StripeAccess, StripeClients};
 

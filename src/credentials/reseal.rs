@@ -8,6 +8,7 @@ use super::Vault;
 use crate::{
     domain::ids::LedgerId,
     store::{
+        logs::keys::{list_log_keys, reseal_log_key},
         reads::ReadError,
         rows::RowError,
         sealing::{CannotOpen, NoKey, Purpose},
@@ -53,6 +54,7 @@ impl Vault {
         let mut done = Resealed::default();
         self.reseal_stripe_key(ledger, &mut done).await?;
         self.reseal_webhook_secrets(ledger, &mut done).await?;
+        self.reseal_log_keys(ledger, &mut done).await?;
         Ok(done)
     }
 
@@ -69,6 +71,25 @@ impl Vault {
                 done.changed += 1;
             }
             Err(error) => done.closed.push(error),
+        }
+        Ok(())
+    }
+
+    async fn reseal_log_keys(&self, ledger: LedgerId, done: &mut Resealed) -> Result<(), ResealError> {
+        let client = self.database.pool().get().await.map_err(ReadError::from)?;
+        for kept in list_log_keys(&client, ledger).await? {
+            if Some(&kept.seed.key) == self.keys.current() {
+                done.kept += 1;
+                continue;
+            }
+            match self.keys.open(Purpose::LogKey, ledger, &kept.seed) {
+                Ok(secret) => {
+                    let sealed = self.keys.seal(Purpose::LogKey, ledger, secret.expose_secret())?;
+                    reseal_log_key(&client, ledger, kept.number, &sealed).await?;
+                    done.changed += 1;
+                }
+                Err(error) => done.closed.push(error),
+            }
         }
         Ok(())
     }

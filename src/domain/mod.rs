@@ -41,7 +41,7 @@ mod decide;
 mod due;
 mod follow_up;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use command::{Command, Context, Needs};
 pub use decide::{account_at, decide};

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use crate::{
     credentials::NoStripe,
-    domain::{Rejection, ids::EffectId, settings::Scope},
+    domain::{
+        Rejection,
+        ids::{EffectId, Position},
+        settings::Scope,
+    },
     store::reads::ReadError,
     stripe::client::{CallClass, CallError},
     writer::SubmitError,
@@ -56,6 +60,12 @@ pub enum ServiceError {
         /// The variable that says so.
         variable: &'static str,
     },
+    /// An event is too long for a bundle of entries.
+    #[error("the event at {position} is too long for a bundle of entries")]
+    EntryTooLong {
+        /// The event.
+        position: Position,
+    },
     /// The body of the webhook is no longer kept.
     #[error("the body is no longer kept")]
     BodyGone,
@@ -101,6 +111,12 @@ pub enum NotFound {
     Order,
     /// A checkout link, or one that works.
     CheckoutLink,
+    /// A log, or a signed head of it.
+    Log,
+    /// A tile.
+    Tile,
+    /// An event that is sealed.
+    SealedEvent,
 }
 
 impl From<NoStripe> for ServiceError {

@@ -17,6 +17,7 @@ mod outbox;
 mod portal;
 mod position;
 mod price_sync;
+mod proof;
 mod views;
 pub mod webhooks;
 
@@ -34,12 +35,14 @@ pub use key_text::{KeySecret, KeyText};
 pub use outbox::{DeadQuery, DecidedGroup, EffectPage, EffectQuery};
 pub use position::PositionToken;
 pub use price_sync::{PriceSync, SyncOutcome, SyncedPrice};
+pub use proof::{LogKeyView, LogView, leaf_bytes};
 pub use views::{
     AccountPage, AccountView, BalanceView, BookView, EventPage, KeyPage, LotPage, LotView, NextExpiry,
     OrderPage, OrderView, SpendingPlace,
 };
 
 pub use crate::{
+    audit::tile::TileId,
     store::{
         inbox::{InboxCursor, InboxEntry, InboxStatus},
         outbox::{

@@ -12,6 +12,7 @@ pub mod events;
 pub mod heads;
 pub mod inbox;
 pub mod ledgers;
+pub mod logs;
 pub mod migrate;
 pub mod outbox;
 pub mod pool;

@@ -17,6 +17,7 @@ use tokio_postgres::{Error, Row, error::SqlState, types::Type};
 use super::{
     errors::{ErrorClass, class_of},
     heads::Incarnation,
+    logs,
     pool::Database,
     rows::{RowError, timestamp},
     scope,
@@ -120,7 +121,7 @@ pub async fn ping(database: &Database) -> Result<(), ReadError> {
 }
 
 /// One statement of a transaction, with its values.
-type Query<'a> = (&'static Statement, &'a [Value<'a>]);
+pub(in crate::store) type Query<'a> = (&'static Statement, &'a [Value<'a>]);
 
 /// Runs the statements on one snapshot of the ledger and gives the rows of each.
 pub(in crate::store) async fn read(
@@ -206,6 +207,7 @@ pub fn statements() -> Vec<&'static Statement> {
     all.extend(checkout_links::STATEMENTS);
     all.extend(events::STATEMENTS);
     all.extend(keys::STATEMENTS);
+    all.extend(logs::read::STATEMENTS);
     all.extend(orders::STATEMENTS);
     all
 }

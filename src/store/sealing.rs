@@ -35,6 +35,8 @@ pub enum Purpose {
     StripeApiKey,
     /// Signatures of Stripe's webhooks.
     WebhookSecret,
+    /// Signatures of checkpoints.
+    LogKey,
 }
 
 impl Purpose {
@@ -43,6 +45,7 @@ impl Purpose {
         match self {
             Self::StripeApiKey => "stripe_api_key",
             Self::WebhookSecret => "webhook_secret",
+            Self::LogKey => "log_key",
         }
     }
 }

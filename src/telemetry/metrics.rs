@@ -48,6 +48,16 @@ pub const PROJECTOR_LAG_EVENTS: &str = "counterfoil_projector_lag_events";
 pub const PROJECTOR_LAG_SECONDS: &str = "counterfoil_projector_lag_seconds";
 /// Gauge: ledgers that an unreadable event has stopped, by `projection`.
 pub const PROJECTOR_HALTED: &str = "counterfoil_projector_halted_ledgers";
+/// Counter: events sealed by this process.
+pub const SEALER_EVENTS: &str = "counterfoil_sealer_events_total";
+/// Gauge: events that the log furthest behind does not cover yet.
+pub const SEALER_LAG_EVENTS: &str = "counterfoil_sealer_lag_events";
+/// Gauge: age of the oldest event that no log covers yet; 0 if there is none.
+pub const SEALER_LAG_SECONDS: &str = "counterfoil_sealer_lag_seconds";
+/// Gauge: ledgers whose log is halted.
+pub const SEALER_HALTED: &str = "counterfoil_sealer_halted_ledgers";
+/// Gauge: events that are sealed and whose checkpoint does not stand outside yet, of the log with most of them.
+pub const SEALER_UNPUBLISHED: &str = "counterfoil_sealer_unpublished_events";
 /// Gauge: always 1; its label `version` says what runs.
 pub const BUILD_INFO: &str = "counterfoil_build_info";
 
@@ -93,6 +103,11 @@ pub const SERIES: &[Series] = &[
     gauge(PROJECTOR_LAG_EVENTS, Unit::Count, "Events that the ledger furthest behind has yet to fold."),
     gauge(PROJECTOR_LAG_SECONDS, Unit::Seconds, "Age of the oldest event that is yet to be folded."),
     gauge(PROJECTOR_HALTED, Unit::Count, "Ledgers that an unreadable event has stopped."),
+    counter(SEALER_EVENTS, "Events sealed."),
+    gauge(SEALER_LAG_EVENTS, Unit::Count, "Events that the log furthest behind does not cover yet."),
+    gauge(SEALER_LAG_SECONDS, Unit::Seconds, "Age of the oldest event that its log does not cover yet."),
+    gauge(SEALER_HALTED, Unit::Count, "Ledgers whose log is halted."),
+    gauge(SEALER_UNPUBLISHED, Unit::Count, "Events whose checkpoint does not stand outside yet."),
     gauge(BUILD_INFO, Unit::Count, "What runs; always 1."),
 ];
 

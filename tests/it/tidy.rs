@@ -36,7 +36,7 @@ const MODULES: &[Module] = &[
     Module { name: "store", may_use: &["domain"], because: "it keeps rows and decides nothing" },
     Module {
         name: "credentials",
-        may_use: &["domain", "store", "stripe"],
+        may_use: &["audit", "domain", "store", "stripe"],
         because: "secrets are opened in one place, for whoever calls Stripe or is called by it",
     },
     Module {
@@ -48,6 +48,11 @@ const MODULES: &[Module] = &[
         name: "projector",
         may_use: &["store"],
         because: "a projection is SQL: the runner knows pages and cursors, and no event",
+    },
+    Module {
+        name: "sealer",
+        may_use: &["audit", "credentials", "domain", "store"],
+        because: "it signs what is there, and has no part in what comes to be there",
     },
     Module {
         name: "sweeper",
@@ -66,7 +71,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "service",
-        may_use: &["credentials", "domain", "store", "writer", "stripe"],
+        may_use: &["audit", "credentials", "domain", "store", "writer", "stripe"],
         because: "use cases know nothing of HTTP",
     },
     Module {
@@ -94,6 +99,7 @@ const MODULES: &[Module] = &[
             "outbox",
             "projector",
             "sandbox",
+            "sealer",
             "service",
             "store",
             "stripe",
@@ -115,6 +121,7 @@ const MODULES: &[Module] = &[
             "outbox",
             "projector",
             "sandbox",
+            "sealer",
             "service",
             "store",
             "stripe",

@@ -134,6 +134,7 @@ fn scans_a_ledger(plan: &str) -> bool {
         "on ledger_heads",
         "on ledger_settings",
         "on ledgers",
+        "on logs",
         "on stripe_credentials",
         "on api_keys",
         "on features",

@@ -37,6 +37,12 @@ impl From<ServiceError> for ApiError {
                 "the account has no customer at Stripe yet: it gets one with its first checkout",
             ),
             ServiceError::NoPublicUrl { .. } => Self::new(Code::PublicUrlNotConfigured, failure.to_string()),
+            ServiceError::EntryTooLong { position } => {
+                let message = format!(
+                    "event {position} is longer than the 65535 bytes that a bundle takes: read it from /v1/audit/events"
+                );
+                Self::new(Code::EntryTooLong, message)
+            }
             ServiceError::BodyGone => Self::new(Code::BodyGone, "the body of the event is no longer kept"),
             ServiceError::EffectNotDead => {
                 Self::new(Code::EffectNotDead, "the effect is not dead: there is nothing to decide")
@@ -82,6 +88,11 @@ impl From<NotFound> for ApiError {
             NotFound::Feature => Self::new(Code::FeatureNotFound, "there is no such feature"),
             NotFound::Price => Self::new(Code::PriceNotFound, "there is no such price"),
             NotFound::Effect => Self::new(Code::EffectNotFound, "there is no such effect, or it is done"),
+            NotFound::Log => Self::new(Code::LogNotFound, "the ledger has no log, or nothing is sealed yet"),
+            NotFound::Tile => Self::new(Code::TileNotFound, "the sealed tree has no such tile yet"),
+            NotFound::SealedEvent => {
+                Self::new(Code::EventNotSealed, "there is no such event, or it is not sealed yet")
+            }
             NotFound::Order => Self::new(Code::OrderNotFound, "there is no such order"),
             NotFound::CheckoutLink => Rejection::CheckoutLinkNotFound.into(),
             NotFound::InboxEvent => {

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     app::{self, stop::Stop},
     cli::administration::Administration,
-    config::{SealingSettings, ServiceSettings, StripeSettings},
+    config::{CheckpointSettings, SealingSettings, ServiceSettings, StripeSettings},
     domain::{ids::LedgerSlug, settings::Scope},
 };
 
@@ -53,6 +53,7 @@ impl OverHttp {
             shutdown_seconds,
             sealing: SealingSettings::default(),
             stripe: StripeSettings::default(),
+            checkpoints: CheckpointSettings::default(),
         };
         let (database, stop) = (ground.ours()?, Stop::default());
         let stopped = stop.clone();

@@ -25,3 +25,5 @@ mod needs;
 mod properties;
 mod steps;
 mod summary;
+
+pub(crate) use self::{harness::Harness, steps::plan};

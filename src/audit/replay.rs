@@ -1,0 +1,157 @@
+//! Plays events again: what an account has follows from its events, one after the other.
+//!
+//! Two ways are gone at once. By arithmetic: the balance after an event is the one before it and the amount. By the rules:
+//! applying the event to the state has to be possible, and has to lead to the balances that stand in it.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use crate::domain::{
+    Event, EventBody, WorkingSet, account_at,
+    event::BalanceAfter,
+    evolve,
+    ids::{AccountNumber, Unit},
+    time::Timestamp,
+};
+
+/// The state that events lead to.
+#[derive(Default)]
+pub struct Replay {
+    set: WorkingSet,
+    balances: BTreeMap<(AccountNumber, Unit), i64>,
+    position: i64,
+    recorded_at: Timestamp,
+    clock_ahead: i64,
+}
+
+impl Replay {
+    /// The last event that was played.
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// How many accounts there are.
+    pub fn accounts(&self) -> usize {
+        self.set.accounts.len()
+    }
+
+    /// How many balances there are: one for each unit that an account ever had.
+    pub fn balances(&self) -> usize {
+        self.balances.len()
+    }
+
+    /// Plays the next event.
+    ///
+    /// # Errors
+    /// Why it does not follow from those before it, for people. Nothing can be played after that.
+    pub fn play(&mut self, event: &Event) -> Result<(), String> {
+        if event.recorded_at < self.recorded_at {
+            return Err("it was recorded before the event before it".to_owned());
+        }
+        if event.command.0 > event.position.0 || event.command.0 < 1 {
+            return Err("it belongs to a command that is not there".to_owned());
+        }
+        (self.position, self.recorded_at) = (event.position.0, event.recorded_at);
+        if let EventBody::ClockAdvanced(advanced) = &event.body {
+            self.clock_ahead += advanced.seconds;
+            if self.clock_ahead != advanced.ahead {
+                return Err("the clock is not as far ahead as it was moved".to_owned());
+            }
+        }
+        self.play_arithmetic(event)?;
+        // A state that an event cannot belong to makes `evolve` panic: here it is what is looked for.
+        catch_unwind(AssertUnwindSafe(|| evolve(&mut self.set, event)))
+            .map_err(|_| "it cannot follow from the events before it".to_owned())?;
+        let (Some(number), Some(unit), Some(told)) = (event.account, &event.unit, event.balance) else {
+            return Ok(());
+        };
+        let account = self.set.accounts.get(&number).ok_or("its account was never opened")?;
+        let found = account.books.get(unit).map(|book| book.balance()).unwrap_or_default();
+        if found != told {
+            let told = in_words(told);
+            return Err(format!(
+                "it says that the account has {told} of {unit} after it, and the events say {}",
+                in_words(found)
+            ));
+        }
+        Ok(())
+    }
+
+    fn play_arithmetic(&mut self, event: &Event) -> Result<(), String> {
+        let (Some(number), Some(unit), Some(told)) = (event.account, &event.unit, event.balance) else {
+            return if event.amount == 0 {
+                Ok(())
+            } else {
+                Err("it has an amount, but no balance".to_owned())
+            };
+        };
+        let net = self.balances.entry((number, unit.clone())).or_default();
+        let after = net.checked_add(event.amount);
+        if after != Some(told.net) {
+            return Err(format!(
+                "the balance after it is {}, and the one before it, {net}, and its amount, {}, make another",
+                told.net, event.amount
+            ));
+        }
+        *net = told.net;
+        Ok(())
+    }
+
+    /// What the account has of each unit at that moment: what has become due by then has happened.
+    pub fn balances_at(&self, number: AccountNumber, now: Timestamp) -> Option<BTreeMap<Unit, BalanceAfter>> {
+        let account = account_at(&self.set, number, now)?;
+        Some(account.books.into_iter().map(|(unit, book)| (unit, book.balance())).collect())
+    }
+}
+
+fn in_words(balance: BalanceAfter) -> String {
+    let BalanceAfter { net, held, disputed } = balance;
+    format!("{net} (and {held} held, {disputed} disputed)")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::testing::{Harness, plan};
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_was_decided_can_be_played_again_and_nothing_else(steps in plan(40), salt: u8, place: prop::sample::Index) {
+            let mut harness = Harness::new(salt);
+            harness.run(&steps);
+            let mut replay = Replay::default();
+            for event in &harness.events {
+                prop_assert_eq!(replay.play(event), Ok(()), "{:?}", event);
+            }
+            for (number, account) in &harness.set.accounts {
+                let now = harness.now;
+                let expected = account_at(&harness.set, *number, now).expect("an account");
+                let expected = expected.books.into_iter().map(|(unit, book)| (unit, book.balance())).collect();
+                prop_assert_eq!(replay.balances_at(*number, now), Some(expected));
+                prop_assert!(account.number == *number);
+            }
+            let with_amounts: Vec<usize> = (0..harness.events.len()).filter(|place| harness.events[*place].amount != 0).collect();
+            if !with_amounts.is_empty() {
+                let changed = with_amounts[place.index(with_amounts.len())];
+                let mut replay = Replay::default();
+                for (number, event) in harness.events.iter().enumerate() {
+                    let mut event = event.clone();
+                    if number == changed {
+                        event.amount += 1;
+                    }
+                    let outcome = replay.play(&event);
+                    prop_assert_eq!(outcome.is_err(), number == changed);
+                    if outcome.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}

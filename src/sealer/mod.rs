@@ -1,0 +1,258 @@
+//! Seals the events of every ledger that has a log: adds them to its Merkle tree, signs the tree's head, publishes it.
+//!
+//! Off the write path: it follows the events by position, as the projector does. Woken when a thousand events wait, and
+//! looking around once a second, it signs a checkpoint for whatever there is by then.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `log` | one log: what it goes on from, and one step of it |
+//! | `outside` | where checkpoints stand outside of the database |
+//!
+//! Invariants:
+//! - one process seals a log: it holds the log's lease, and whatever it writes names the lease's fence;
+//! - what is published was committed before;
+//! - before each signature the log is held against the last checkpoint that stands outside: a log that is behind it or
+//!   differs from it halts for good, and so does one whose ledger lost history. `counterfoil recover` opens another;
+//! - nothing else is ever halted: whatever may pass is tried again.
+
+mod log;
+pub mod outside;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream};
+use metrics::{counter, gauge};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    credentials::{NoSigner, Vault},
+    domain::ids::{LedgerId, Position},
+    store::{
+        errors::describe_causes,
+        ledgers::list_ledgers,
+        logs::seal::{Distance, find_distance},
+        rows::RowError,
+    },
+    telemetry::metrics::{
+        SEALER_EVENTS, SEALER_HALTED, SEALER_LAG_EVENTS, SEALER_LAG_SECONDS, SEALER_UNPUBLISHED,
+    },
+};
+use log::{OpenLog, Step};
+use outside::{Outside, OutsideError};
+
+/// A checkpoint is signed for so many events at once, whatever the time.
+const AT_ONCE: i64 = 1_000;
+/// How often whatever there is gets a checkpoint.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Looking around takes at most one part in so many of the time, however many ledgers there are.
+const LOOK_SHARE: u32 = 20;
+/// How many logs are worked on at a time.
+const WORKERS: usize = 4;
+/// Pauses after failures begin with this and double up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why a step failed. All of it may pass.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// No connection could be had.
+    #[error("no connection: {0}")]
+    Pool(#[from] deadpool_postgres::PoolError),
+    /// The database refused, or a row cannot be read.
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// There is nothing to sign with.
+    #[error("nothing can be signed: {0}")]
+    Keys(#[from] NoSigner),
+    /// The outside.
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
+    /// An event has no canonical bytes.
+    #[error("the event at {0} cannot be sealed")]
+    Event(Position),
+}
+
+/// Seals all ledgers of a database.
+pub struct Sealer {
+    vault: Vault,
+    outside: Outside,
+    open: BTreeMap<LedgerId, OpenLog>,
+    /// How far each log was sealed when it was looked at last, of those that go on.
+    sealed: BTreeMap<LedgerId, Position>,
+    pause: Duration,
+}
+
+impl Sealer {
+    /// A sealer with the keys of `vault`, publishing to `outside`.
+    pub fn new(vault: Vault, outside: Outside) -> Self {
+        let (open, sealed, pause) = (BTreeMap::new(), BTreeMap::new(), Duration::ZERO);
+        Self { vault, outside, open, sealed, pause }
+    }
+
+    /// Runs until `stop` ends, woken by the heads that this process moves.
+    pub async fn run(
+        mut self,
+        mut heads: watch::Receiver<HashMap<LedgerId, Position>>,
+        stop: impl Future<Output = ()>,
+    ) {
+        let mut stop = std::pin::pin!(stop);
+        let mut look_at = Instant::now();
+        let mut due = BTreeSet::new();
+        loop {
+            let until = if due.is_empty() { look_at } else { Instant::now() + self.pause };
+            tokio::select! {
+                () = &mut stop => break,
+                () = tokio::time::sleep_until(until) => {}
+                Ok(()) = heads.changed(), if due.is_empty() => {
+                    let heads = heads.borrow_and_update().clone();
+                    due.extend(self.full(&heads));
+                    if due.is_empty() && Instant::now() < look_at {
+                        continue;
+                    }
+                }
+            }
+            let mut failure = None;
+            if Instant::now() >= look_at {
+                let started = Instant::now();
+                match self.look_around().await {
+                    Ok(behind) => due.extend(behind),
+                    Err(error) => failure = Some(describe_causes(&error)),
+                }
+                look_at = Instant::now() + LOOK_INTERVAL.max(started.elapsed() * LOOK_SHARE).max(self.pause);
+            }
+            due = self.one_step_each(due, &mut failure).await;
+            self.pause_after(failure);
+        }
+        self.let_go().await;
+    }
+
+    /// The ledgers of which so many events wait that no more are waited for.
+    fn full(&self, heads: &HashMap<LedgerId, Position>) -> Vec<LedgerId> {
+        let is_full = |(ledger, head): &(&LedgerId, &Position)| {
+            self.sealed.get(*ledger).is_some_and(|sealed| head.0 - sealed.0 >= AT_ONCE)
+        };
+        heads.iter().filter(is_full).map(|(ledger, _)| *ledger).collect()
+    }
+
+    /// Finds out how far every log is, and returns those with something to do.
+    async fn look_around(&mut self) -> Result<Vec<LedgerId>, SealError> {
+        let client = self.vault.database().pool().get().await?;
+        let (mut behind, mut sealed, mut lag) = (Vec::new(), BTreeMap::new(), Lag::default());
+        for ledger in list_ledgers(&client).await? {
+            let Some(distance) = find_distance(&client, ledger.ledger).await? else { continue };
+            lag.take_in(&distance, self.outside.is_anywhere());
+            if distance.log.halted.is_some() {
+                self.open.remove(&ledger.ledger);
+                continue;
+            }
+            sealed.insert(ledger.ledger, distance.log.sealed);
+            let is_unpublished = self.outside.is_anywhere() && distance.log.published < distance.log.sealed;
+            let is_level =
+                distance.head == distance.log.sealed && distance.incarnation == distance.log.incarnation;
+            let is_elsewhere = distance.is_leased && !self.open.contains_key(&ledger.ledger);
+            if (!is_level || is_unpublished) && !is_elsewhere {
+                behind.push(ledger.ledger);
+            }
+        }
+        self.sealed = sealed;
+        lag.publish();
+        Ok(behind)
+    }
+
+    /// Returns who has more to seal than one step takes.
+    async fn one_step_each(
+        &mut self,
+        due: BTreeSet<LedgerId>,
+        failure: &mut Option<String>,
+    ) -> BTreeSet<LedgerId> {
+        let attempts: Vec<_> = due.into_iter().map(|ledger| (ledger, self.open.remove(&ledger))).collect();
+        let (vault, outside) = (&self.vault, &self.outside);
+        let steps = attempts
+            .into_iter()
+            .map(|(ledger, open)| async move { (ledger, log::step(vault, outside, ledger, open).await) });
+        let outcomes: Vec<_> = stream::iter(steps).buffer_unordered(WORKERS).collect().await;
+        let mut unfinished = BTreeSet::new();
+        for (ledger, outcome) in outcomes {
+            match outcome {
+                Ok(Step::Sealed { open, events, is_level }) => {
+                    counter!(SEALER_EVENTS).increment(events.unsigned_abs());
+                    self.sealed.insert(ledger, open.sealed());
+                    self.open.insert(ledger, *open);
+                    if !is_level {
+                        unfinished.insert(ledger);
+                    }
+                }
+                Ok(Step::Passed) => {}
+                Ok(Step::Halted(halt)) => {
+                    tracing::error!(
+                        ledger = ledger.0,
+                        code = halt.code,
+                        because = halt.because,
+                        "a log is halted; see `counterfoil recover`"
+                    );
+                    self.sealed.remove(&ledger);
+                }
+                Err(error) => *failure = Some(describe_causes(&error)),
+            }
+        }
+        unfinished
+    }
+
+    /// The first failure of a row is worth a warning; the lag metric tells the rest.
+    fn pause_after(&mut self, failure: Option<String>) {
+        match failure {
+            None => self.pause = Duration::ZERO,
+            Some(error) if self.pause.is_zero() => {
+                tracing::warn!(error, "a log cannot be sealed; will be tried again");
+                self.pause = FIRST_PAUSE;
+            }
+            Some(error) => {
+                tracing::debug!(error, "a log still cannot be sealed");
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    /// Lets another process go on at once.
+    async fn let_go(self) {
+        for (ledger, open) in self.open {
+            if let Err(error) = open.release(&self.vault, ledger).await {
+                tracing::debug!(error = describe_causes(&error), "a lease is left to run out");
+            }
+        }
+    }
+}
+
+/// How far logs are behind, over all ledgers.
+#[derive(Default)]
+struct Lag {
+    events: i64,
+    oldest: Duration,
+    halted: u32,
+    unpublished: i64,
+}
+
+impl Lag {
+    fn take_in(&mut self, distance: &Distance, is_published: bool) {
+        let log = &distance.log;
+        if log.halted.is_some() {
+            self.halted += 1;
+            return;
+        }
+        self.events = self.events.max(distance.head.0 - log.sealed.0);
+        self.oldest = self.oldest.max(distance.oldest);
+        if is_published {
+            self.unpublished = self.unpublished.max(log.sealed.0 - log.published.0);
+        }
+    }
+
+    fn publish(&self) {
+        gauge!(SEALER_LAG_EVENTS).set(self.events as f64);
+        gauge!(SEALER_LAG_SECONDS).set(self.oldest.as_secs_f64());
+        gauge!(SEALER_HALTED).set(f64::from(self.halted));
+        gauge!(SEALER_UNPUBLISHED).set(self.unpublished as f64);
+    }
+}
