@@ -304,7 +304,6 @@ impl AuditTrail {
         method = "get",
         operation_id = "read_tile_of_four_parts"
     )]
-    #[expect(clippy::too_many_arguments, reason = "the parts of a path")]
     async fn tile_of_four_parts(
         &self,
         caller: Caller,

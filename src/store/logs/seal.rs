@@ -247,7 +247,7 @@ pub async fn seal(client: &Client, ledger: LedgerId, seal: &Seal<'_>) -> Result<
     begun?;
     if moved.as_ref().map_or(true, Vec::is_empty) {
         client.batch_execute("ROLLBACK").await?;
-        return Ok(moved?.first().is_some());
+        return Ok(!moved?.is_empty());
     }
     let add = "INSERT INTO checkpoints (ledger_id, log, size, root, note, signed_at)
                VALUES ($1, $2, $3, $4, $5, now())";
