@@ -119,7 +119,7 @@ mod tests {
     async fn answer(request: Request) -> (u16, String, String) {
         let panicking = make_sync(|_| -> Response { panic!("on purpose") });
         let site = Route::new().at("/panic", get(panicking)).at("/fine", get(make_sync(|_| "fine")));
-        let site = site.with(Envelope::new(SiteMap::of::<()>()));
+        let site = site.with(Envelope::new(SiteMap::of(&())));
         let mut response = site.call(request).await.expect("an answer");
         let request_id = response.header(REQUEST_ID).expect("an id").to_owned();
         let body = response.take_body().into_string().await.expect("text");

@@ -63,7 +63,7 @@ use poem::{
     endpoint::{BoxEndpoint, make_sync},
     get, post,
 };
-use poem_openapi::OpenApiService;
+use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::Value;
 
 use envelope::Envelope;
@@ -76,30 +76,7 @@ use crate::{
 };
 
 /// Credits of accounts, what is sold, and what operators do: a list is too short for all at once.
-type Resources = (
-    (
-        accounts::Accounts,
-        balances::Balances,
-        history::History,
-        spends::Spends,
-        grants::Grants,
-        transfers::Transfers,
-        purchases::Purchases,
-    ),
-    (orders::Orders, checkout_links::CheckoutLinks, portal::Portal, catalogue::Catalogue, prices::Prices),
-    (
-        settings::Settings,
-        rules::RulesOfLedger,
-        events::EventStream,
-        audit::AuditTrail,
-        inbox::Inbox,
-        outbox::Outbox,
-        api_keys::ApiKeys,
-        test_clock::TestClock,
-    ),
-);
-
-fn resources() -> Resources {
+fn resources() -> impl OpenApi + 'static {
     (
         (
             accounts::Accounts,
@@ -148,8 +125,9 @@ pub fn endpoint(
 ) -> impl Endpoint<Output = Response> {
     let specification = specification();
     let yaml = openapi::to_yaml(&specification);
-    let interface = OpenApiService::new(resources(), "Counterfoil", env!("CARGO_PKG_VERSION"));
-    let site_map = SiteMap::of::<Resources>().with_post(webhooks::STRIPE_TEMPLATE).with_pages(pages.places);
+    let resources = resources();
+    let site_map = SiteMap::of(&resources).with_post(webhooks::STRIPE_TEMPLATE).with_pages(pages.places);
+    let interface = OpenApiService::new(resources, "Counterfoil", env!("CARGO_PKG_VERSION"));
     Route::new()
         .nest_no_strip("/v1", interface)
         .at(webhooks::STRIPE, post(webhooks::stripe(webhooks)))

@@ -31,8 +31,8 @@ pub struct Place {
 }
 
 impl SiteMap {
-    /// The paths that the resources of `T` declare.
-    pub fn of<T: OpenApi>() -> Self {
+    /// The paths that the resources declare.
+    pub fn of<T: OpenApi>(_resources: &T) -> Self {
         let mut places: BTreeMap<String, Place> = BTreeMap::new();
         for path in T::meta().into_iter().flat_map(|api| api.paths) {
             let place = places.entry(path.path.clone()).or_insert_with(|| Place::new(path.path));
@@ -132,14 +132,14 @@ mod tests {
     }
 
     fn checked(uri: &str) -> Result<(), ApiError> {
-        let map = SiteMap::of::<Resource>();
+        let map = SiteMap::of(&Resource);
         let request = Request::builder().uri(uri.parse().expect("a URI")).finish();
         map.find(request.uri().path()).expect("a place").check_query(&request)
     }
 
     #[test]
     fn paths_are_found_by_their_segments() {
-        let map = SiteMap::of::<Resource>();
+        let map = SiteMap::of(&Resource);
         let place = map.find("/things/7/parts").expect("a place");
         assert_eq!(&*place.template, "/things/{thing}/parts");
         assert_eq!(place.allow().expect("methods"), "GET, HEAD, POST");
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_path_outside_of_the_specification_has_a_place() {
-        let map = SiteMap::of::<Resource>().with_post("/hooks/{thing}");
+        let map = SiteMap::of(&Resource).with_post("/hooks/{thing}");
         let place = map.find("/hooks/7").expect("a place");
         assert_eq!(
             (&*place.template, place.allow().expect("methods")),
