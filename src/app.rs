@@ -152,12 +152,14 @@ pub async fn serve(
     };
     parts.spawn_front("HTTP", http.run(stop));
     let stop = parts.last_call();
-    start_workers(&mut parts, &database, &writers, bell, clients);
-    let (sealer, heads, stopped) = (Sealer::new(vault, outside), writers.commits(), parts.last_call());
-    parts.spawn_worker("sealer", async move {
-        sealer.run(heads, stopped.requested()).await;
-        Ok(())
-    });
+    if settings.workers {
+        start_workers(&mut parts, &database, &writers, bell, clients);
+        let (sealer, heads, stopped) = (Sealer::new(vault, outside), writers.commits(), parts.last_call());
+        parts.spawn_worker("sealer", async move {
+            sealer.run(heads, stopped.requested()).await;
+            Ok(())
+        });
+    }
     parts.spawn_worker("upkeep", upkeep(metrics, service, stop.clone()));
     if !is_checked {
         parts.spawn_worker("database check", check_when_back(database.clone(), stop));

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use secrecy::SecretString;
 
 /// Where the database is, as the service sees it.
@@ -170,6 +170,10 @@ pub struct ServiceSettings {
     #[arg(long, env = "COUNTERFOIL_SHUTDOWN_SECONDS", default_value = "30", value_name = "SECONDS")]
     #[arg(value_parser = seconds)]
     pub shutdown_seconds: Duration,
+    /// Whether this process does what happens without being asked for (projections, seals, webhooks, calls to Stripe,
+    /// expiry). One that only answers requests needs another one beside it that does.
+    #[arg(long, env = "COUNTERFOIL_WORKERS", default_value_t = true, action = ArgAction::Set, value_name = "true|false")]
+    pub workers: bool,
     /// What opens secrets.
     #[command(flatten)]
     pub sealing: SealingSettings,

@@ -55,6 +55,29 @@ CREATE INDEX lots_purchase ON lots (ledger_id, purchase) WHERE purchase IS NOT N
 CREATE INDEX lots_payment ON lots (ledger_id, payment) WHERE payment IS NOT NULL;
 CREATE INDEX lots_account ON lots (ledger_id, account_number, entered, lot);
 
+-- What each event did to each lot that it touched.
+CREATE TABLE lot_changes (
+    ledger_id       bigint NOT NULL,
+    position        bigint NOT NULL,
+    lot             uuid   NOT NULL,
+    remaining       bigint NOT NULL,
+    held            bigint NOT NULL,
+    disputed        bigint NOT NULL,
+    spent           bigint NOT NULL,
+    settled         bigint NOT NULL,
+    expired         bigint NOT NULL,
+    adjusted        bigint NOT NULL,
+    clawed          bigint NOT NULL,
+    moved           bigint NOT NULL,
+    back            bigint NOT NULL,
+    refunded        bigint NOT NULL,
+    carried_on      bigint NOT NULL,
+    recognised      bigint NOT NULL,
+    breakage        bigint NOT NULL,
+    deferred        bigint NOT NULL,
+    PRIMARY KEY (ledger_id, position, lot)
+);
+
 -- What was reported of payments: each refund in each of its states, each dispute, each sum that a charge showed.
 CREATE TABLE payment_facts (
     ledger_id       bigint NOT NULL,

@@ -175,7 +175,7 @@ async fn take_in_all(
 ) -> anyhow::Result<(Verification, usize)> {
     let samples = samples(head.size);
     let mut verification = Verification::new(ledger, head.clone(), memory);
-    let mut rate = Rate::new("events".to_owned());
+    let mut rate = Rate::new("events".to_owned(), 0);
     let mut leaves = Vec::new();
     let mut lines = source.lines().await?;
     while !verification.is_complete() {

@@ -93,6 +93,7 @@ async fn run_on(
         public_url: None,
         database_pool_size: POOL_SIZE,
         shutdown_seconds: SHUTDOWN_LIMIT,
+        workers: true,
         sealing,
         stripe: StripeSettings::default(),
         checkpoints: CheckpointSettings {

@@ -1,27 +1,40 @@
-//! How far a long command is and how fast, at most once a second.
+//! How far a long command is and how fast: a bar on a terminal, a line a second elsewhere.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
 
 const INTERVAL: Duration = Duration::from_secs(1);
+const STYLE: &str = "{msg} [{wide_bar}] {pos} of {len} events, {per_sec}, {eta} left";
 
 /// Tells on standard output how far the folding or checking of one ledger's events is.
 pub(super) struct Rate {
     what: String,
     started: Instant,
     told: Instant,
+    from: i64,
     done: i64,
+    bar: Option<ProgressBar>,
 }
 
 impl Rate {
-    pub(super) fn new(what: String) -> Self {
+    /// Begins after `from` events, which were dealt with before and say nothing about the speed.
+    pub(super) fn new(what: String, from: i64) -> Self {
         let now = Instant::now();
-        Self { what, started: now, told: now, done: 0 }
+        let bar = std::io::stdout().is_terminal().then(|| bar(&what, from));
+        Self { what, started: now, told: now, from, done: from, bar }
     }
 
     /// `done` of `all` events are dealt with.
     pub(super) fn report(&mut self, done: i64, all: i64) {
         self.done = done;
-        if self.told.elapsed() >= INTERVAL {
+        if let Some(bar) = &self.bar {
+            bar.set_length(all.unsigned_abs());
+            bar.set_position(done.unsigned_abs());
+        } else if self.told.elapsed() >= INTERVAL {
             self.told = Instant::now();
             println!("{}: {done} of {all} events, {} a second", self.what, self.per_second());
         }
@@ -29,12 +42,24 @@ impl Rate {
 
     /// Everything is dealt with.
     pub(super) fn finish(self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
         let seconds = self.started.elapsed().as_secs_f64();
-        println!("{}: {} events in {seconds:.1} s, {} a second", self.what, self.done, self.per_second());
+        let events = self.done - self.from;
+        println!("{}: {events} events in {seconds:.1} s, {} a second", self.what, self.per_second());
     }
 
     fn per_second(&self) -> i64 {
         let milliseconds = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX).max(1);
-        self.done.saturating_mul(1_000) / milliseconds
+        (self.done - self.from).saturating_mul(1_000) / milliseconds
     }
+}
+
+fn bar(what: &str, from: i64) -> ProgressBar {
+    let style = ProgressStyle::with_template(STYLE).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::no_length()
+        .with_style(style)
+        .with_message(what.to_owned())
+        .with_position(from.unsigned_abs())
 }

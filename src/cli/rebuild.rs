@@ -13,7 +13,8 @@ use crate::store::projections::install::{self, GRACE};
 
 /// Fill projections anew from the events.
 ///
-/// New tables are filled beside those that serve and take over when they are as far; then the old ones are dropped.
+/// New tables are filled beside those that serve and take over when they are as far; then the old ones are dropped. One
+/// that was interrupted goes on where it was.
 /// Running processes go on and need no restart. Makes tables, so it runs as the role that owns the database
 /// (--database-direct-url), and fills them as the service's.
 #[derive(clap::Args)]
@@ -41,14 +42,21 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let mut owner = owner.connect().await?;
     for definition in &definitions {
-        let build = install::make_build(&mut owner, definition, only).await?;
+        let build = match install::begun_build(&mut owner, definition, &ledgers, only).await? {
+            Some(begun) => {
+                println!("{}: a rebuild that was begun goes on in {}", definition.name, begun.schema);
+                begun
+            }
+            None => install::make_build(&mut owner, definition, only).await?,
+        };
         for ledger in &ledgers {
-            let mut rate = Rate::new(format!("{} of {}", definition.name, ledger.slug));
+            let mut rate = None;
             projector::rebuild(&service, ledger.ledger, &build, |progress| {
-                rate.report(progress.position, progress.head);
+                let new = || Rate::new(format!("{} of {}", definition.name, ledger.slug), progress.position);
+                rate.get_or_insert_with(new).report(progress.position, progress.head);
             })
             .await?;
-            rate.finish();
+            rate.map(Rate::finish);
         }
     }
     drop_old(&mut owner).await

@@ -79,7 +79,7 @@ impl<'a> Verification<'a> {
 
     /// Checks and recounts the events up to `goal`, or up to the head if none is given.
     async fn advance(&mut self, goal: Option<i64>) -> anyhow::Result<()> {
-        let mut rate = Rate::new(format!("{}: events", self.ledger.slug));
+        let mut rate = Rate::new(format!("{}: events", self.ledger.slug), 0);
         while !self.findings.is_hopeless() {
             let after = self.events.position();
             let limit = goal.map_or(EVENTS, |goal| EVENTS.min(goal - after));

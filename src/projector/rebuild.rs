@@ -16,7 +16,7 @@ use crate::store::{
 
 /// Larger than live: nobody waits for the page's end.
 const FIRST_PAGE: i64 = 5_000;
-const LARGEST_PAGE: i64 = 50_000;
+const LARGEST_PAGE: i64 = 1_000_000;
 /// How long to wait before looking again what another worker has done.
 const PASSED_PAUSE: Duration = Duration::from_millis(50);
 
@@ -52,7 +52,7 @@ pub enum RebuildError {
     },
 }
 
-/// Fills a build for a ledger until it serves, telling `report` after each page how far it is.
+/// Fills a build for a ledger until it serves, telling `report` before the first page and after each how far it is.
 ///
 /// # Errors
 /// See [`RebuildError`].
@@ -64,6 +64,7 @@ pub async fn rebuild(
 ) -> Result<(), RebuildError> {
     let mut size = PageSize::new(FIRST_PAGE, LARGEST_PAGE);
     join(database, ledger, build).await?;
+    report(&progress_in(database, ledger, build).await?);
     loop {
         let outcome = step(database, ledger, build, &mut size).await?;
         let progress = progress_in(database, ledger, build).await?;

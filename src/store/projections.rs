@@ -22,8 +22,9 @@ pub mod fold;
 pub mod install;
 pub mod read;
 
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Client, Error, Row, types::Type};
 
+use super::scope::Parameter;
 pub use crate::domain::ids::{LedgerId, Position};
 
 /// Tables of one version of a projection, and the statements that fill them.
@@ -71,4 +72,9 @@ fn search_path(schema: &str) -> String {
     format!(
         "SELECT pg_catalog.set_config('search_path', '{schema}, ' || pg_catalog.current_setting('search_path'), true)"
     )
+}
+
+/// What names a ledger's cursor of a build in statements: `$1` to `$3`.
+fn key<'a>(ledger: &'a i64, build: &'a Build) -> [Parameter<'a>; 3] {
+    [(ledger, Type::INT8), (&build.projection, Type::TEXT), (&build.build, Type::INT4)]
 }

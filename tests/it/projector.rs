@@ -17,14 +17,16 @@ use counterfoil::{
             definition::{Definition, compiled_in, in_directory},
             fold::{Page, fold_page},
             install::{InstallError, drop_unused, install, make_build},
+            read::history,
         },
     },
 };
+use secrecy::ExposeSecret;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     projector_support::{ACCOUNT, Book, Fact, Place, SEED},
-    support::wait,
+    support::{process, wait},
 };
 
 fn granted(amount: i64, balance_after: i64) -> Fact {
@@ -391,4 +393,75 @@ async fn a_projector_outlives_its_database() {
     wait::until("attempts to connect", async || (proxy.connections() > before + 1).then_some(())).await;
     proxy.resume();
     wait_until_level(&place, &book).await;
+}
+
+#[tokio::test]
+async fn an_interrupted_rebuild_goes_on_where_it_was() {
+    let place = Place::new().await;
+    let mut book = place.book("long").await;
+    write_some(&mut book, 10).await;
+    place.fold(&book, "history").await;
+    let command = || {
+        let mut command = process::command(&["rebuild", "history"]);
+        command.env("DATABASE_URL", place.database.runtime_url().expose_secret());
+        command.env("DATABASE_DIRECT_URL", place.database.owner_url().expose_secret());
+        command
+    };
+    // What a rebuild leaves behind that was killed after its first page.
+    let mut owner = place.database.owner().await;
+    let begun = make_build(&mut owner, &definition_of("history"), None).await.expect("made");
+    follow(&place, &book, &begun).await;
+    let mut client = place.database.runtime().await;
+    fold_page(&mut client, book.ledger, &begun, 15).await.expect("a page");
+
+    let first = process::output(command()).await;
+    let said = String::from_utf8_lossy(&first.stdout);
+    assert!(first.status.success(), "{first:?}");
+    assert!(said.contains(&format!("a rebuild that was begun goes on in {}", begun.schema)), "{said}");
+    assert!(said.contains(&format!("history of long: {} events in", book.position - 15)), "{said}");
+    let serving =
+        place.progress(&book).await.into_iter().find(|one| one.projection == "history").expect("one");
+    assert_eq!((serving.build, serving.is_serving, serving.position), (begun.build, true, book.position));
+
+    // One that was finished is no reason not to begin another.
+    let second = process::output(command()).await;
+    let said = String::from_utf8_lossy(&second.stdout);
+    assert!(said.contains(&format!("history of long: {} events in", book.position)), "{said}");
+    assert!(!said.contains("goes on"), "{said}");
+}
+
+#[tokio::test]
+async fn whoever_reads_while_builds_take_over_never_sees_less_than_before() {
+    let place = Place::new().await;
+    let mut book = place.book("watched").await;
+    write_some(&mut book, 20).await;
+    place.fold(&book, "history").await;
+    let (stop, is_stopped) = watch::channel(false);
+    let url = place.database.runtime_url();
+    let ledger = book.ledger;
+    let reader = tokio::spawn(async move {
+        let mut client = crate::support::cluster::connect(url).await;
+        let (mut seen, mut reads) = (0, 0_usize);
+        while !*is_stopped.borrow() {
+            let page = history(&mut client, ledger, ACCOUNT, None, 500).await.expect("a history");
+            assert!(page.entries.len() >= seen, "{} entries after {seen}", page.entries.len());
+            assert_eq!(page.entries.first().map(|entry| entry.position <= page.position), Some(true));
+            (seen, reads) = (page.entries.len(), reads + 1);
+        }
+        (seen, reads)
+    });
+    let mut owner = place.database.owner().await;
+    for round in 0..5 {
+        let build = make_build(&mut owner, &definition_of("history"), None).await.expect("made");
+        follow(&place, &book, &build).await;
+        book.write(&[granted(1, 141 + round)]).await;
+        let mut client = place.database.runtime().await;
+        while fold_page(&mut client, book.ledger, &build, 7).await.expect("a page") != Page::Level {}
+        drop_unused(&mut owner).await.expect("retired");
+    }
+    stop.send(true).expect("a reader");
+    let (seen, reads) = reader.await.expect("a reader that saw no gap");
+    let after = place.history(&book, ACCOUNT).await.len();
+    assert!(seen <= after && after == 41 + 5, "{seen} of {after}");
+    assert!(reads > 10, "{reads} reads");
 }

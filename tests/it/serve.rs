@@ -34,6 +34,24 @@ async fn what_was_accepted_survives_an_orderly_end_and_a_kill() {
 }
 
 #[tokio::test]
+async fn a_process_without_workers_answers_and_leaves_the_work_to_another() {
+    let mut app = TestApp::start_with(&[("COUNTERFOIL_WORKERS", "false")]).await;
+    assert_eq!(app.post("/v1/accounts", "open", &json!({ "account_id": "alice" })).await.0, 201);
+    let grant = json!({ "unit": "credits", "amount": 100, "reason": "welcome" });
+    assert_eq!(app.post("/v1/accounts/alice/grants", "grant", &grant).await.0, 201);
+    assert_eq!(app.get("/v1/accounts/alice/balance").await["balances"][0]["available"], 100);
+    let runtime = app.database.superuser().await;
+    let folded = "SELECT count(*) FROM projection_cursors WHERE position > 0";
+    let folded = async || -> i64 { runtime.query_one(folded, &[]).await.expect("the cursors").get(0) };
+    assert!(app.terminate().await, "{}", app.process.standard_error());
+    assert_eq!(folded().await, 0);
+
+    app.set("COUNTERFOIL_WORKERS", None);
+    app.restart().await;
+    wait::until("the events to be folded", async || (folded().await > 0).then_some(())).await;
+}
+
+#[tokio::test]
 async fn a_request_under_way_is_finished_before_the_process_ends() {
     let mut app = TestApp::start().await;
     assert_eq!(app.post("/v1/accounts", "open", &json!({ "account_id": "alice" })).await.0, 201);

@@ -1,6 +1,9 @@
 //! The private PostgreSQL that both designs are measured on.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
 use tokio_postgres::Client;
@@ -24,6 +27,49 @@ const SERVICE: &str = "bench_service";
 const OURS: &str = "bench_ours";
 /// The database of the other design.
 const THEIRS: &str = "bench_theirs";
+
+/// How many events are written by one statement.
+const HISTORY_SLICE: i64 = 250_000;
+/// The events of ledger `$1` after position `$3` up to `$4`, of `$2` accounts. What each account bought and spent by then
+/// follows from the position alone: the accounts take turns, in another order each time.
+const HISTORY: &str = r#"
+    INSERT INTO events (ledger_id, position, command, command_size, account_number, type, version, unit, amount,
+                        balance_after, held_after, disputed_after, recorded_at, actor, key_namespace, key, key_hash,
+                        fingerprint, body)
+    SELECT $1, e.position, e.position, 1, e.account, e.type, 1, e.unit, e.amount, e.balance, e.nothing, e.nothing,
+           '2026-01-01'::timestamptz + e.position * interval '1 second', 'key_0190a1b2c3d47e8f9a0b1c2d3e4f5a6b',
+           'client', e.key::text, substr(sha256(e.key::text::bytea), 1, 16), sha256(e.key::text::bytea), e.body
+      FROM (
+           SELECT a.position, a.account, gen_random_uuid() AS key,
+                  t.type, CASE WHEN t.type <> 'account.opened' THEN 'credits' END AS unit,
+                  CASE t.type WHEN 'credits.purchased' THEN 1000 WHEN 'credits.spent' THEN -10 ELSE 0 END AS amount,
+                  -- Of each hundred turns after the first, one buys a thousand and the others spend ten each.
+                  CASE WHEN t.type <> 'account.opened' THEN ((a.turn - 1) / 100 + 1) * 1000 - (a.turn - 1
+                           - (a.turn - 1) / 100) * 10 END AS balance,
+                  CASE WHEN t.type <> 'account.opened' THEN 0 END AS nothing,
+                  CASE t.type
+                      WHEN 'account.opened' THEN '{}'::jsonb
+                      WHEN 'credits.purchased' THEN jsonb_build_object(
+                          'purchase', 'pur_' || t.lot, 'lot', 'lot_' || t.lot,
+                          'source', jsonb_build_object('checkout_session', 'cs_' || t.lot),
+                          'payment', 'pi_' || t.lot, 'price', 'price_demo_premium', 'quantity', 1,
+                          'money', jsonb_build_object('gross', 3570, 'tax', 570, 'currency', 'eur'),
+                          'cost', 3000, 'granted', 1000, 'expires_at', NULL, 'priority', 50)
+                      ELSE jsonb_build_object(
+                          'spend', 'spd_' || lpad(to_hex(a.position), 32, '0'), 'spent', 10,
+                          'feature', 'resume_analysis', 'quantity', 1,
+                          'draws', jsonb_build_array(jsonb_build_object('lot', 'lot_' || t.lot, 'amount', 10)))
+                  END AS body
+             FROM (SELECT n AS position, (n - 1) / $2 AS turn,
+                          ((n - 1) % $2 * 7919 + (n - 1) / $2 * 104729) % $2 + 1 AS account
+                     FROM generate_series($3::int8 + 1, $4::int8) n) a
+            CROSS JOIN LATERAL (
+                  SELECT CASE WHEN a.turn = 0 THEN 'account.opened'
+                              WHEN a.turn % 100 = 1 THEN 'credits.purchased'
+                              ELSE 'credits.spent' END AS type,
+                         lpad(to_hex(a.account), 16, '0') || lpad(to_hex((a.turn - 1) / 100), 16, '0') AS lot) t
+           ) e
+     ORDER BY e.position"#;
 
 /// A running cluster with one database for each design.
 pub struct Ground {
@@ -99,14 +145,58 @@ impl Ground {
         let names = (0..keys).map(|number| format!("refund:{number}"));
         let (names, shards): (Vec<String>, Vec<i16>) =
             names.map(|name| (name.clone(), shard_of(&name))).unzip();
+        // Joined: to find an element of a long array of text is to walk through it.
         let statement = "
             INSERT INTO outbox (ledger_id, shard, position, ordinal, effect_id, key, kind, effect, created_at)
-            SELECT $1, ($3::int2[])[n % $4 + 1], n + 1, 0, gen_random_uuid(), ($2::text[])[n % $4 + 1], 'create_customer',
+            SELECT $1, k.shard, n + 1, 0, gen_random_uuid(), k.key, 'create_customer',
                    jsonb_build_object('kind', 'create_customer', 'account', n % $4), now()
-              FROM generate_series(0, $5::int8 - 1) n";
+              FROM generate_series(0, $5::int8 - 1) n
+              JOIN unnest($2::text[], $3::int2[]) WITH ORDINALITY k (key, shard, number) ON k.number = n % $4 + 1
+             ORDER BY n";
         client.execute(statement, &[&ledger.0, &names, &shards, &keys, &effects]).await?;
         client.batch_execute("VACUUM ANALYZE outbox").await?;
         Ok(client.batch_execute("CHECKPOINT").await?)
+    }
+
+    /// Writes a history into a ledger that has none: every account is opened, buys credits, and spends them with the
+    /// others at random, buying more with each hundredth of its events. Says after each slice how many events there are.
+    pub async fn fill_events(
+        &self,
+        ledger: LedgerId,
+        events: i64,
+        mut report: impl FnMut(i64),
+    ) -> anyhow::Result<()> {
+        let client = self.connect(SUPERUSER, OURS).await?;
+        let accounts = i64::try_from(self.accounts)?;
+        let statement = client.prepare(HISTORY).await?;
+        let mut after = 0;
+        while after < events {
+            let until = events.min(after + HISTORY_SLICE);
+            client.execute(&statement, &[&ledger.0, &accounts, &after, &until]).await?;
+            after = until;
+            report(after);
+        }
+        let head = "UPDATE ledger_heads SET position = $2, recorded_at = now() WHERE ledger_id = $1";
+        client.execute(head, &[&ledger.0, &events]).await?;
+        client.batch_execute("VACUUM ANALYZE events").await?;
+        Ok(client.batch_execute("CHECKPOINT").await?)
+    }
+
+    /// How long it takes to read all events of a ledger, bodies included, and do nothing with them.
+    pub async fn read_events(&self, ledger: LedgerId) -> anyhow::Result<Duration> {
+        let client = self.connect(SUPERUSER, OURS).await?;
+        let begun = Instant::now();
+        let statement = "SELECT sum(amount), sum(pg_column_size(body)) FROM events WHERE ledger_id = $1";
+        client
+            .batch_execute("SET max_parallel_workers_per_gather = 0; SET enable_seqscan = off; SET jit = off")
+            .await?;
+        client.query_one(statement, &[&ledger.0]).await?;
+        Ok(begun.elapsed())
+    }
+
+    /// The owner's connection to the service's database.
+    pub async fn owner(&self) -> anyhow::Result<Client> {
+        self.connect(OWNER, OURS).await
     }
 
     /// How many effects are left in the outbox of a ledger.

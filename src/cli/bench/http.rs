@@ -51,6 +51,8 @@ impl OverHttp {
             public_url: None,
             database_pool_size: 8,
             shutdown_seconds,
+            // What it costs to follow is measured apart.
+            workers: false,
             sealing: SealingSettings::default(),
             stripe: StripeSettings::default(),
             checkpoints: CheckpointSettings::default(),

@@ -2,10 +2,11 @@
 //!
 //! The other design is the common one: a transaction for each spend that locks the account's row, updates its balance and
 //! inserts the spend with a unique idempotency key. It gets prepared statements, a table of its own without any of our
-//! features, and the best of several numbers of connections. Both run on a private PostgreSQL that is as durable as in
-//! production, which is checked; afterwards both must have stored exactly the spends that were acknowledged.
+//! features, and the best of several numbers of connections. Nothing reads the events meanwhile: a service without workers
+//! answers over HTTP. Both run on a private PostgreSQL that is as durable as in production, which is checked; afterwards both must have stored exactly the spends that were acknowledged.
 //!
-//! `counterfoil bench outbox` measures something else: how fast the outbox is emptied.
+//! Others measure something else: `counterfoil bench outbox` how fast the outbox is emptied, `bench projections` how fast
+//! projections are filled anew and how far behind they follow.
 //!
 //! Rounds of both alternate, and medians are compared, because machines are noisy. Only ratios of one run mean anything.
 
@@ -14,6 +15,7 @@ mod http;
 mod load;
 mod ours;
 mod outbox;
+mod projections;
 mod report;
 mod rival;
 
@@ -62,6 +64,7 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum Measurement {
     Outbox(outbox::Arguments),
+    Projections(projections::Arguments),
 }
 
 /// The numbers of connections that the other design may choose from.
@@ -80,6 +83,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let ground = Ground::prepare(arguments.directory.clone(), arguments.accounts).await?;
     let outcome = match &arguments.measurement {
         Some(Measurement::Outbox(arguments)) => outbox::measure(&ground, arguments).await,
+        Some(Measurement::Projections(arguments)) => projections::measure(&ground, arguments).await,
         None => measure(&ground, &arguments).await,
     };
     ground.remove().await?;

@@ -6,11 +6,13 @@
 
 use tokio_postgres::{Client, Error, Transaction, error::SqlState, types::Type};
 
-use super::{Build, LedgerId, search_path};
+use super::{Build, LedgerId, key, search_path};
 use crate::store::scope::{self, Parameter};
 
 /// Longest that one statement of a page may take: with it the transaction stays under five seconds.
 const STATEMENT_LIMIT_MS: u32 = 4_000;
+/// What sorting or grouping a page may take before it goes to disk.
+const WORK_MEMORY: &str = "64MB";
 
 /// What became of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,8 +157,10 @@ struct Cursor {
 fn beginning(ledger: LedgerId, build: &Build) -> String {
     let (settings, path) = (scope::settings(ledger), search_path(&build.schema));
     // What a crash takes away here is folded again: rows and cursor go together, and nobody has to wait for the disk.
+    // A page is joined with itself at most, which hashing is made for.
     format!(
-        "{settings}; SET LOCAL synchronous_commit = off; SET LOCAL statement_timeout = {STATEMENT_LIMIT_MS}; {path}"
+        "{settings}; SET LOCAL synchronous_commit = off; SET LOCAL statement_timeout = {STATEMENT_LIMIT_MS}; \
+         SET LOCAL work_mem = '{WORK_MEMORY}'; SET LOCAL enable_hashjoin = on; {path}"
     )
 }
 
@@ -235,10 +239,6 @@ async fn take_over(
     let forget = "DELETE FROM projection_cursors WHERE ledger_id = $1 AND projection = $2 AND build < $3";
     transaction.execute_typed(forget, &key(&ledger.0, build)).await?;
     Ok(())
-}
-
-fn key<'a>(ledger: &'a i64, build: &'a Build) -> [Parameter<'a>; 3] {
-    [(ledger, Type::INT8), (&build.projection, Type::TEXT), (&build.build, Type::INT4)]
 }
 
 /// Whether a refusal is caused by the values in a page's rows: the same page will be refused again.

@@ -10,8 +10,13 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, Error, Transaction, error::SqlState, types::Type};
 
-use super::{Build, LedgerId, definition::Definition, search_path};
-use crate::store::{ledgers, roles::RUNTIME_ROLE, rows::RowError, scope};
+use super::{Build, LedgerId, definition::Definition, key, list_builds, search_path};
+use crate::store::{
+    ledgers::{self, Ledger},
+    roles::RUNTIME_ROLE,
+    rows::RowError,
+    scope,
+};
 
 /// How long a retired build is kept. Our own transactions end within half of it.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -61,6 +66,46 @@ pub async fn install(owner: &mut Client, definitions: &[Definition]) -> Result<V
         }
     }
     Ok(made)
+}
+
+/// The newest build of this definition, if it was made for the same ledgers, does not serve all of them yet, and can be
+/// filled further: what an interrupted rebuild has left.
+///
+/// # Errors
+/// Those of the database.
+pub async fn begun_build(
+    owner: &mut Client,
+    definition: &Definition,
+    ledgers: &[Ledger],
+    only: Option<LedgerId>,
+) -> Result<Option<Build>, InstallError> {
+    let builds = list_builds(owner).await?;
+    let Some(newest) = builds.into_iter().rfind(|build| build.projection == definition.name) else {
+        return Ok(None);
+    };
+    if newest.version != definition.version || newest.for_all != only.is_none() {
+        return Ok(None);
+    }
+    let mut is_begun = false;
+    for ledger in ledgers {
+        let statement = "
+            SELECT EXISTS (SELECT FROM projection_cursors c
+                            WHERE c.ledger_id = $1 AND c.projection = $2 AND c.build < $3 AND c.is_serving),
+                   EXISTS (SELECT FROM projection_cursors c
+                            WHERE c.ledger_id = $1 AND c.projection = $2 AND c.build = $3),
+                   EXISTS (SELECT FROM projection_cursors c
+                            WHERE c.ledger_id = $1 AND c.projection = $2 AND c.build = $3 AND c.halted_at IS NOT NULL)";
+        let parameters = key(&ledger.ledger.0, &newest);
+        let begin = scope::begin_reading(ledger.ledger);
+        let row = scope::within(owner, &begin, owner.query_typed_one(statement, &parameters)).await?;
+        let (older_serves, follows, is_halted): (bool, bool, bool) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if is_halted || (only.is_some() && !follows) {
+            return Ok(None);
+        }
+        is_begun |= older_serves;
+    }
+    Ok(is_begun.then_some(newest))
 }
 
 /// Makes a new build, whatever builds there are. Every ledger begins to follow it, or only the one named.
@@ -188,7 +233,7 @@ async fn guard_table(transaction: &Transaction<'_>, build: &Build, table: &str) 
         "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
          ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
          CREATE POLICY one_ledger ON {table}
-             USING (ledger_id = NULLIF(current_setting('counterfoil.ledger_id', true), '')::bigint);
+             USING (ledger_id = (SELECT NULLIF(current_setting('counterfoil.ledger_id', true), '')::bigint));
          GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {RUNTIME_ROLE}"
     );
     transaction.batch_execute(&statements).await.map_err(refused(build, "guarding its tables"))
