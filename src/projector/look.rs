@@ -17,7 +17,7 @@ use crate::{
         rows::RowError,
         scope,
     },
-    telemetry::metrics::{PROJECTOR_HALTED, PROJECTOR_LAG_EVENTS, PROJECTOR_LAG_SECONDS},
+    telemetry::metrics::{PROJECTOR_HALTED, PROJECTOR_LAG_EVENTS, PROJECTOR_LAG_SECONDS, PROJECTOR_PARKED},
 };
 
 /// Who follows what, as of the last look.
@@ -138,6 +138,7 @@ fn publish(builds: &[Arc<Build>], found: &[Progress]) {
             || found.iter().filter(|progress| progress.projection == projection && progress.is_serving);
         let events = serving().map(|progress| progress.head - progress.position).max().unwrap_or(0);
         let seconds = serving().map(|progress| progress.lag_seconds).fold(0.0, f64::max);
+        let parked: i64 = serving().map(|progress| progress.parked).sum();
         let halted = found
             .iter()
             .filter(|progress| progress.projection == projection && progress.halt.is_some())
@@ -146,6 +147,7 @@ fn publish(builds: &[Arc<Build>], found: &[Progress]) {
         let name = projection.to_owned();
         gauge!(PROJECTOR_LAG_EVENTS, "projection" => name.clone()).set(events as f64);
         gauge!(PROJECTOR_LAG_SECONDS, "projection" => name.clone()).set(seconds);
-        gauge!(PROJECTOR_HALTED, "projection" => name).set(halted.len() as f64);
+        gauge!(PROJECTOR_HALTED, "projection" => name.clone()).set(halted.len() as f64);
+        gauge!(PROJECTOR_PARKED, "projection" => name).set(parked as f64);
     }
 }

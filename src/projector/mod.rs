@@ -6,7 +6,7 @@
 //!
 //! Invariants: a ledger that is behind, or whose projection has stopped, keeps nobody else waiting (one page each, in
 //! turn); an error of the database is retried for ever with growing pauses; only an event that cannot be folded stops a
-//! build, and only for its ledger.
+//! build, and only for its ledger, or is passed over by one of statistics.
 
 mod commits;
 mod look;
@@ -128,7 +128,7 @@ impl Projector {
                     count(&task.1, events);
                     !is_level
                 }
-                Ok(Step::Smaller) => true,
+                Ok(Step::Smaller | Step::Parked) => true,
                 Ok(Step::Level | Step::Passed | Step::Halted) => false,
                 Err(error) => {
                     *failure = Some(describe_causes(&error));

@@ -2,7 +2,7 @@
 //!
 //! A page that fails because of an event is tried again with half its size, so that everything before the event is
 //! folded and the event is found; the events after a failed half are never folded first. A page of one event that fails
-//! halts the ledger's build.
+//! halts the ledger's build, or is passed over, if the projection is one of statistics.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::store::{
     pool::Database,
     projections::{
         Build, LedgerId,
-        fold::{FoldError, Page, fold_page, halt},
+        fold::{FoldError, Page, fold_page, halt, park},
     },
 };
 
@@ -45,6 +45,8 @@ pub enum Step {
     Passed,
     /// Nothing was folded, and the next page is smaller.
     Smaller,
+    /// An event could not be folded and was passed over.
+    Parked,
     /// An event stands in the way.
     Halted,
 }
@@ -58,9 +60,9 @@ pub enum StepError {
     /// A refusal.
     #[error(transparent)]
     Fold(#[from] FoldError),
-    /// The halt could not be recorded.
-    #[error("the halt of a projection could not be recorded")]
-    Halt(#[source] tokio_postgres::Error),
+    /// That an event cannot be folded could not be recorded.
+    #[error("that a projection cannot fold an event could not be recorded")]
+    Record(#[source] tokio_postgres::Error),
 }
 
 impl PageSize {
@@ -109,17 +111,21 @@ pub async fn step(
         Err(FoldError::Event { after, source }) => {
             let category = source.code().map_or("unknown", |code| code.code()).to_owned();
             let reason = source.as_db_error().map_or("unknown", |refusal| refusal.message()).to_owned();
-            let is_new =
-                halt(&mut client, ledger, build, after, &category, &reason).await.map_err(StepError::Halt)?;
-            if is_new {
+            let recorded = if build.parks {
+                park(&mut client, ledger, build, after, &category, &reason).await
+            } else {
+                halt(&mut client, ledger, build, after, &category, &reason).await
+            };
+            let consequence = if build.parks { "it is passed over" } else { "the projection has stopped" };
+            if recorded.map_err(StepError::Record)? {
                 let position = after + 1;
                 let error = describe(&source);
                 tracing::error!(
-                    projection = build.projection, build = build.build, %ledger, position, error,
-                    "an event cannot be folded: the projection has stopped for this ledger"
+                    projection = build.projection, build = build.build, %ledger, position, error, consequence,
+                    "an event cannot be folded"
                 );
             }
-            Ok(Step::Halted)
+            Ok(if build.parks { Step::Parked } else { Step::Halted })
         }
         Err(other) => Err(other.into()),
     }

@@ -14,6 +14,8 @@
 //! | serving | reads go here; at most one build of a projection |
 //! | halted | an event cannot be folded; nothing after it is |
 //!
+//! A projection of statistics may *park* instead: pass over the event, and remember it in `projection_parked`.
+//!
 //! A newer build takes over as soon as it is as far as the serving one; the cursors of older builds go in the same
 //! transaction, and a build without cursors is dropped when no transaction can be reading it any more.
 
@@ -42,6 +44,8 @@ pub struct Build {
     pub apply: Vec<String>,
     /// Whether ledgers follow it unasked.
     pub for_all: bool,
+    /// Whether an event that cannot be folded is passed over; otherwise it stops the ledger's build.
+    pub parks: bool,
 }
 
 impl Build {
@@ -53,6 +57,7 @@ impl Build {
             schema: row.try_get("schema_name")?,
             apply: row.try_get("apply")?,
             for_all: row.try_get("for_all")?,
+            parks: row.try_get("parks")?,
         })
     }
 }
@@ -62,7 +67,7 @@ impl Build {
 /// # Errors
 /// Those of the database.
 pub async fn list_builds(client: &Client) -> Result<Vec<Build>, Error> {
-    let statement = "SELECT projection, build, version, schema_name, apply, for_all
+    let statement = "SELECT projection, build, version, schema_name, apply, for_all, parks
                        FROM projection_versions WHERE retired_at IS NULL ORDER BY projection, build";
     client.query_typed(statement, &[]).await?.iter().map(Build::from_row).collect()
 }

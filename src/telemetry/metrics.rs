@@ -48,6 +48,8 @@ pub const PROJECTOR_LAG_EVENTS: &str = "counterfoil_projector_lag_events";
 pub const PROJECTOR_LAG_SECONDS: &str = "counterfoil_projector_lag_seconds";
 /// Gauge: ledgers that an unreadable event has stopped, by `projection`.
 pub const PROJECTOR_HALTED: &str = "counterfoil_projector_halted_ledgers";
+/// Gauge: events that a projection of statistics has passed over, by `projection`.
+pub const PROJECTOR_PARKED: &str = "counterfoil_projector_parked_events";
 /// Counter: events sealed by this process.
 pub const SEALER_EVENTS: &str = "counterfoil_sealer_events_total";
 /// Gauge: events that the log furthest behind does not cover yet.
@@ -103,6 +105,7 @@ pub const SERIES: &[Series] = &[
     gauge(PROJECTOR_LAG_EVENTS, Unit::Count, "Events that the ledger furthest behind has yet to fold."),
     gauge(PROJECTOR_LAG_SECONDS, Unit::Seconds, "Age of the oldest event that is yet to be folded."),
     gauge(PROJECTOR_HALTED, Unit::Count, "Ledgers that an unreadable event has stopped."),
+    gauge(PROJECTOR_PARKED, Unit::Count, "Events that statistics have passed over."),
     counter(SEALER_EVENTS, "Events sealed."),
     gauge(SEALER_LAG_EVENTS, Unit::Count, "Events that the log furthest behind does not cover yet."),
     gauge(SEALER_LAG_SECONDS, Unit::Seconds, "Age of the oldest event that its log does not cover yet."),

@@ -221,6 +221,40 @@ async fn an_event_that_does_not_add_up_stops_the_balances_of_its_ledger_and_noth
 }
 
 #[tokio::test]
+async fn statistics_pass_over_an_event_that_they_cannot_count_and_remember_it() {
+    let place = Place::new().await;
+    let mut book = place.book("odd").await;
+    write_some(&mut book, 3).await;
+    let poison = book.next();
+    book.write(&[Fact { body: r#"{"spent": "some"}"#.to_owned(), ..spent(1, 20) }, spent(1, 19)]).await;
+    place.fold(&book, "usage").await;
+    let build = place.build("usage").await;
+    let superuser = place.database.superuser().await;
+    let parked = "SELECT build, position, category, reason FROM projection_parked";
+    let rows = superuser.query(parked, &[]).await.expect("what was passed over");
+    let row = match rows.as_slice() {
+        [row] => row,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((row.get::<_, i32>(0), Position(row.get(1))), (build.build, poison));
+    assert_eq!(row.get::<_, &str>(2), "22P02");
+    assert!(row.get::<_, &str>(3).contains("some"), "{row:?}");
+    let count = format!("SELECT uses, amount FROM {}.account_usage WHERE account_number = 1", build.schema);
+    let counted = superuser.query_one(&count, &[]).await.expect("a count");
+    assert_eq!((counted.get::<_, i64>(0), counted.get::<_, i64>(1)), (4, 10), "all but the odd one");
+    let progress = place.progress(&book).await;
+    let usage = progress.iter().find(|one| one.projection == "usage").expect("a cursor");
+    assert_eq!((usage.parked, usage.halt.is_none(), usage.position), (1, true, book.position));
+
+    // Another build meets the event itself; what the old one passed over is forgotten with it.
+    let again =
+        make_build(&mut place.database.owner().await, &definition_of("usage"), None).await.expect("made");
+    rebuild(&place.service, book.ledger, &again, |_| {}).await.expect("rebuilt");
+    let rows = superuser.query(parked, &[]).await.expect("what was passed over");
+    assert_eq!(rows.iter().map(|row| row.get::<_, i32>(0)).collect::<Vec<_>>(), [again.build]);
+}
+
+#[tokio::test]
 async fn a_new_version_serves_when_it_is_level_and_the_old_one_goes() {
     let place = Place::new().await;
     let mut book = place.book("upgrade").await;

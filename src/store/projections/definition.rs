@@ -4,7 +4,10 @@
 //! events of the ledger `$1` after position `$2` up to and including `$3` into them. Names need no schema: the build's
 //! own comes first, the service's second. A statement ends with a semicolon at the end of a line.
 //!
-//! The version is the hash of the statements: comments may change without a rebuild.
+//! A file `on_poison` says what becomes of an event that cannot be folded: `halt` stops the ledger's build there, which is
+//! what happens without the file; `park` passes over it, which is for statistics.
+//!
+//! The version is the hash of the statements and of that word: comments may change without a rebuild.
 
 use std::{
     fs, io,
@@ -20,6 +23,7 @@ static COMPILED_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/projections");
 
 const TABLES: &str = "tables.sql";
 const APPLY: &str = "apply.sql";
+const ON_POISON: &str = "on_poison";
 /// How many bytes of the hash make the version.
 const VERSION_BYTES: usize = 6;
 /// So that a schema's name, made from it, stays within PostgreSQL's 63 characters.
@@ -34,6 +38,8 @@ pub struct Definition {
     pub tables: Vec<String>,
     /// What fills them.
     pub apply: Vec<String>,
+    /// Whether an event that cannot be folded is passed over.
+    pub parks: bool,
     /// Twelve hexadecimal digits; another one if the SQL is another.
     pub version: String,
 }
@@ -64,6 +70,12 @@ pub enum DefinitionError {
         /// The file.
         file: &'static str,
     },
+    /// It says something else than `halt` or `park`.
+    #[error("projection {name}: {ON_POISON} says neither `halt` nor `park`")]
+    Policy {
+        /// The projection.
+        name: String,
+    },
     /// Something follows the last statement.
     #[error("projection {name}: {file} ends within a statement (they end with ; at the end of a line)")]
     Unfinished {
@@ -82,7 +94,8 @@ pub fn compiled_in() -> Result<Vec<Definition>, DefinitionError> {
     let read = |folder: &Dir<'_>| {
         let name = folder.path().to_string_lossy().into_owned();
         let text = |file| folder.get_file(folder.path().join(file)).and_then(|file| file.contents_utf8());
-        Definition::new(&name, text(TABLES).unwrap_or_default(), text(APPLY).unwrap_or_default())
+        let (tables, apply) = (text(TABLES).unwrap_or_default(), text(APPLY).unwrap_or_default());
+        Definition::new(&name, tables, apply, text(ON_POISON))
     };
     COMPILED_IN.dirs().map(read).collect()
 }
@@ -107,13 +120,14 @@ pub fn in_directory(directory: &Path) -> Result<Vec<Definition>, DefinitionError
     let read = |folder: PathBuf| {
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let text = |file| fs::read_to_string(folder.join(file)).map_err(unreadable(&folder.join(file)));
-        Definition::new(&name, &text(TABLES)?, &text(APPLY)?)
+        let on_poison = folder.join(ON_POISON).exists().then(|| text(ON_POISON)).transpose()?;
+        Definition::new(&name, &text(TABLES)?, &text(APPLY)?, on_poison.as_deref())
     };
     folders.into_iter().map(read).collect()
 }
 
 impl Definition {
-    fn new(name: &str, tables: &str, apply: &str) -> Result<Self, DefinitionError> {
+    fn new(name: &str, tables: &str, apply: &str, on_poison: Option<&str>) -> Result<Self, DefinitionError> {
         let is_name = (1..=LONGEST_NAME).contains(&name.len())
             && name.starts_with(|first: char| first.is_ascii_lowercase())
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
@@ -122,8 +136,13 @@ impl Definition {
         }
         let tables = statements(name, TABLES, tables)?;
         let apply = statements(name, APPLY, apply)?;
-        let version = version(&tables, &apply);
-        Ok(Self { name: name.to_owned(), tables, apply, version })
+        let parks = match on_poison.map(str::trim) {
+            None | Some("halt") => false,
+            Some("park") => true,
+            Some(_) => return Err(DefinitionError::Policy { name: name.to_owned() }),
+        };
+        let version = version(&tables, &apply, parks);
+        Ok(Self { name: name.to_owned(), tables, apply, parks, version })
     }
 }
 
@@ -146,7 +165,7 @@ fn statements(name: &str, file: &'static str, text: &str) -> Result<Vec<String>,
     Ok(finished)
 }
 
-fn version(tables: &[String], apply: &[String]) -> String {
+fn version(tables: &[String], apply: &[String], parks: bool) -> String {
     let mut hasher = Sha256::new();
     for statements in [tables, apply] {
         for statement in statements {
@@ -154,6 +173,9 @@ fn version(tables: &[String], apply: &[String]) -> String {
             hasher.update([0]);
         }
         hasher.update([1]);
+    }
+    if parks {
+        hasher.update([2]);
     }
     hex(&hasher.finalize()[..VERSION_BYTES])
 }
@@ -179,29 +201,43 @@ mod tests {
     #[test]
     fn a_file_may_hold_several_statements() {
         let apply = "-- first;\nUPDATE t\n   SET a = ';x';\n\nDELETE FROM t;\n";
-        let definition = Definition::new("two", TABLE, apply).expect("a projection");
+        let definition = Definition::new("two", TABLE, apply, None).expect("a projection");
         assert_eq!(definition.apply, ["UPDATE t\n   SET a = ';x';", "DELETE FROM t;"]);
     }
 
     #[test]
     fn the_version_follows_the_statements_and_not_the_comments() {
-        let version = |apply| Definition::new("one", TABLE, apply).expect("a projection").version;
+        let version = |apply| Definition::new("one", TABLE, apply, None).expect("a projection").version;
         assert_eq!(version("-- why\nDELETE FROM t;\n"), version("DELETE FROM t;"));
         assert_ne!(version("DELETE FROM t;"), version("DELETE FROM u;"));
         assert_eq!(version("DELETE FROM t;").len(), 2 * VERSION_BYTES);
     }
 
     #[test]
+    fn statistics_may_pass_over_what_they_cannot_count() {
+        let definition = |on_poison| Definition::new("one", TABLE, TABLE, on_poison);
+        let parks = |on_poison| definition(on_poison).expect("a projection").parks;
+        assert_eq!([None, Some("halt\n"), Some("park\n")].map(parks), [false, false, true]);
+        assert!(matches!(definition(Some("ignore")), Err(DefinitionError::Policy { .. })));
+        let version = |on_poison| definition(on_poison).expect("a projection").version;
+        assert_eq!(version(None), version(Some("halt")));
+        assert_ne!(version(None), version(Some("park")));
+    }
+
+    #[test]
     fn what_cannot_be_a_projection_is_refused() {
         for name in ["", "History", "1st", "a-b", "a b", &"a".repeat(33)] {
-            assert!(matches!(Definition::new(name, TABLE, TABLE), Err(DefinitionError::Name(_))), "{name}");
+            assert!(
+                matches!(Definition::new(name, TABLE, TABLE, None), Err(DefinitionError::Name(_))),
+                "{name}"
+            );
         }
         assert!(matches!(
-            Definition::new("a", TABLE, "-- nothing;\n"),
+            Definition::new("a", TABLE, "-- nothing;\n", None),
             Err(DefinitionError::Nothing { file: APPLY, .. })
         ));
         assert!(matches!(
-            Definition::new("a", "CREATE TABLE t ()", TABLE),
+            Definition::new("a", "CREATE TABLE t ()", TABLE, None),
             Err(DefinitionError::Unfinished { file: TABLES, .. })
         ));
     }

@@ -147,6 +147,43 @@ pub async fn halt(
     Ok(halted == 1)
 }
 
+/// Passes over the event after `position`, which the build cannot fold, and remembers it, unless the cursor has moved
+/// meanwhile.
+///
+/// # Errors
+/// Those of the database.
+pub async fn park(
+    client: &mut Client,
+    ledger: LedgerId,
+    build: &Build,
+    position: i64,
+    category: &str,
+    reason: &str,
+) -> Result<bool, Error> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(&scope::settings(ledger)).await?;
+    let pass = "UPDATE projection_cursors SET position = position + 1
+                 WHERE ledger_id = $1 AND projection = $2 AND build = $3 AND position = $4 AND halted_at IS NULL";
+    let [ledger_id, projection, number] = key(&ledger.0, build);
+    let parameters = [
+        ledger_id,
+        projection,
+        number,
+        (&position as _, Type::INT8),
+        (&category as _, Type::TEXT),
+        (&reason as _, Type::TEXT),
+    ];
+    let is_passed = transaction.execute_typed(pass, &parameters[..4]).await? == 1;
+    if is_passed {
+        let remember = "
+            INSERT INTO projection_parked (ledger_id, projection, build, position, category, reason, parked_at)
+            VALUES ($1, $2, $3, $4 + 1, $5, $6, clock_timestamp())";
+        transaction.execute_typed(remember, &parameters).await?;
+    }
+    transaction.commit().await?;
+    Ok(is_passed)
+}
+
 struct Cursor {
     position: i64,
     head: i64,
@@ -238,6 +275,9 @@ async fn take_over(
     transaction.execute_typed(serve, &key(&ledger.0, build)).await?;
     let forget = "DELETE FROM projection_cursors WHERE ledger_id = $1 AND projection = $2 AND build < $3";
     transaction.execute_typed(forget, &key(&ledger.0, build)).await?;
+    let forget_parked =
+        "DELETE FROM projection_parked WHERE ledger_id = $1 AND projection = $2 AND build < $3";
+    transaction.execute_typed(forget_parked, &key(&ledger.0, build)).await?;
     Ok(())
 }
 

@@ -173,10 +173,10 @@ async fn insert_build(
     // Two makers would otherwise take the same number.
     transaction.batch_execute("LOCK TABLE projection_versions IN SHARE ROW EXCLUSIVE MODE").await?;
     let statement = "
-        INSERT INTO projection_versions (projection, build, version, schema_name, apply, for_all)
-        SELECT $1, n.build, $2, 'projection_' || $1 || '_' || n.build, $3, $4
+        INSERT INTO projection_versions (projection, build, version, schema_name, apply, for_all, parks)
+        SELECT $1, n.build, $2, 'projection_' || $1 || '_' || n.build, $3, $4, $5
           FROM (SELECT COALESCE(max(build), 0) + 1 AS build FROM projection_versions WHERE projection = $1) n
-        RETURNING projection, build, version, schema_name, apply, for_all";
+        RETURNING projection, build, version, schema_name, apply, for_all, parks";
     let row = transaction
         .query_typed_one(
             statement,
@@ -185,6 +185,7 @@ async fn insert_build(
                 (&definition.version, Type::TEXT),
                 (&definition.apply, Type::TEXT_ARRAY),
                 (&for_all, Type::BOOL),
+                (&definition.parks, Type::BOOL),
             ],
         )
         .await?;
@@ -242,7 +243,7 @@ async fn guard_table(transaction: &Transaction<'_>, build: &Build, table: &str) 
 /// Builds that ledgers leave: all but the newest of each projection that is meant for all.
 async fn superseded_builds(owner: &Client) -> Result<Vec<Build>, Error> {
     let statement = "
-        SELECT v.projection, v.build, v.version, v.schema_name, v.apply, v.for_all FROM projection_versions v
+        SELECT v.projection, v.build, v.version, v.schema_name, v.apply, v.for_all, v.parks FROM projection_versions v
          WHERE v.build <> (SELECT max(n.build) FROM projection_versions n
                             WHERE n.projection = v.projection AND n.for_all)";
     owner.query_typed(statement, &[]).await?.iter().map(Build::from_row).collect()

@@ -49,6 +49,8 @@ pub struct Progress {
     pub is_serving: bool,
     /// Why it goes no further, if it is halted.
     pub halt: Option<Halt>,
+    /// How many events it has passed over, because it cannot fold them.
+    pub parked: i64,
     /// How many seconds ago the first event was recorded that is not folded; 0 if there is none.
     pub lag_seconds: f64,
 }
@@ -198,6 +200,8 @@ async fn progress_of(client: &Client, ledger: LedgerId) -> Result<Vec<Progress>,
     let statement = "
         SELECT c.projection, c.build, c.position, h.position AS head, c.is_serving,
                c.halted_position, c.halted_category, c.halted_reason,
+               (SELECT count(*) FROM projection_parked p
+                 WHERE p.ledger_id = $1 AND p.projection = c.projection AND p.build = c.build) AS parked,
                COALESCE((SELECT GREATEST(extract(epoch FROM clock_timestamp() - e.recorded_at), 0) FROM events e
                           WHERE e.ledger_id = $1 AND e.position = c.position + 1), 0)::float8 AS lag_seconds
           FROM projection_cursors c JOIN ledger_heads h ON h.ledger_id = c.ledger_id
@@ -227,6 +231,7 @@ impl Progress {
             head: row.try_get("head")?,
             is_serving: row.try_get("is_serving")?,
             halt,
+            parked: row.try_get("parked")?,
             lag_seconds: row.try_get("lag_seconds")?,
         })
     }
