@@ -56,7 +56,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 rate.get_or_insert_with(new).report(progress.position, progress.head);
             })
             .await?;
-            rate.map(Rate::finish);
+            if let Some(rate) = rate {
+                rate.finish();
+            }
         }
     }
     drop_old(&mut owner).await

@@ -6,12 +6,13 @@
 //! answers over HTTP. Both run on a private PostgreSQL that is as durable as in production, which is checked; afterwards both must have stored exactly the spends that were acknowledged.
 //!
 //! Others measure something else: `counterfoil bench outbox` how fast the outbox is emptied, `bench projections` how fast
-//! projections are filled anew and how far behind they follow.
+//! projections are filled anew, `bench lag` how far behind they follow.
 //!
 //! Rounds of both alternate, and medians are compared, because machines are noisy. Only ratios of one run mean anything.
 
 mod ground;
 mod http;
+mod lag;
 mod load;
 mod ours;
 mod outbox;
@@ -65,6 +66,7 @@ pub struct Arguments {
 enum Measurement {
     Outbox(outbox::Arguments),
     Projections(projections::Arguments),
+    Lag(lag::Arguments),
 }
 
 /// The numbers of connections that the other design may choose from.
@@ -84,6 +86,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let outcome = match &arguments.measurement {
         Some(Measurement::Outbox(arguments)) => outbox::measure(&ground, arguments).await,
         Some(Measurement::Projections(arguments)) => projections::measure(&ground, arguments).await,
+        Some(Measurement::Lag(arguments)) => lag::measure(&ground, arguments).await,
         None => measure(&ground, &arguments).await,
     };
     ground.remove().await?;

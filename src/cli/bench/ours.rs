@@ -89,6 +89,22 @@ impl ThroughWriter {
             .await
     }
 
+    /// The writers that it submits to.
+    pub fn writers(&self) -> &Arc<Writers> {
+        &self.writers
+    }
+
+    /// Spends once from an account, and waits for the acknowledgement.
+    pub async fn spend(&self, account: usize) -> anyhow::Result<()> {
+        let charge = Charge::Feature {
+            feature: FeatureKey::parse(FEATURE)?,
+            quantity: Amount::new(1).context("one")?,
+        };
+        let account = self.accounts[account].clone();
+        let command = Command::SpendCredits(SpendCredits { account, charge, note: Note::new() });
+        submit(&self.writers, self.ledger, command, Some(Uuid::new_v4())).await
+    }
+
     /// One round.
     pub async fn round(&self, plan: Plan) -> anyhow::Result<Measured> {
         let (writers, ledger) = (Arc::clone(&self.writers), self.ledger);
