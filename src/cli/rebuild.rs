@@ -86,7 +86,8 @@ fn databases(settings: &MigrateSettings) -> anyhow::Result<(Database, Database)>
     Ok((Database::open(&owner, 1)?, Database::open(&service, CONNECTIONS)?))
 }
 
-fn definitions(settings: &MigrateSettings) -> anyhow::Result<Vec<Definition>> {
+/// Those of the program, and those of the directory that the settings name.
+pub(super) fn definitions(settings: &MigrateSettings) -> anyhow::Result<Vec<Definition>> {
     let mut definitions = definition::compiled_in()?;
     if let Some(directory) = &settings.projections_dir {
         definitions.extend(definition::in_directory(directory)?);

@@ -3,12 +3,12 @@
 mod accounts;
 mod events;
 mod findings;
+mod projections;
 
 use crate::config::MigrateSettings;
 use crate::store::database_url::DatabaseUrl;
 use crate::store::ledgers::Ledger;
 use crate::store::pool::Database;
-use crate::store::projections::definition;
 use crate::store::verification::{EventPage, ProjectionPage, Recount};
 
 use super::progress::Rate;
@@ -19,8 +19,8 @@ use findings::Findings;
 /// Check that positions, keys, notes, accounts and projections follow from the events.
 ///
 /// Recounts every balance from the events, by the SQL of the `balances` projection, and compares it with the accounts
-/// and with the projection. Writes nothing and may run beside the service. Ends with exit code 1 if anything is wrong,
-/// naming the first position or account.
+/// and with the projection; folds every other projection once more and compares all rows. Writes nothing and may run
+/// beside the service. Ends with exit code 1 if anything is wrong, naming the first position or account.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// Only the ledger with this slug.
@@ -43,12 +43,18 @@ pub(super) async fn run(Arguments { ledger, settings }: Arguments) -> anyhow::Re
     let Some(address) = address else { anyhow::bail!("DATABASE_URL or DATABASE_DIRECT_URL is needed") };
     let database = Database::open(&DatabaseUrl::parse(address)?, 1)?;
     let ledgers = rebuild::ledgers(&database, ledger.as_deref()).await?;
-    let balances = definition::compiled_in()?.into_iter().find(|definition| definition.name == "balances");
-    let Some(balances) = balances else { anyhow::bail!("this program has no projection `balances`") };
+    let (balances, others): (Vec<_>, Vec<_>) =
+        rebuild::definitions(&settings)?.into_iter().partition(|definition| definition.name == "balances");
+    let Some(balances) = balances.into_iter().next() else {
+        anyhow::bail!("this program has no projection `balances`")
+    };
     let recount = Recount::open(&database, balances).await?;
     let mut findings = Findings::default();
     for ledger in &ledgers {
         Verification::new(&recount, ledger, &mut findings).run().await?;
+        for definition in &others {
+            projections::compare(&database, ledger, definition, &mut findings).await?;
+        }
     }
     findings.verdict(ledgers.len())
 }

@@ -6,8 +6,10 @@
 //! verified while it is written to.
 
 mod orders;
+mod projections;
 
 pub use orders::ComparedOrders;
+pub use projections::{Refolded, Refolding, Served};
 
 use time::OffsetDateTime;
 use tokio_postgres::{Client, Error, Row, types::Type};

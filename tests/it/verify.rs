@@ -12,9 +12,10 @@ use counterfoil::{
         amount::{Amount, Currency, PaidMoney},
         catalogue::{Price, PriceGrant},
         command::{
-            Bought, CaptureHold, Charge, CloseOrder, GrantCredits, Note, OpenAccount, PaidOrder, PaidThrough,
-            PlaceHold, PlaceOrder, ProfileChange, RecordPaymentFact, RecordPurchase, RequestRefund, SetPrice,
-            SpendCredits,
+            Bought, CaptureHold, Charge, CloseOrder, CreateCheckoutLink, FollowCheckoutLink, GrantCredits,
+            Note, OpenAccount, PaidOrder, PaidThrough, PlaceHold, PlaceOrder, ProfileChange,
+            RecordPaymentFact, RecordPurchase, RequestRefund, RevokeCheckoutLink, SetPrice, SpendCredits,
+            TransferCredits,
         },
         ids::{
             AccountId, Actor, HoldId, Key, LedgerId, LedgerSlug, Namespace, OrderId, PaymentReference,
@@ -28,7 +29,7 @@ use counterfoil::{
     store::{
         ledgers::{create_ledger, find_ledger},
         pool::Database,
-        projections::list_builds,
+        projections::{Build, list_builds},
     },
     writer::{Accepted, Outcome, Submission, WriterSettings, Writers},
 };
@@ -79,14 +80,13 @@ impl Shop {
     }
 
     async fn submit(&self, command: Command) -> Accepted {
+        self.submit_as(Actor::Operator, command).await
+    }
+
+    async fn submit_as(&self, actor: Actor, command: Command) -> Accepted {
         let key = Key::new(Namespace::Client, &Uuid::new_v4().to_string()).expect("a key");
-        let submission = Submission {
-            command,
-            key: Some(key),
-            fingerprint: Some([7; 32]),
-            actor: Actor::Operator,
-            request_id: None,
-        };
+        let submission =
+            Submission { command, key: Some(key), fingerprint: Some([7; 32]), actor, request_id: None };
         match self.writers.submit(self.ledger, submission).await.expect("an outcome") {
             Outcome::Accepted(accepted) => accepted,
             Outcome::Rejected(rejection) => panic!("{rejection:?}"),
@@ -118,6 +118,42 @@ impl Shop {
         self.hold("bob", 5).await;
         self.spend("ada", 1).await;
         self.sell().await;
+        self.link().await;
+        let transfer = TransferCredits {
+            from: account("bob"),
+            to: account("ada"),
+            unit: unit(),
+            amount: amount(7),
+            note: Note::new(),
+        };
+        self.submit(Command::TransferCredits(transfer)).await;
+    }
+
+    /// A link by which an order is placed, and one that is revoked.
+    async fn link(&self) {
+        let create = || {
+            Command::CreateCheckoutLink(CreateCheckoutLink {
+                account: account("ada"),
+                price: PriceId::parse("price_pack").expect("a price"),
+                quantity: amount(2),
+                expires_at: None,
+                details: OrderDetails::default(),
+                note: Note::new(),
+            })
+        };
+        let link_of = |accepted: Accepted| match &accepted.events[0].body {
+            counterfoil::domain::EventBody::CheckoutLinkCreated(created) => created.link,
+            other => panic!("{other:?}"),
+        };
+        let followed = link_of(self.submit(create()).await);
+        let revoked = link_of(self.submit(create()).await);
+        self.submit(Command::RevokeCheckoutLink(RevokeCheckoutLink { link: revoked })).await;
+        let follow = FollowCheckoutLink {
+            link: followed,
+            details: OrderDetails::default(),
+            own_pages: "https://pay.example.com/buy".to_owned(),
+        };
+        self.submit_as(Actor::CheckoutLink(followed), Command::FollowCheckoutLink(follow)).await;
     }
 
     /// An order that is paid and in part refunded, and one that nobody pays.
@@ -295,8 +331,10 @@ async fn a_ledger_that_the_service_wrote_verifies() {
     for line in [
         "shop: 2 balances of the projection compared",
         "shop: 2 accounts compared with their events",
-        "shop: 2 orders compared with their events",
-        "18 keys, 1 notes (0 erased)",
+        "shop: 3 orders compared with their events",
+        "23 keys, 1 notes (0 erased)",
+        "rows of books compared",
+        "rows of history compared",
         "verified 1 ledger: everything follows from the events",
     ] {
         assert!(said.contains(line), "{line:?} is missing in:\n{said}");
@@ -332,7 +370,7 @@ const EVENTS: Tampered = &[
     ),
     (
         "UPDATE events SET held_after = held_after + 1 WHERE position = (SELECT max(position) FROM events
-           WHERE type = 'credits.held')",
+           WHERE account_number = 3)",
         "account 3: the projection's balance of credits is not what the events up to",
     ),
     (
@@ -407,15 +445,55 @@ const STATE: Tampered = &[
     ("DELETE FROM refund_requests", "account 2: the refund rfd_"),
     ("UPDATE refund_requests SET order_id = NULL", "account 2: the refund rfd_"),
     ("UPDATE payments SET state = state - 'requested'", "account 2: the refund rfd_"),
+    ("UPDATE checkout_links SET revoked_at = NULL", "account 2: the link lnk_"),
+    ("UPDATE checkout_links SET quantity = 1 WHERE orders > 0", "account 2: the link lnk_"),
+    ("UPDATE checkout_links SET orders = orders + 1 WHERE orders > 0", "account 2: the link lnk_"),
+    ("DELETE FROM checkout_links WHERE orders = 0", "account 2: the link lnk_"),
+    ("DELETE FROM purchase_holders", "account 2: who holds credits of pur_"),
     (
-        "UPDATE SCHEMA.balances SET held = held + 1 WHERE account_number = 3",
+        "INSERT INTO purchase_holders SELECT ledger_id, purchase_id, 3 FROM purchase_holders",
+        "account 3: who holds credits of pur_",
+    ),
+    (
+        "UPDATE {balances}.balances SET held = held + 1 WHERE account_number = 3",
         "account 3: the projection's balance of credits is not what the events up to",
     ),
     (
-        "DELETE FROM SCHEMA.balances WHERE account_number = 3",
+        "DELETE FROM {balances}.balances WHERE account_number = 3",
         "account 3: the projection's balance of credits",
     ),
 ];
+
+/// `{history}` is where the tables of that projection are.
+const PROJECTIONS: Tampered = &[
+    (
+        "UPDATE {history}.history SET description = 'Gift' WHERE position = 5",
+        "history of the projection history is not what the events up to",
+    ),
+    ("DELETE FROM {history}.history WHERE position = 5", "say: account_number 3, position 5"),
+    ("INSERT INTO {usage}.usage VALUES (1, '2020-01-01', '', 'credits', 1, 1, 1)", "say: day 2020-01-01"),
+    (
+        "UPDATE {accounts_overview}.accounts_overview SET status = 'frozen' WHERE account_number = 3",
+        "accounts_overview of the projection accounts_overview is not",
+    ),
+    (
+        "UPDATE {books}.journal SET recognised = recognised + 1, deferred = deferred - 1 WHERE recognised > 0",
+        "journal of the projection books is not",
+    ),
+    ("UPDATE {books}.lots SET payment = 'pi_9' WHERE payment = 'pi_1'", "lots of the projection books is not"),
+    ("UPDATE {books}.revenue SET sold = sold + 1", "revenue of the projection books is not"),
+    ("TRUNCATE {books}.lot_changes", "lot_changes of the projection books is not"),
+    (
+        "UPDATE projection_cursors SET halted_position = position + 1, halted_category = '23514', halted_reason = 'odd',
+                halted_at = now() WHERE projection = 'books'",
+        "books has stopped here: odd",
+    ),
+];
+
+#[tokio::test]
+async fn whatever_is_changed_of_projections_behind_the_service_is_found_and_named() {
+    assert_found(PROJECTIONS).await;
+}
 
 #[tokio::test]
 async fn whatever_is_changed_of_events_behind_the_service_is_found_and_named() {
@@ -436,8 +514,11 @@ async fn assert_found(tampered: Tampered) {
     let mut missed = Vec::new();
     for (statement, expected) in tampered {
         let town = Town::open().await;
-        let schema = town.place.build("balances").await.schema.clone();
-        town.tamper(&statement.replace("SCHEMA", &schema)).await;
+        let builds = list_builds(&town.place.database.runtime().await).await.expect("builds");
+        let place = |statement: String, build: &Build| {
+            statement.replace(&format!("{{{}}}", build.projection), &build.schema)
+        };
+        town.tamper(&builds.iter().fold((*statement).to_owned(), place)).await;
         let output = town.verify().await;
         let said = text(&output.stderr);
         let is_named = said.contains("wrong; the first: ledger shop") && said.contains(expected);

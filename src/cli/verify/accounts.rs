@@ -29,6 +29,12 @@ pub(super) fn compare(page: &AccountPage, findings: &mut Findings) {
     for (number, refund) in &page.orders.differing_refunds {
         findings.account(*number, format!("the refund {refund} is not what its events say"));
     }
+    for (number, link) in &page.orders.differing_links {
+        findings.account(*number, format!("the link {link} is not what its events say"));
+    }
+    for (number, purchase) in &page.orders.differing_holders {
+        findings.account(*number, format!("who holds credits of {purchase} is not what its events say"));
+    }
 }
 
 fn compare_account(stored: &StoredAccount, recounted: &RecountedAccount, findings: &mut Findings) {

@@ -194,11 +194,15 @@ struct Cursor {
 fn beginning(ledger: LedgerId, build: &Build) -> String {
     let (settings, path) = (scope::settings(ledger), search_path(&build.schema));
     // What a crash takes away here is folded again: rows and cursor go together, and nobody has to wait for the disk.
-    // A page is joined with itself at most, which hashing is made for.
     format!(
-        "{settings}; SET LOCAL synchronous_commit = off; SET LOCAL statement_timeout = {STATEMENT_LIMIT_MS}; \
-         SET LOCAL work_mem = '{WORK_MEMORY}'; SET LOCAL enable_hashjoin = on; {path}"
+        "{settings}; SET LOCAL synchronous_commit = off; SET LOCAL statement_timeout = {STATEMENT_LIMIT_MS}; {}; {path}",
+        page_settings()
     )
+}
+
+/// What the statements of a projection are run with: a page is joined with itself at most, which hashing is made for.
+pub(in crate::store) fn page_settings() -> String {
+    format!("SET LOCAL work_mem = '{WORK_MEMORY}'; SET LOCAL enable_hashjoin = on")
 }
 
 async fn lock_cursor(
@@ -282,7 +286,7 @@ async fn take_over(
 }
 
 /// Whether a refusal is caused by the values in a page's rows: the same page will be refused again.
-fn is_of_the_events(error: &Error) -> bool {
+pub(in crate::store) fn is_of_the_events(error: &Error) -> bool {
     // Cardinality, data exception, integrity constraint, a limit of row or index size, a raised error.
     const CLASSES: &[&str] = &["21", "22", "23", "54", "P0"];
     error.code().is_some_and(|code| CLASSES.iter().any(|class| code.code().starts_with(class)))

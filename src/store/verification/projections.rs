@@ -1,0 +1,300 @@
+//! Folding a projection once more, and comparing every row of its tables.
+//!
+//! The projection's own SQL runs on temporary tables, up to where the serving build is. Then its tables are compared with
+//! these page by page, by primary key, each page in the transaction that folds what has come meanwhile: the service may go
+//! on writing.
+
+use tokio_postgres::{Client, Error, Row, types::Type};
+
+use super::VerifyError;
+use crate::{
+    domain::ids::{LedgerId, Position},
+    store::{
+        pool::Database,
+        projections::{
+            definition::Definition,
+            fold::{is_of_the_events, page_settings},
+            read::{Halt, Serving, serving},
+        },
+        scope::{self, Parameter},
+    },
+};
+
+/// Events in a page, and rows of a table that are compared at a time.
+const EVENTS: i64 = 5_000;
+const ROWS: i64 = 2_000;
+
+/// A session in which one projection of one ledger is folded once more.
+pub struct Refolding {
+    client: Client,
+    definition: Definition,
+    ledger: LedgerId,
+    tables: Vec<Table>,
+    /// How far it is folded.
+    position: i64,
+}
+
+/// A table of the projection.
+struct Table {
+    name: String,
+    columns: Vec<String>,
+    /// The columns of its primary key after `ledger_id`, and their types.
+    key: Vec<(String, String)>,
+}
+
+/// How the serving build is before it is compared.
+pub enum Served {
+    /// Nothing serves the ledger yet.
+    Absent,
+    /// It is of another version than the SQL at hand.
+    OtherVersion(String),
+    /// It can be compared.
+    Comparable {
+        /// How far it is.
+        position: i64,
+        /// Why it goes no further, if it has stopped.
+        halt: Option<Halt>,
+    },
+}
+
+/// Where the comparison of a table goes on: the primary key of the last row, as text.
+pub type After = Option<Vec<String>>;
+
+/// A page of a table that was compared.
+pub struct ComparedRows {
+    /// How many rows either side has.
+    pub rows: usize,
+    /// The primary keys of rows that differ, or that only one side has.
+    pub differing: Vec<String>,
+    /// Where the next page begins; none after the last one.
+    pub next: After,
+}
+
+/// What came of folding one page.
+pub enum Refolded {
+    /// Everything is folded up to this position, which may be short of the goal.
+    Until(i64),
+    /// The event at this position cannot be folded.
+    Poison(Position, String),
+}
+
+impl Refolding {
+    /// Opens a session with temporary tables as the projection makes them.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn open(
+        database: &Database,
+        definition: Definition,
+        ledger: LedgerId,
+    ) -> Result<Self, VerifyError> {
+        let client = database.connect().await?;
+        let path = "SELECT set_config('search_path', 'pg_temp, ' || current_setting('search_path'), false)";
+        client.batch_execute(path).await?;
+        for statement in &definition.tables {
+            client.batch_execute(statement).await?;
+        }
+        let tables = tables(&client).await?;
+        Ok(Self { client, definition, ledger, tables, position: 0 })
+    }
+
+    /// The projection's name.
+    pub fn name(&self) -> &str {
+        &self.definition.name
+    }
+
+    /// How far it is folded.
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// The names of its tables.
+    pub fn tables(&self) -> impl Iterator<Item = &str> {
+        self.tables.iter().map(|table| table.name.as_str())
+    }
+
+    /// How the serving build is.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn served(&self) -> Result<Served, VerifyError> {
+        self.begin().await?;
+        let found = self.serving().await?;
+        let halt = "SELECT halted_position, halted_category, halted_reason FROM projection_cursors
+                     WHERE ledger_id = $1 AND projection = $2 AND is_serving AND halted_at IS NOT NULL";
+        let parameters: [Parameter<'_>; 2] =
+            [(&self.ledger.0, Type::INT8), (&self.definition.name, Type::TEXT)];
+        let halt = self.client.query_typed_opt(halt, &parameters).await?;
+        self.end().await?;
+        let halt = halt.map(|row| {
+            Ok::<_, Error>(Halt {
+                position: Position(row.try_get(0)?),
+                category: row.try_get(1)?,
+                reason: row.try_get(2)?,
+            })
+        });
+        Ok(match found {
+            None => Served::Absent,
+            Some(serving) if serving.version != self.definition.version => {
+                Served::OtherVersion(serving.version)
+            }
+            Some(serving) => Served::Comparable { position: serving.position.0, halt: halt.transpose()? },
+        })
+    }
+
+    /// Folds a page of the events up to `goal`. As in the service, an event that cannot be folded is searched by halving
+    /// the page, and passed over by statistics.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn advance(&mut self, goal: i64) -> Result<Refolded, VerifyError> {
+        let mut size = EVENTS;
+        while self.position < goal {
+            let until = goal.min(self.position + size);
+            self.begin().await?;
+            match self.fold(until).await {
+                Ok(()) => {
+                    self.end().await?;
+                    self.position = until;
+                    break;
+                }
+                Err(error) if is_of_the_events(&error) => {
+                    self.client.batch_execute("ROLLBACK").await?;
+                    if until > self.position + 1 {
+                        size = (until - self.position) / 2;
+                    } else if self.definition.parks {
+                        self.position = until;
+                        break;
+                    } else {
+                        let reason = error.as_db_error().map_or("unknown", |refusal| refusal.message());
+                        return Ok(Refolded::Poison(Position(until), reason.to_owned()));
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Refolded::Until(self.position))
+    }
+
+    /// Compares the rows of a table after a key, having folded what has come meanwhile.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn compare(&mut self, table: usize, after: &After) -> Result<ComparedRows, VerifyError> {
+        self.begin().await?;
+        let Some(serving) = self.serving().await? else {
+            self.end().await?;
+            return Ok(ComparedRows { rows: 0, differing: Vec::new(), next: None });
+        };
+        self.fold(serving.position.0).await?;
+        let table = &self.tables[table];
+        let statement = table.comparison(&serving.schema, after.is_some());
+        let no_key = Vec::new();
+        let key = after.as_ref().unwrap_or(&no_key);
+        let parameters: [Parameter<'_>; 3] =
+            [(&self.ledger.0, Type::INT8), (key, Type::TEXT_ARRAY), (&ROWS, Type::INT8)];
+        let rows = self.client.query_typed(&statement, &parameters).await?;
+        self.end().await?;
+        self.position = self.position.max(serving.position.0);
+        table.compared(&rows)
+    }
+
+    async fn begin(&self) -> Result<(), Error> {
+        let begin = format!("{}; {}", scope::begin_reading(self.ledger), page_settings());
+        self.client.batch_execute(&begin).await
+    }
+
+    async fn end(&self) -> Result<(), Error> {
+        self.client.batch_execute("COMMIT").await
+    }
+
+    async fn serving(&self) -> Result<Option<Serving>, Error> {
+        serving(&self.client, self.ledger, &self.definition.name).await
+    }
+
+    async fn fold(&self, until: i64) -> Result<(), Error> {
+        if until > self.position {
+            let parameters: [Parameter<'_>; 3] =
+                [(&self.ledger.0, Type::INT8), (&self.position, Type::INT8), (&until, Type::INT8)];
+            for statement in &self.definition.apply {
+                self.client.execute_typed(statement, &parameters).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Table {
+    /// The first rows after a key that either side has, in the key's order, and whether they differ.
+    fn comparison(&self, schema: &str, goes_on: bool) -> String {
+        let Self { name, columns, key } = self;
+        let columns = columns.join(", ");
+        let names: Vec<&str> = key.iter().map(|(column, _)| column.as_str()).collect();
+        let order = ["ledger_id"].into_iter().chain(names.iter().copied()).collect::<Vec<_>>().join(", ");
+        let given = key.iter().enumerate();
+        let given: Vec<String> =
+            given.map(|(place, (_, kind))| format!("($2)[{}]::{kind}", place + 1)).collect();
+        let after = if goes_on && !key.is_empty() {
+            format!("AND ({}) > ({})", names.join(", "), given.join(", "))
+        } else {
+            String::new()
+        };
+        let texts: Vec<String> = names.iter().map(|column| format!("{column}::text")).collect();
+        let part = |schema: &str| {
+            format!(
+                "(SELECT {columns} FROM {schema}.{name} WHERE ledger_id = $1 {after} ORDER BY {order} LIMIT $3)"
+            )
+        };
+        format!(
+            "SELECT ARRAY[{}]::text[] AS key, p::text IS DISTINCT FROM r::text AS differs
+               FROM {} p FULL JOIN {} r USING ({order})
+              ORDER BY {order} LIMIT $3",
+            texts.join(", "),
+            part(schema),
+            part("pg_temp"),
+        )
+    }
+
+    fn compared(&self, rows: &[Row]) -> Result<ComparedRows, VerifyError> {
+        let mut differing = Vec::new();
+        let mut last = None;
+        for row in rows {
+            let key: Vec<String> = row.try_get("key")?;
+            if row.try_get("differs")? {
+                let parts = self.key.iter().zip(&key);
+                let parts = parts.map(|((column, _), value)| format!("{} {value}", column.trim_matches('"')));
+                differing.push(parts.collect::<Vec<_>>().join(", "));
+            }
+            last = Some(key);
+        }
+        let is_full = i64::try_from(rows.len()).is_ok_and(|rows| rows >= ROWS) && !self.key.is_empty();
+        Ok(ComparedRows { rows: rows.len(), differing, next: last.filter(|_| is_full) })
+    }
+}
+
+/// The temporary tables, all of them the projection's.
+async fn tables(client: &Client) -> Result<Vec<Table>, Error> {
+    let statement = "
+        SELECT quote_ident(c.relname) AS name,
+               ARRAY(SELECT quote_ident(a.attname) FROM pg_attribute a
+                      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) AS columns,
+               ARRAY(SELECT quote_ident(a.attname) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (column_number, place)
+                       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.column_number
+                      WHERE a.attname <> 'ledger_id' ORDER BY k.place) AS key,
+               ARRAY(SELECT format_type(a.atttypid, a.atttypmod)
+                       FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (column_number, place)
+                       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.column_number
+                      WHERE a.attname <> 'ledger_id' ORDER BY k.place) AS types
+          FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
+         WHERE c.relnamespace = pg_my_temp_schema() AND c.relkind = 'r' ORDER BY c.relname";
+    let rows = client.query_typed(statement, &[]).await?;
+    let table = |row: &Row| {
+        let (names, types): (Vec<String>, Vec<String>) = (row.try_get("key")?, row.try_get("types")?);
+        Ok(Table {
+            name: row.try_get("name")?,
+            columns: row.try_get("columns")?,
+            key: names.into_iter().zip(types).collect(),
+        })
+    };
+    rows.iter().map(table).collect()
+}
