@@ -42,6 +42,7 @@ use super::{
     mapping::{self, KeyedCommand},
     outcome::{Ignored, Later, NotDone, Quarantined, Undone},
     questions::{Place, Question, Questions},
+    ties,
 };
 
 /// How long a claim holds: longer than any batch takes, and what Stripe is asked after it.
@@ -197,18 +198,31 @@ impl Batches {
         match stripe::extract(&event) {
             Err(NoFact::NeedsStripe(needs)) => Ok(Some(Question { event, needs })),
             told => {
-                self.record(ledger, configuration, told.map_err(NotDone::from)?).await?;
+                let fact = told.map_err(NotDone::from)?;
+                if let Some(needs) = ties::undecided(&fact, configuration) {
+                    return Ok(Some(Question { event, needs }));
+                }
+                self.record(ledger, configuration, fact).await?;
                 Ok(None)
             }
         }
     }
 
     async fn carry_out_answered(&self, ledger: &Ledger, question: Question) -> Result<(), Undone> {
-        let event = self.questions.ask(ledger.ledger, question).await?;
-        check_mark(ledger, &event)?;
-        let fact = stripe::extract(&event).map_err(NotDone::from)?;
+        // What is known before Stripe is asked cannot be newer than what it answers.
+        let before = self.configuration(ledger.ledger).await.map_err(Later::from)?;
+        let told = stripe::extract(&question.event).ok();
+        let answered = match (self.questions.ask(ledger.ledger, question).await, told) {
+            // It can be understood without Stripe.
+            (Err(Undone::Not(NotDone::Quarantined(_))), Some(fact)) => {
+                return self.record(ledger, &before, fact).await;
+            }
+            (answered, _) => answered?,
+        };
+        check_mark(ledger, &answered)?;
+        let fact = stripe::extract(&answered).map_err(NotDone::from)?;
         let configuration = self.configuration(ledger.ledger).await.map_err(Later::from)?;
-        self.record(ledger, &configuration, fact).await
+        self.record(ledger, &configuration, ties::decided(fact, &before)).await
     }
 
     async fn configuration(&self, ledger: LedgerId) -> Result<Configuration, StoreError> {

@@ -10,6 +10,7 @@
 //! | `questions` | what a body leaves open is asked of Stripe |
 //! | `mapping` | facts that Stripe reported become commands under the names of business facts |
 //! | `agreement` | whether a fact that is told again is told with the same money |
+//! | `ties` | which of two states of one second is the newer |
 //! | `outcome` | every way in which a webhook can end other than processed |
 //!
 //! Invariants:
@@ -23,6 +24,7 @@ mod batch;
 mod mapping;
 mod outcome;
 mod questions;
+mod ties;
 mod worker;
 
 pub use batch::Batches;
