@@ -144,9 +144,10 @@ fn told_of_product(product: &Fields<'_>, as_of: Timestamp) -> Result<Fact, NoFac
 /// What happened to an object.
 #[derive(Clone, Copy)]
 enum Change {
-    Made,
-    Changed,
-    Deleted,
+    Made = 0,
+    Changed = 1,
+    /// Between the two is room for what Stripe says when it is asked how the object is.
+    Deleted = 999_999,
 }
 
 impl Change {

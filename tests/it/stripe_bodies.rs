@@ -173,7 +173,7 @@ const TABLE: &[(&str, &str)] = &[
     ("price_created__plan_with_a_name_of_its_own", "ignored: no_credits"),
     (
         "price_deleted",
-        "price price_shop_pack of prod_shop as of 2026-09-21T14:13:20.000002Z, 500 eur, inactive, deleted, once, grants 100 of the only unit",
+        "price price_shop_pack of prod_shop as of 2026-09-21T14:13:20.999999Z, 500 eur, inactive, deleted, once, grants 100 of the only unit",
     ),
     (
         "price_updated__amount_for_ten",
@@ -212,7 +212,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         "product_deleted",
-        "product prod_shop as of 2026-09-21T14:13:20.000002Z, Shop credits, inactive, deleted",
+        "product prod_shop as of 2026-09-21T14:13:20.999999Z, Shop credits, inactive, deleted",
     ),
     (
         "product_updated",

@@ -94,7 +94,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         "price.deleted__2020-08-27__1",
-        "price plan_00000000000000 of prod_00000000000000 as of 2022-03-26T18:40:48.000002Z, 2000 usd, inactive, \
+        "price plan_00000000000000 of prod_00000000000000 as of 2022-03-26T18:40:48.999999Z, 2000 usd, inactive, \
          deleted, each 1 Month",
     ),
     (
@@ -109,7 +109,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         "product.deleted__2020-03-02__1",
-        "product prod_sZrFBufUswKTWa as of 2021-06-08T10:49:33.000002Z, fake product, inactive, deleted",
+        "product prod_sZrFBufUswKTWa as of 2021-06-08T10:49:33.999999Z, fake product, inactive, deleted",
     ),
     (
         "product.updated__2020-03-02__1",
