@@ -94,7 +94,8 @@ pub struct CheckpointSettings {
     /// whoever administers the database cannot rewrite. Before anything is signed, it is held against what stands there.
     #[arg(long, env = "COUNTERFOIL_CHECKPOINT_DIR", value_name = "DIRECTORY")]
     pub checkpoint_dir: Option<PathBuf>,
-    /// An address that each signed head is posted to, as text. Whoever answers 409 there halts the log.
+    /// An address that each signed head is posted to, as text. Whoever answers 409 there halts the log. Before anything is
+    /// signed, it is asked for the last head of a log (GET, `origin` in the query); 404 if it has none or cannot tell.
     #[arg(long, env = "COUNTERFOIL_CHECKPOINT_URL", value_name = "URL")]
     pub checkpoint_url: Option<String>,
 }

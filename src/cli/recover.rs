@@ -8,7 +8,7 @@ use crate::app;
 use crate::audit::checkpoint::Checkpoint;
 use crate::config::{CheckpointSettings, DatabaseSettings, SealingSettings};
 use crate::domain::ids::LedgerSlug;
-use crate::sealer::outside::Outside;
+use crate::sealer::outside::{Outside, Standing};
 use crate::store::logs::keys::open_log;
 use crate::store::logs::read::read_log;
 use crate::store::logs::{Log, StoredPredecessor};
@@ -51,20 +51,22 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let client = database.pool().get().await?;
     let verifiers = administration.vault().log_keys(&client, ledger.ledger, &log.origin).await?.verifiers;
     let outside = Outside::new(&arguments.checkpoints)?.last(&log.origin).await?;
-    let outside = outside.map(|note| Checkpoint::open(&note, &verifiers)).transpose();
-    let outside =
-        outside.context("the checkpoint that stands outside")?.map(|checkpoint| StoredPredecessor {
+    let mut heads = Vec::new();
+    for Standing { place, note } in outside {
+        let checkpoint = Checkpoint::open(&note, &verifiers).context(place)?;
+        heads.push(StoredPredecessor {
             origin: log.origin.clone(),
             size: i64::try_from(checkpoint.size).unwrap_or(i64::MAX),
             root: checkpoint.root.0,
         });
-    let inside = checkpoint.map(|checkpoint| StoredPredecessor {
+    }
+    heads.extend(checkpoint.map(|checkpoint| StoredPredecessor {
         origin: log.origin.clone(),
         size: checkpoint.sealed.0,
         root: checkpoint.root,
-    });
+    }));
     // The head that reaches furthest is what others may hold against the ledger.
-    let predecessor = [inside, outside].into_iter().flatten().max_by_key(|head| head.size);
+    let predecessor = heads.into_iter().max_by_key(|head| head.size);
     let origin = keys::origin(name_of(&log, &ledger.slug), &ledger.slug);
     let is_opened = open_log(&client, ledger.ledger, log.number + 1, &origin, predecessor.as_ref()).await?;
     ensure!(is_opened, "somebody else has opened another log at this moment");

@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use super::{SealError, outside::Outside, outside::OutsideError};
+use super::{
+    SealError,
+    outside::{Outside, OutsideError, Standing},
+};
 use crate::{
     audit::{
         checkpoint::{Checkpoint, Predecessor},
@@ -202,22 +205,29 @@ impl OpenLog {
         Ok(())
     }
 
-    /// Holds the log against the last checkpoint that stands outside.
+    /// Holds the log against the last checkpoints that stand outside.
     async fn compare_with(
         &mut self,
         outside: &Outside,
         client: &Client,
         ledger: LedgerId,
     ) -> Result<(), Stop> {
-        let Some(note) = outside.last(&self.log.origin).await? else { return Ok(()) };
-        if self.held_against.as_ref() == Some(&note) {
-            return Ok(());
+        for standing in outside.last(&self.log.origin).await? {
+            if self.held_against.as_ref() != Some(&standing.note) {
+                self.compare_with_one(standing, client, ledger).await?;
+            }
         }
-        let foreign = |error: &dyn std::fmt::Display| OutsideError::Foreign {
-            file: outside.file(&self.log.origin).unwrap_or_default(),
-            reason: error.to_string(),
-        };
-        let found = Checkpoint::open(&note, &self.verifiers).map_err(|error| foreign(&error))?;
+        Ok(())
+    }
+
+    async fn compare_with_one(
+        &mut self,
+        Standing { place, note }: Standing,
+        client: &Client,
+        ledger: LedgerId,
+    ) -> Result<(), Stop> {
+        let found = Checkpoint::open(&note, &self.verifiers)
+            .map_err(|error| OutsideError::Foreign { place, reason: error.to_string() })?;
         let size = size_of(self.log.sealed);
         if found.size > size {
             let because = format!(
@@ -265,9 +275,7 @@ impl OpenLog {
             Err(error) => return Err(error.into()),
         }
         self.log.published = last.sealed;
-        if outside.file(&self.log.origin).is_some() {
-            self.held_against = Some(last.note.clone());
-        }
+        self.held_against = Some(last.note.clone());
         Ok(note_published(client, ledger, self.lease, last.sealed).await?)
     }
 

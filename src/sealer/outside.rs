@@ -1,7 +1,8 @@
 //! Where checkpoints stand outside of the database, so that whoever rewrites the database cannot rewrite them as well.
 //!
 //! In a directory each log has the file `<origin>/checkpoint`, replaced as a whole. A URL takes each checkpoint as the
-//! body of a POST; whoever answers there with 409 Conflict knows a later or a different one.
+//! body of a POST, whoever answers there with 409 Conflict knowing a later or a different one; and it is asked for the last
+//! one with GET and `?origin=<origin>`. One that only takes (404, 405 or 501 to GET) is told and not asked.
 
 use std::{
     fs::{self, File},
@@ -24,6 +25,15 @@ pub struct Outside {
     destination: Option<(reqwest::Client, reqwest::Url)>,
 }
 
+/// A checkpoint that stands outside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Where, for people.
+    pub place: String,
+    /// The signed note.
+    pub note: String,
+}
+
 /// Why the outside cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum OutsideError {
@@ -36,16 +46,16 @@ pub enum OutsideError {
         cause: io::Error,
     },
     /// What stands there is no checkpoint of this log. It is left as it is.
-    #[error("{} holds something else than a checkpoint of this log: {reason}", file.display())]
+    #[error("{place} holds something else than a checkpoint of this log: {reason}")]
     Foreign {
         /// Where.
-        file: PathBuf,
+        place: String,
         /// What it is not.
         reason: String,
     },
     /// The URL cannot be reached, or refuses for the moment.
-    #[error("checkpoints cannot be posted: {0}")]
-    Post(String),
+    #[error("checkpoints cannot be posted or read back: {0}")]
+    Http(String),
     /// The client cannot be prepared, or the URL is none.
     #[error("the URL for checkpoints cannot be used: {0}")]
     Url(String),
@@ -80,17 +90,29 @@ impl Outside {
         self.directory.is_some() || self.destination.is_some()
     }
 
-    /// Where the checkpoint of a log is read back from, if it can be.
-    pub fn file(&self, origin: &str) -> Option<PathBuf> {
+    fn file(&self, origin: &str) -> Option<PathBuf> {
         Some(self.directory.as_ref()?.join(origin).join("checkpoint"))
     }
 
-    /// The last checkpoint of a log that stands in the directory.
+    /// The last checkpoint of a log in each of the places that has one.
     ///
     /// # Errors
-    /// [`OutsideError::File`].
-    pub async fn last(&self, origin: &str) -> Result<Option<String>, OutsideError> {
-        let Some(file) = self.file(origin) else { return Ok(None) };
+    /// [`OutsideError::File`] and [`OutsideError::Http`].
+    pub async fn last(&self, origin: &str) -> Result<Vec<Standing>, OutsideError> {
+        let mut standing = Vec::new();
+        if let Some(file) = self.file(origin) {
+            let place = file.display().to_string();
+            standing.extend(Self::last_in(file).await?.map(|note| Standing { place, note }));
+        }
+        if let Some((client, url)) = &self.destination {
+            let note = last_at(client, url, origin).await?;
+            let place = "the URL for checkpoints".to_owned();
+            standing.extend(note.map(|note| Standing { place, note }));
+        }
+        Ok(standing)
+    }
+
+    async fn last_in(file: PathBuf) -> Result<Option<String>, OutsideError> {
         blocking(file, |file| match fs::metadata(file) {
             Ok(about) if about.len() > LONGEST_NOTE => Err(ErrorKind::FileTooLarge.into()),
             Ok(_) => fs::read_to_string(file).map(Some),
@@ -112,13 +134,40 @@ impl Outside {
         let Some((client, url)) = &self.destination else { return Ok(()) };
         let request = client.post(url.clone()).header("Content-Type", "text/plain; charset=utf-8");
         let answer = request.body(note.to_owned()).send().await;
-        let answer = answer.map_err(|error| OutsideError::Post(error.without_url().to_string()))?;
+        let answer = answer.map_err(|error| OutsideError::Http(error.without_url().to_string()))?;
         match answer.status().as_u16() {
             200..=299 => Ok(()),
             409 => Err(OutsideError::Conflict),
-            other => Err(OutsideError::Post(format!("answered {other}"))),
+            other => Err(OutsideError::Http(format!("answered {other}"))),
         }
     }
+}
+
+/// The last checkpoint that a URL knows of a log, if it tells.
+async fn last_at(
+    client: &reqwest::Client,
+    url: &reqwest::Url,
+    origin: &str,
+) -> Result<Option<String>, OutsideError> {
+    let unreachable = |error: reqwest::Error| OutsideError::Http(error.without_url().to_string());
+    let mut of_origin = url.clone();
+    of_origin.query_pairs_mut().append_pair("origin", origin);
+    let mut answer = client.get(of_origin).send().await.map_err(unreachable)?;
+    match answer.status().as_u16() {
+        200 => {}
+        404 | 405 | 501 => return Ok(None),
+        other => return Err(OutsideError::Http(format!("answered {other} when it was asked"))),
+    }
+    let mut note = Vec::new();
+    while let Some(piece) = answer.chunk().await.map_err(unreachable)? {
+        note.extend_from_slice(&piece);
+        if note.len() as u64 > LONGEST_NOTE {
+            return Err(OutsideError::Http("what it answers is no checkpoint: it is too long".to_owned()));
+        }
+    }
+    let note = String::from_utf8(note);
+    note.map(Some)
+        .map_err(|_| OutsideError::Http("what it answers is no checkpoint: it is no text".to_owned()))
 }
 
 async fn blocking<T: Send + 'static>(
@@ -154,10 +203,14 @@ mod tests {
             ..CheckpointSettings::default()
         };
         let outside = Outside::new(&settings).expect("usable");
-        assert_eq!(outside.last("example/log").await.expect("readable"), None);
+        let last = async || -> Vec<String> {
+            let standing = outside.last("example/log").await.expect("readable");
+            standing.into_iter().map(|standing| standing.note).collect()
+        };
+        assert_eq!(last().await, [] as [&str; 0]);
         for note in ["one", "two"] {
             outside.publish("example/log", note).await.expect("writable");
-            assert_eq!(outside.last("example/log").await.expect("readable").as_deref(), Some(note));
+            assert_eq!(last().await, [note]);
         }
         let left = fs::read_dir(directory.path().join("new/example/log")).expect("a folder").count();
         assert_eq!(left, 1);

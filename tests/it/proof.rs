@@ -1,6 +1,11 @@
 //! The proof that events are what they were: sealed by the real service, verified from outside by us and by others.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 use counterfoil::audit::{checkpoint::Checkpoint, tile::TileId, tlog_proof::TlogProof};
 use reqwest::Method;
@@ -10,6 +15,7 @@ use tlog_tiles::{Tile, TileHashReader, TileReader, check_record, prove_record, r
 use crate::{
     api_support::Requests,
     proof_support::Sealed,
+    stripe_client_support::{Reply, ScriptedServer},
     support::{app::LEDGER, wait},
 };
 
@@ -216,17 +222,8 @@ async fn a_database_that_fell_behind_its_published_head_halts_and_is_recovered_u
     let before = sealed.everything_sealed().await;
     let (is_good, said) = sealed.audit(&[]).await;
     assert!(is_good, "{said}");
-    // As a restored backup would have it: the head that stands outside is unknown.
     sealed.app.kill();
-    let database = sealed.app.database.superuser().await;
-    let cut = before.size as i64 - 1;
-    let forget = format!(
-        "UPDATE logs SET size = 0, published_size = 0, leased_until = NULL; DELETE FROM checkpoints; DELETE FROM tiles;
-         SET session_replication_role = replica; DELETE FROM events WHERE position > {cut};
-         UPDATE ledger_heads h SET position = {cut}, batch_id = COALESCE(e.batch_id, h.batch_id), recorded_at = e.recorded_at
-           FROM events e WHERE e.position = {cut}"
-    );
-    database.batch_execute(&forget).await.expect("a superuser may do anything");
+    forget_the_last_event(&sealed, before.size).await;
     sealed.app.restart().await;
     let halted = wait::until("the log to be halted", async || {
         let log = sealed.app.get("/v1/audit/log").await;
@@ -249,6 +246,62 @@ async fn a_database_that_fell_behind_its_published_head_halts_and_is_recovered_u
     let (is_good, said) = sealed.audit(&["--accept-successor"]).await;
     let expected = format!("position {}: a head that was seen before covered these events", before.size);
     assert!(!is_good && said.contains(&expected), "{said}");
+}
+
+#[tokio::test]
+async fn what_an_address_took_is_asked_for_before_anything_is_signed() {
+    let taken: Arc<Mutex<Option<String>>> = Arc::default();
+    let kept = Arc::clone(&taken);
+    let server = ScriptedServer::start(move |request| {
+        let mut kept = kept.lock().expect("no panic");
+        let answer = |status, body: String| Reply::Answer { status, headers: Vec::new(), body: body.into() };
+        match (request.method.as_str(), &*kept) {
+            ("POST", _) => {
+                *kept = Some(request.body.clone());
+                answer(204, String::new())
+            }
+            (_, Some(note)) => answer(200, note.clone()),
+            (_, None) => answer(404, String::new()),
+        }
+    })
+    .await;
+    let url = format!("{}/heads", server.url);
+    let mut sealed = Sealed::start_with(&[("COUNTERFOIL_CHECKPOINT_URL", &url)]).await;
+    sealed.trade("ada", 2).await;
+    let head = sealed.everything_sealed().await;
+    let note = wait::until("the head to be posted", async || {
+        let note = taken.lock().expect("no panic").clone()?;
+        Checkpoint::open(&note, &sealed.keys).is_ok_and(|posted| posted.size >= head.size).then_some(note)
+    })
+    .await;
+    let asked = server.received().into_iter().find(|request| request.method == "GET").expect("a question");
+    assert_eq!((asked.path.as_str(), asked.query["origin"].as_str()), ("/heads", head.origin.as_str()));
+
+    // The directory is empty and the database restored: only the address knows better.
+    sealed.app.kill();
+    std::fs::remove_dir_all(&sealed.outside).expect("a directory");
+    forget_the_last_event(&sealed, head.size).await;
+    sealed.app.restart().await;
+    let halted = wait::until("the log to be halted", async || {
+        let log = sealed.app.get("/v1/audit/log").await;
+        log["halted"]["code"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert_eq!(halted, "behind");
+    assert_eq!(taken.lock().expect("no panic").as_ref(), Some(&note), "nothing was posted after it");
+}
+
+/// As a restored backup would have it: the head that stands outside is unknown.
+async fn forget_the_last_event(sealed: &Sealed, size: u64) {
+    let database = sealed.app.database.superuser().await;
+    let cut = size as i64 - 1;
+    let forget = format!(
+        "UPDATE logs SET size = 0, published_size = 0, leased_until = NULL; DELETE FROM checkpoints; DELETE FROM tiles;
+         SET session_replication_role = replica; DELETE FROM events WHERE position > {cut};
+         UPDATE ledger_heads h SET position = {cut}, batch_id = COALESCE(e.batch_id, h.batch_id), recorded_at = e.recorded_at
+           FROM events e WHERE e.position = {cut}"
+    );
+    database.batch_execute(&forget).await.expect("a superuser may do anything");
 }
 
 #[tokio::test]

@@ -31,11 +31,17 @@ pub struct Sealed {
 impl Sealed {
     /// Starts one.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with other settings besides.
+    pub async fn start_with(more: &[(&str, &str)]) -> Self {
         let directories = [(), ()].map(|()| tempfile::tempdir().expect("a directory"));
         let [outside, auditor] =
             [&directories[0], &directories[1]].map(|directory| directory.path().to_owned());
         let outside_text = outside.to_str().expect("a path").to_owned();
-        let app = TestApp::start_with(&[(KEY_VARIABLE, KEY), (DIRECTORY_VARIABLE, &outside_text)]).await;
+        let settings = [(KEY_VARIABLE, KEY), (DIRECTORY_VARIABLE, &outside_text)];
+        let app = TestApp::start_with(&[&settings, more].concat()).await;
         let mut sealed = Self { app, outside, auditor, keys: Vec::new(), _directories: directories };
         sealed.keys = sealed.keys_of("create", &["--name", "log.example"]).await;
         sealed

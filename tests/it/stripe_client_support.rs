@@ -39,6 +39,8 @@ pub struct Received {
     pub query: BTreeMap<String, String>,
     /// Its headers, by their names in lower case.
     pub headers: BTreeMap<String, String>,
+    /// Its body.
+    pub body: String,
     /// The fields of its form, decoded.
     pub form: BTreeMap<String, String>,
 }
@@ -199,6 +201,7 @@ async fn read(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<Recei
         query: decode(query),
         headers,
         form: decode(&body),
+        body,
     }))
 }
 
