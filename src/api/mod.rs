@@ -14,7 +14,7 @@
 //! | `envelope`, `site_map`, `metrics` | what stands around every request |
 //! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
 //! | `answers`, `error` | how they are answered |
-//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `checkout_links`, `portal`, `settings`, `rules`, `catalogue`, `prices`, `transfers`, `events`, `audit`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
+//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `checkout_links`, `portal`, `settings`, `rules`, `catalogue`, `prices`, `transfers`, `events`, `reports`, `audit`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
 //! | `webhooks` | where Stripe leaves its events |
 //! | `probes`, `openapi`, `tags` | what machines and readers of the specification ask |
 
@@ -41,6 +41,7 @@ pub mod payload;
 pub mod portal;
 pub mod prices;
 pub mod purchases;
+pub mod reports;
 pub mod rules;
 pub mod settings;
 pub mod site_map;
@@ -92,6 +93,7 @@ fn resources() -> impl OpenApi + 'static {
             settings::Settings,
             rules::RulesOfLedger,
             events::EventStream,
+            reports::Reports,
             audit::AuditTrail,
             inbox::Inbox,
             outbox::Outbox,

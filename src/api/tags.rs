@@ -27,6 +27,8 @@ pub enum Tag {
     Events,
     /// That events are what they were: signed heads, tiles and proofs, for tools that are not ours.
     Proof,
+    /// Money and use, by day: what finance asks.
+    Reports,
     /// Stripe's webhooks as they arrived.
     Inbox,
     /// What is still to be done outside of the ledger, and what waits there for a person.

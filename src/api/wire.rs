@@ -20,6 +20,7 @@ use super::{
 use crate::{
     domain::{
         amount::Currency,
+        day::Day,
         ids::{
             AccountId, CheckoutLinkId, EffectId, FeatureKey, InvalidName, KeyId, LotId, OrderId, PriceId,
             PurchaseId, RefundRequestId, SpendId, StripeId, TransferId, Unit,
@@ -101,6 +102,7 @@ scalar!(PriceId, text("^[A-Za-z0-9._-]+$", 128, "price_demo_pro"));
 scalar!(StripeId, text("^[A-Za-z0-9_-]+$", 255, "evt_1"));
 scalar!(Currency, text("^[A-Za-z]{3}$", 3, "eur"));
 scalar!(Timestamp, MetaSchema::new_with_format("string", "date-time"));
+scalar!(Day, MetaSchema::new_with_format("string", "date"));
 scalar!(LotId, public_id("lot", "a1b2c3d4e5f607"));
 scalar!(SpendId, public_id("spd", "a1b2c3d4e5f607"));
 scalar!(TransferId, public_id("trf", "a1b2c3d4e5f607"));
@@ -150,6 +152,12 @@ impl Parameter for Timestamp {
     fn parse(text: &str) -> Result<Self, InvalidName> {
         Self::parse(text)
             .ok_or(InvalidName { expected: "must be an RFC 3339 time, e.g. 2030-01-01T00:00:00Z" })
+    }
+}
+
+impl Parameter for Day {
+    fn parse(text: &str) -> Result<Self, InvalidName> {
+        Self::parse(text).ok_or(InvalidName { expected: "must be a day, e.g. 2026-01-31" })
     }
 }
 

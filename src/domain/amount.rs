@@ -61,6 +61,25 @@ impl Currency {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
+
+    /// How many decimals its amounts are written with, as Stripe counts its smallest part.
+    pub fn decimals(&self) -> u8 {
+        match self.as_str() {
+            "bif" | "clp" | "djf" | "gnf" | "jpy" | "kmf" | "krw" | "mga" | "pyg" | "rwf" | "ugx" | "vnd"
+            | "vuv" | "xaf" | "xof" | "xpf" => 0,
+            "bhd" | "jod" | "kwd" | "omr" | "tnd" => 3,
+            _ => 2,
+        }
+    }
+
+    /// An amount of its smallest part, written with its decimals, e.g. `-12.50`.
+    pub fn write(&self, amount: i64) -> String {
+        let decimals = usize::from(self.decimals());
+        let sign = if amount < 0 { "-" } else { "" };
+        let digits = format!("{:0width$}", amount.unsigned_abs(), width = decimals + 1);
+        let (whole, part) = digits.split_at(digits.len() - decimals);
+        if decimals == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{part}") }
+    }
 }
 
 impl fmt::Display for Currency {
@@ -147,6 +166,15 @@ pub fn split_by_weights(total: i64, weights: &[i64]) -> Vec<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn money_is_written_with_the_decimals_of_its_currency() {
+        let written = |currency, amount| Currency::parse(currency).expect("a currency").write(amount);
+        assert_eq!(written("eur", -1_250), "-12.50");
+        assert_eq!(written("usd", 5), "0.05");
+        assert_eq!(written("jpy", 2_000), "2000");
+        assert_eq!(written("kwd", -1), "-0.001");
+    }
 
     #[test]
     fn amounts_are_positive_and_exact_in_json() {

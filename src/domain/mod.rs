@@ -7,7 +7,7 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `amount`, `ids`, `time` | values that cannot be invalid |
+//! | `amount`, `day`, `ids`, `time` | values that cannot be invalid |
 //! | `event`, `canonical`, `effects` | facts, the bytes that are hashed, and what they order in the outside world |
 //! | `command`, `commands/` | wishes, and one file for each with its checks |
 //! | `account`, `purchase`, `payment`, `order`, `checkout_link`, `catalogue`, `listing`, `settings`, `working_set` | state |
@@ -21,6 +21,7 @@ pub mod catalogue;
 pub mod checkout_link;
 pub mod clawback;
 pub mod command;
+pub mod day;
 pub mod effects;
 pub mod event;
 pub mod evolve;

@@ -1,12 +1,8 @@
 //! An account's history, from the projection: it follows the writes by a moment, and waits if it is told to.
 
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep};
-
 use super::{
     Caller, NotFound, PositionToken, Service, ServiceError,
-    position::{LONGEST_WAIT, check_seen},
+    position::{Waiting, check_seen},
 };
 use crate::{
     domain::ids::{AccountId, AccountNumber, Position},
@@ -15,10 +11,6 @@ use crate::{
         reads::{self, ReadError},
     },
 };
-
-/// Pauses between looks at the projection begin with this and double up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 impl Service {
     /// A page of an account's history, newest first, before a position. Waits until what was `seen` is in it.
@@ -38,18 +30,13 @@ impl Service {
         let (moment, number) = found.await?;
         check_seen(&moment, seen)?;
         let number = number.ok_or(ServiceError::NotFound(NotFound::Account))?;
-        let deadline = Instant::now() + LONGEST_WAIT;
-        let mut pause = FIRST_PAUSE;
+        let mut waiting = Waiting::begin();
         loop {
             let page = self.history_page(caller, number, before, limit).await?;
             if seen.is_none_or(|token| page.position >= token.position()) {
                 return Ok(page);
             }
-            if Instant::now() + pause >= deadline {
-                return Err(ServiceError::PositionNotReached);
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            waiting.pause().await?;
         }
     }
 

@@ -18,6 +18,7 @@ mod portal;
 mod position;
 mod price_sync;
 mod proof;
+mod reports;
 mod views;
 pub mod webhooks;
 
@@ -36,6 +37,7 @@ pub use outbox::{DeadQuery, DecidedGroup, EffectPage, EffectQuery};
 pub use position::PositionToken;
 pub use price_sync::{PriceSync, SyncOutcome, SyncedPrice};
 pub use proof::{LogKeyView, LogView, leaf_bytes};
+pub use reports::{Report, UsageFilter};
 pub use views::{
     AccountPage, AccountView, BalanceView, BookView, EventPage, KeyPage, LotPage, LotView, NextExpiry,
     OrderPage, OrderView, SpendingPlace,
@@ -52,7 +54,13 @@ pub use crate::{
                 OutboxPlace,
             },
         },
-        projections::read::{HistoryEntry, HistoryPage},
+        projections::{
+            read::{HistoryEntry, HistoryPage},
+            reports::{
+                Days, Granularity, JournalEnd, JournalPlace, JournalRow, OutstandingRow, RevenueFilter,
+                RevenueRow, UsageRow,
+            },
+        },
         reads::{
             accounts::{AccountFilter, AccountRow, Profile},
             catalogue::{PriceFilter, PricePlace},

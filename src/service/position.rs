@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::ServiceError;
@@ -14,7 +15,10 @@ use crate::{
 };
 
 /// How long a read waits for what it must have seen.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Pauses between looks at a projection begin with this and double up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A position and the history that it is of; clients pass it on as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +65,32 @@ pub(super) fn check_seen(moment: &Moment, seen: Option<PositionToken>) -> Result
     match seen.map(|token| token.is_reached(moment.incarnation, moment.position)).transpose()? {
         None | Some(true) => Ok(()),
         Some(false) => Err(ServiceError::HistoryLost),
+    }
+}
+
+/// Waits for a projection to have what a caller has to see. Between two reads nothing is held.
+pub(super) struct Waiting {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Waiting {
+    /// Begins to wait.
+    pub fn begin() -> Self {
+        Self { deadline: Instant::now() + LONGEST_WAIT, pause: FIRST_PAUSE }
+    }
+
+    /// Takes a while, after which the projection is to be read again.
+    ///
+    /// # Errors
+    /// [`ServiceError::PositionNotReached`] if there is no more time.
+    pub async fn pause(&mut self) -> Result<(), ServiceError> {
+        if Instant::now() + self.pause >= self.deadline {
+            return Err(ServiceError::PositionNotReached);
+        }
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@
 //! follows every build that it finds, so that the old and the new version of a projection stay current side by side
 //! while old and new processes run. A page of events is folded and the cursor moved in one transaction ([`fold`]), so
 //! a build is always exactly as far as its cursor says. Readers find out inside of their own transaction which build
-//! serves their ledger ([`read`]).
+//! serves their ledger ([`read`], [`reports`]).
 //!
 //! | a ledger's cursor of a build | means |
 //! | --- | --- |
@@ -23,6 +23,7 @@ pub mod definition;
 pub mod fold;
 pub mod install;
 pub mod read;
+pub mod reports;
 
 use tokio_postgres::{Client, Error, Row, types::Type};
 

@@ -36,6 +36,7 @@ mod projector_support;
 mod proof;
 mod proof_support;
 mod proof_tampering;
+mod reports;
 mod roles;
 mod sandbox;
 mod selling;
