@@ -29,6 +29,9 @@ SELECT e.ledger_id,
            WHEN 'credits.granted' THEN
                CASE WHEN e.body ->> 'source' = 'requested' THEN concat('Granted ', e.unit)
                     WHEN e.body ->> 'source' = 'sign_up' THEN concat('Granted ', e.unit, ' to a new account')
+                    WHEN e.body -> 'source' ? 'trial' THEN concat('Granted ', e.unit, ' for a trial')
+                    WHEN e.body -> 'source' ? 'invoice_line'
+                    THEN concat('Granted ', e.unit, ' by a subscription at no charge')
                     ELSE concat('Granted ', e.unit, ' by a checkout at no charge') END
            WHEN 'credits.spent' THEN
                concat('Spent ', e.unit,
@@ -77,6 +80,16 @@ SELECT e.ledger_id,
            WHEN 'checkout_link.created' THEN
                concat('Made a link to buy (', e.body ->> 'price', ' × ', e.body ->> 'quantity', ')')
            WHEN 'checkout_link.revoked' THEN 'Revoked a link to buy'
+           WHEN 'subscription.started' THEN 'Subscription started'
+           WHEN 'subscription.changed' THEN
+               CASE WHEN e.body -> 'change' ? 'prorated' THEN 'Subscription changed within its period'
+                    WHEN e.body #>> '{change,terms,status}' = 'past_due' THEN 'Subscription payment is overdue'
+                    WHEN e.body #>> '{change,terms,status}' = 'unpaid' THEN 'Subscription is not paid'
+                    WHEN (e.body #>> '{change,terms,cancel_at_period_end}')::boolean
+                    THEN 'Subscription changed: it ends with its period'
+                    ELSE 'Subscription changed' END
+           WHEN 'subscription.ended' THEN 'Subscription ended'
+           WHEN 'credits.rolled_over' THEN concat('Moved ', e.unit, ' into the next period')
            WHEN 'limit.changed' THEN
                CASE WHEN (e.body ->> 'overdraft')::bigint > 0 THEN concat('Overdraft limit of ', e.unit, ' changed')
                     ELSE concat('Overdraft of ', e.unit, ' no longer allowed') END
@@ -87,7 +100,7 @@ SELECT e.ledger_id,
        e.effective_at,
        e.actor,
        COALESCE(e.body ->> 'spend', e.body ->> 'hold', e.body ->> 'refund', e.body ->> 'order', e.body ->> 'transfer', e.body ->> 'purchase',
-                e.body ->> 'lot')
+                e.body ->> 'lot', e.body ->> 'subscription')
   FROM events e
  CROSS JOIN LATERAL (
        SELECT COALESCE(e.body #>> '{money,currency}', e.body ->> 'currency') AS currency,

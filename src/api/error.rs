@@ -74,8 +74,6 @@ codes! {
     UnknownPrice => BAD_REQUEST,
     /// The price cannot be bought.
     PriceInactive => BAD_REQUEST,
-    /// The price is paid again and again: an order is paid once.
-    PriceIsRecurring => BAD_REQUEST,
     /// An amount, or the sum that it would lead to, is beyond 2^53 - 1.
     AmountTooLarge => BAD_REQUEST,
     /// The expiry is not in the future.
@@ -104,6 +102,8 @@ codes! {
     PurchaseNotFound => NOT_FOUND,
     /// There is no such order.
     OrderNotFound => NOT_FOUND,
+    /// The ledger knows no such subscription.
+    SubscriptionNotFound => NOT_FOUND,
     /// There is no such refund.
     RefundNotFound => NOT_FOUND,
     /// There is no such checkout link, or it was revoked or has expired.

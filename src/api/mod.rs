@@ -14,7 +14,7 @@
 //! | `envelope`, `site_map`, `metrics` | what stands around every request |
 //! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
 //! | `answers`, `error` | how they are answered |
-//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `checkout_links`, `portal`, `settings`, `rules`, `catalogue`, `prices`, `transfers`, `events`, `reports`, `audit`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
+//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `subscriptions`, `checkout_links`, `portal`, `settings`, `rules`, `catalogue`, `prices`, `transfers`, `events`, `reports`, `audit`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
 //! | `webhooks` | where Stripe leaves its events |
 //! | `probes`, `openapi`, `tags` | what machines and readers of the specification ask |
 
@@ -46,6 +46,7 @@ pub mod rules;
 pub mod settings;
 pub mod site_map;
 pub mod spends;
+pub mod subscriptions;
 pub mod tags;
 pub mod test_clock;
 pub mod transfers;
@@ -88,7 +89,14 @@ fn resources() -> impl OpenApi + 'static {
             transfers::Transfers,
             purchases::Purchases,
         ),
-        (orders::Orders, checkout_links::CheckoutLinks, portal::Portal, catalogue::Catalogue, prices::Prices),
+        (
+            orders::Orders,
+            subscriptions::Subscriptions,
+            checkout_links::CheckoutLinks,
+            portal::Portal,
+            catalogue::Catalogue,
+            prices::Prices,
+        ),
         (
             settings::Settings,
             rules::RulesOfLedger,

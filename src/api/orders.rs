@@ -12,7 +12,7 @@ use super::{
     params::{Parameter, Path, Query},
     payload::Json,
     tags::Tag,
-    wire::{Address, Cursor, Limit, Locale, Metadata, Nullable, Reason},
+    wire::{Address, Cursor, Limit, Locale, Metadata, Nullable, Reason, TrialDays},
 };
 use crate::{
     domain::{
@@ -38,6 +38,8 @@ pub struct NewCheckoutSession {
     pub price_id: PriceId,
     /// How many of it, 1 to 10,000; 1 if absent.
     pub quantity: Option<Amount>,
+    /// For how many days nothing has to be paid, 1 to 730, if the price is paid again and again.
+    pub trial_days: Option<TrialDays>,
     /// The language of the page; the account's if absent.
     pub locale: Option<Locale>,
     /// Where the buyer goes after payment; the ledger's own address if absent. Its host must be allowed. `{LOCALE}`,
@@ -339,6 +341,7 @@ impl Orders {
             account: new.account_id,
             price: new.price_id,
             quantity: new.quantity.unwrap_or(Amount::ONE),
+            trial_days: new.trial_days.map(TrialDays::get),
             details: OrderDetails {
                 locale: new.locale.map(|locale| locale.0),
                 success_url: new.success_url.map(|address| address.0),

@@ -19,6 +19,8 @@ pub enum Tag {
     Purchases,
     /// Credits sold through Stripe: checkouts, the orders behind them, and refunds.
     Orders,
+    /// What is paid again and again, and what it grants.
+    Subscriptions,
     /// What things cost and what prices grant.
     Catalogue,
     /// What becomes of credits when money goes back or comes again, and what comes for free.

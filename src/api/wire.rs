@@ -74,7 +74,7 @@ macro_rules! scalar {
 mod numbers;
 mod texts;
 
-pub use numbers::{Days, GraceDays, Limit, Priority, Share, SignedAmount, Whole};
+pub use numbers::{Days, GraceDays, Limit, Priority, Share, SignedAmount, TrialDays, Whole};
 pub use texts::{Address, CauseCode, DisplayName, Email, Locale, Metadata, Reason, Reference};
 
 fn text(pattern: &str, longest: usize, example: &str) -> MetaSchema {
@@ -100,6 +100,7 @@ scalar!(Unit, text("^[a-z][a-z0-9_]*$", 32, "credits"));
 scalar!(FeatureKey, text("^[a-z][a-z0-9_.-]*$", 64, "resume_analysis"));
 scalar!(PriceId, text("^[A-Za-z0-9._-]+$", 128, "price_demo_pro"));
 scalar!(StripeId, text("^[A-Za-z0-9_-]+$", 255, "evt_1"));
+scalar!(SubscriptionId, text("^[A-Za-z0-9_-]+$", 255, "sub_1"));
 scalar!(Currency, text("^[A-Za-z]{3}$", 3, "eur"));
 scalar!(Timestamp, MetaSchema::new_with_format("string", "date-time"));
 scalar!(Day, MetaSchema::new_with_format("string", "date"));
@@ -119,6 +120,11 @@ scalar!(
         ..MetaSchema::new("string")
     }
 );
+
+/// Stripe's id of a subscription.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SubscriptionId(pub StripeId);
 
 macro_rules! named_in_paths {
     ($($type:ty = $name:literal, $parse:expr;)*) => {$(
@@ -140,6 +146,7 @@ named_in_paths! {
     FeatureKey = "feature", Self::parse;
     PriceId = "price", Self::parse;
     StripeId = "event", Self::parse;
+    SubscriptionId = "subscription", |text| StripeId::parse(text).map(Self);
     PurchaseId = "purchase", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of a purchase, `pur_…`" });
     EffectId = "effect", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of an effect, `eff_…`" });
     OrderId = "order", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of an order, `ord_…`" });

@@ -152,7 +152,7 @@ impl<'a> Verification<'a> {
     }
 
     async fn compare_accounts(&mut self) -> anyhow::Result<()> {
-        let (mut after_number, mut compared, mut orders) = (0, 0, 0);
+        let (mut after_number, mut compared, mut orders, mut subscriptions) = (0, 0, 0, 0);
         loop {
             self.advance(None).await?;
             if self.findings.is_hopeless() {
@@ -168,6 +168,7 @@ impl<'a> Verification<'a> {
             accounts::compare(&page, self.findings);
             compared += page.accounts.len();
             orders += page.orders.orders;
+            subscriptions += page.subscriptions.subscriptions;
             match page.until {
                 Some(number) => after_number = number,
                 None => break,
@@ -175,6 +176,7 @@ impl<'a> Verification<'a> {
         }
         println!("{}: {compared} accounts compared with their events", self.ledger.slug);
         println!("{}: {orders} orders compared with their events", self.ledger.slug);
+        println!("{}: {subscriptions} subscriptions compared with their events", self.ledger.slug);
         Ok(())
     }
 }

@@ -77,6 +77,9 @@ pub struct Account {
     /// Its customer at Stripe, of which it is the only account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripe_customer: Option<StripeId>,
+    /// Whether it got what the ledger grants for a trial, which is once.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub had_trial: bool,
     /// The position of the last event that it has seen.
     pub version: Position,
     /// Its credits, by unit.

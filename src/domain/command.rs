@@ -1,6 +1,8 @@
 //! What somebody wants to happen, and which state is needed to decide on it. One file for each under `commands/`.
 
+mod accounts;
 mod selling;
+mod subscriptions;
 
 use std::collections::BTreeMap;
 
@@ -19,9 +21,16 @@ use super::{
     time::{Span, Timestamp},
 };
 
+pub use accounts::{
+    ChangeAccount, CloseAccount, EraseProfile, FreezeAccount, OpenAccount, ProfileChange, SetOverdraftLimit,
+    UnfreezeAccount,
+};
 pub use selling::{
     CloseOrder, CreateCheckoutLink, FollowCheckoutLink, LinkCustomer, PlaceOrder, RecordSession,
     RefuseRefund, RequestRefund, RevokeCheckoutLink, UnlinkCustomer,
+};
+pub use subscriptions::{
+    ProratedLine, RecordInvoiceLine, RecordSubscription, SoldLine, StartSubscription, Subscriber,
 };
 
 /// A wish. Values in it are valid by themselves; whether they fit the ledger is for `decide` to say.
@@ -81,6 +90,12 @@ pub enum Command {
     RequestRefund(RequestRefund),
     /// Records that a refund which was asked of us will not be.
     RefuseRefund(RefuseRefund),
+    /// Records that a checkout began a subscription.
+    StartSubscription(StartSubscription),
+    /// Records how a subscription is at Stripe.
+    RecordSubscription(RecordSubscription),
+    /// Records what a paid line of a subscription's invoice grants.
+    RecordInvoiceLine(RecordInvoiceLine),
     /// Sets what a feature costs.
     SetFeature(Feature),
     /// Sets what the operator says of a price.
@@ -109,84 +124,6 @@ pub enum Command {
 
 /// The erasable part of a command: reason and metadata, kept beside its first event.
 pub type Note = Map<String, Value>;
-
-/// What is known of an account's holder; each absent part is left as it is.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct ProfileChange {
-    /// The e-mail address; `Some(None)` removes it.
-    pub email: Option<Option<String>>,
-    /// The display name; `Some(None)` removes it.
-    pub name: Option<Option<String>>,
-    /// The language; `Some(None)` removes it.
-    pub locale: Option<Option<String>>,
-    /// The client's own key-value pairs, all of them.
-    pub metadata: Option<Note>,
-}
-
-/// See [`Command::OpenAccount`].
-#[derive(Clone, PartialEq, Debug)]
-pub struct OpenAccount {
-    /// The client's name of it.
-    pub account: AccountId,
-    /// What is known of its holder.
-    pub profile: ProfileChange,
-    /// A customer at Stripe that is to be the account's.
-    pub stripe_customer: Option<StripeId>,
-}
-
-/// See [`Command::ChangeAccount`].
-#[derive(Clone, PartialEq, Debug)]
-pub struct ChangeAccount {
-    /// The account.
-    pub account: AccountId,
-    /// What changes.
-    pub profile: ProfileChange,
-}
-
-/// See [`Command::EraseProfile`].
-#[derive(Clone, PartialEq, Debug)]
-pub struct EraseProfile {
-    /// The account.
-    pub account: AccountId,
-}
-
-/// See [`Command::SetOverdraftLimit`].
-#[derive(Clone, PartialEq, Debug)]
-pub struct SetOverdraftLimit {
-    /// The account.
-    pub account: AccountId,
-    /// The unit.
-    pub unit: Unit,
-    /// How many credits may be owed: 0 to 2^53 − 1.
-    pub limit: i64,
-}
-
-/// See [`Command::FreezeAccount`].
-#[derive(Clone, PartialEq, Debug)]
-pub struct FreezeAccount {
-    /// The account.
-    pub account: AccountId,
-    /// Why, for people.
-    pub note: Note,
-}
-
-/// See [`Command::UnfreezeAccount`].
-#[derive(Clone, PartialEq, Debug)]
-pub struct UnfreezeAccount {
-    /// The account.
-    pub account: AccountId,
-    /// Why, for people.
-    pub note: Note,
-}
-
-/// See [`Command::CloseAccount`].
-#[derive(Clone, PartialEq, Debug)]
-pub struct CloseAccount {
-    /// The account.
-    pub account: AccountId,
-    /// Why, for people.
-    pub note: Note,
-}
 
 /// See [`Command::GrantCredits`].
 #[derive(Clone, PartialEq, Debug)]
@@ -501,6 +438,8 @@ pub struct Needs {
     pub orders: Vec<OrderId>,
     /// Orders of which the purchases are needed, with everything that those bring.
     pub purchases_of_orders: Vec<OrderId>,
+    /// Subscriptions. Their accounts have to be asked for by whoever knows them.
+    pub subscriptions: Vec<StripeId>,
     /// Customers at Stripe, whose they are.
     pub customers: Vec<StripeId>,
     /// API keys, whether they exist.
@@ -514,6 +453,16 @@ impl Needs {
     fn order(&mut self, order: OrderId) {
         self.orders.push(order);
         self.accounts_of_events.push(order.position());
+    }
+
+    /// A subscription and the account that is named as its own.
+    fn subscription(&mut self, subscription: &StripeId, subscriber: Option<&Subscriber>) {
+        self.subscriptions.push(subscription.clone());
+        match subscriber {
+            Some(Subscriber::Named(account)) => self.accounts.push(account.clone()),
+            Some(Subscriber::Owner(account)) => self.account_numbers.push(*account),
+            None => {}
+        }
     }
 }
 
@@ -577,6 +526,17 @@ impl Command {
                 needs.purchases_of_orders.push(command.order);
             }
             Self::RefuseRefund(command) => needs.payments.push(command.payment.clone()),
+            Self::StartSubscription(command) => {
+                needs.subscription(&command.subscription, command.subscriber.as_ref());
+                command.order.into_iter().for_each(|order| needs.order(order));
+            }
+            Self::RecordSubscription(command) => {
+                needs.subscription(&command.subscription, Some(&command.subscriber));
+            }
+            Self::RecordInvoiceLine(command) => {
+                needs.subscription(&command.subscription, Some(&command.subscriber));
+                needs.payments.extend(command.payment_intent.clone().map(PaymentReference::Stripe));
+            }
             Self::RecordPaymentFact(command) => needs.payments.push(command.payment.clone()),
             Self::RefundPurchase(command) => needs.purchases.push(command.purchase),
             Self::RevokeKey(command) => needs.keys.push(command.key),

@@ -12,12 +12,16 @@ mod checkout_links;
 mod credits;
 mod ledger;
 mod orders;
+mod subscriptions;
 mod targets;
 mod transfers;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{accounts::*, checkout_links::*, credits::*, ledger::*, orders::*, targets::*, transfers::*};
+pub use self::{
+    accounts::*, checkout_links::*, credits::*, ledger::*, orders::*, subscriptions::*, targets::*,
+    transfers::*,
+};
 use super::{
     ids::{AccountNumber, Actor, Key, Position, Unit},
     time::Timestamp,
@@ -81,10 +85,6 @@ macro_rules! event_bodies {
     ($($(#[doc = $doc:literal])*
        $name:ident($type:literal, $version:literal $(, $older:literal)* $(; $version_of:path)?),)*) => {
         /// What happened, by type.
-        #[expect(
-            clippy::large_enum_variant,
-            reason = "the largest are rare, and a box would cost the frequent ones an allocation in reading them alike"
-        )]
         #[derive(Clone, PartialEq, Debug)]
         pub enum EventBody {
             $($(#[doc = $doc])* $name($name),)*
@@ -116,6 +116,7 @@ macro_rules! event_bodies {
             ///
             /// # Errors
             /// [`UnreadableEvent`] if the type or version is not known here, or the body is not of that shape.
+            #[expect(clippy::manual_range_patterns, reason = "each version is released by itself, and listed so")]
             pub fn parse(type_name: &str, version: i16, body: &str) -> Result<Self, UnreadableEvent> {
                 match (type_name, version) {
                     $(($type, $version $(| $older)*) => serde_json::from_str(body).map(Self::$name).map_err(|error| {
@@ -176,9 +177,9 @@ event_bodies! {
     /// All requests are refused from here on, for ever.
     AccountClosed("account.closed", 1),
     /// A paid lot.
-    CreditsPurchased("credits.purchased", 1),
+    CreditsPurchased("credits.purchased", 2, 1; CreditsPurchased::version),
     /// An unpaid lot.
-    CreditsGranted("credits.granted", 2, 1; CreditsGranted::version),
+    CreditsGranted("credits.granted", 3, 2, 1; CreditsGranted::version),
     /// Credits were used.
     CreditsSpent("credits.spent", 1),
     /// Credits were set aside for a job of unknown cost.
@@ -206,7 +207,7 @@ event_bodies! {
     /// An account got, or lost, its customer at Stripe.
     CustomerLinked("customer.linked", 1),
     /// A checkout began.
-    OrderPlaced("order.placed", 1),
+    OrderPlaced("order.placed", 2, 1; OrderPlaced::version),
     /// A checkout has a page where it can be paid.
     OrderSessionCreated("order.session_created", 1),
     /// A checkout was paid.
@@ -223,6 +224,14 @@ event_bodies! {
     CheckoutLinkCreated("checkout_link.created", 1),
     /// A link stopped working.
     CheckoutLinkRevoked("checkout_link.revoked", 1),
+    /// A subscription became known.
+    SubscriptionStarted("subscription.started", 1),
+    /// How a subscription is changed, or what it is worth within a period.
+    SubscriptionChanged("subscription.changed", 1),
+    /// A subscription is over.
+    SubscriptionEnded("subscription.ended", 1),
+    /// What was left of a subscription's period lives on in the next one.
+    CreditsRolledOver("credits.rolled_over", 1),
     /// An account's overdraft limit was set.
     LimitChanged("limit.changed", 1),
     /// What a feature costs was set.

@@ -5,6 +5,7 @@
 //! and evolving it panics rather than go on with wrong numbers.
 
 mod orders;
+mod subscriptions;
 
 use std::collections::BTreeMap;
 
@@ -12,8 +13,8 @@ use super::{
     account::{Account, AccountStatus, Book, DebtCause, Hold, Lot, Pool},
     event::{
         CreditsAdjusted, CreditsGranted, CreditsHeld, CreditsPurchased, CreditsSpent, CustomerLinked,
-        DebtSettled, Draw, Event, EventBody, HoldCaptured, PaymentNoted, TargetCause, TargetMove,
-        TargetMoved, TransferReceived,
+        DebtSettled, Draw, Event, EventBody, GrantSource, HoldCaptured, PaymentNoted, PurchaseSource,
+        TargetCause, TargetMove, TargetMoved, TransferReceived,
     },
     ids::{AccountNumber, HoldId, PurchaseId, StripeId, Unit},
     payment::Payment,
@@ -49,6 +50,22 @@ pub fn evolve(working_set: &mut WorkingSet, event: &Event) {
                 EventBody::CheckoutLinkRevoked(body) => {
                     working_set.links.remove(&body.link);
                 }
+                EventBody::SubscriptionStarted(body) => subscriptions::start(working_set, event, body),
+                EventBody::SubscriptionChanged(body) => subscriptions::change(working_set, event, body),
+                EventBody::SubscriptionEnded(body) => subscriptions::end(working_set, event, body),
+                EventBody::CreditsRolledOver(body) => subscriptions::take_over(working_set, event, body),
+                EventBody::CreditsPurchased(CreditsPurchased {
+                    source: PurchaseSource::InvoiceLine(line),
+                    lot,
+                    granted,
+                    ..
+                })
+                | EventBody::CreditsGranted(CreditsGranted {
+                    source: GrantSource::InvoiceLine(line) | GrantSource::Trial(line),
+                    lot,
+                    granted,
+                    ..
+                }) => subscriptions::take_in(working_set, event, line, *lot, *granted),
                 _ => {}
             }
             evolve_account(working_set, event);
@@ -99,6 +116,7 @@ fn open_account(working_set: &mut WorkingSet, event: &Event) {
         status: AccountStatus::Open,
         opened_at: event.recorded_at,
         stripe_customer: None,
+        had_trial: false,
         version: event.position,
         books: Default::default(),
         holds: Default::default(),
@@ -121,6 +139,7 @@ fn evolve_account(working_set: &mut WorkingSet, event: &Event) {
         EventBody::HoldReleased(body) => return_hold(account, body.hold, &body.returned),
         EventBody::HoldCaptured(body) => capture_hold(account, body),
         EventBody::CustomerLinked(body) => link(account, &mut working_set.customers, body),
+        EventBody::SubscriptionEnded(body) => subscriptions::shorten(account, &body.shortened),
         _ => {}
     }
     let Some(unit) = &event.unit else { return };
@@ -134,6 +153,7 @@ fn evolve_account(working_set: &mut WorkingSet, event: &Event) {
             shift_all(book(account, unit), &body.draws, Pool::Remaining, Pool::Moved)
         }
         EventBody::CreditsGranted(body) => grant(account, unit, body),
+        EventBody::CreditsRolledOver(body) => subscriptions::roll_over(account, unit, body),
         EventBody::CreditsAdjusted(body) => adjust(account, unit, body),
         EventBody::CreditsHeld(body) => hold(account, unit, body),
         EventBody::CreditsSpent(body) => spend(book(account, unit), body),
@@ -171,6 +191,7 @@ fn add_lot(account: &mut Account, unit: &Unit, lot: Lot) {
 }
 
 fn grant(account: &mut Account, unit: &Unit, body: &CreditsGranted) {
+    account.had_trial |= matches!(body.source, GrantSource::Trial(_));
     let lot = Lot { expires_at: body.expires_at, ..Lot::new(body.lot, body.granted, body.priority) };
     add_lot(account, unit, lot);
 }
@@ -266,7 +287,7 @@ fn purchase(
             .payments
             .entry(reference.clone())
             .or_insert_with(|| Payment::unknown(reference.clone()));
-        payment.money = Some(body.money);
+        payment.money = Some(body.paid_with.unwrap_or(body.money));
         payment.purchases.insert(body.purchase);
         payment.version = event.position;
     }

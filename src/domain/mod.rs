@@ -10,7 +10,7 @@
 //! | `amount`, `day`, `ids`, `time` | values that cannot be invalid |
 //! | `event`, `canonical`, `effects` | facts, the bytes that are hashed, and what they order in the outside world |
 //! | `command`, `commands/` | wishes, and one file for each with its checks |
-//! | `account`, `purchase`, `payment`, `order`, `checkout_link`, `catalogue`, `listing`, `settings`, `working_set` | state |
+//! | `account`, `purchase`, `payment`, `order`, `subscription`, `checkout_link`, `catalogue`, `listing`, `settings`, `working_set` | state |
 //! | `decide`, `evolve` | the two entries |
 //! | `due`, `clawback`, `follow_up` | what follows from time, from money that goes back, and from credits that come in |
 
@@ -34,6 +34,7 @@ pub mod redirect;
 pub mod rejection;
 pub mod sale;
 pub mod settings;
+pub mod subscription;
 pub mod time;
 pub mod working_set;
 

@@ -17,6 +17,18 @@ pub const ORDER_STATE_VERSION: i16 = 1;
 /// How many of a price one order may be for.
 pub const MAX_QUANTITY: i64 = 10_000;
 
+/// The longest trial that a subscription may begin with: as long as Stripe allows.
+pub const LONGEST_TRIAL_DAYS: u32 = 730;
+
+/// That an order is of a subscription, and how that begins. Its credits come with its invoices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderedSubscription {
+    /// For how many days nothing has to be paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_days: Option<u32>,
+}
+
 /// How far an order has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -127,6 +139,9 @@ pub struct Order {
     pub currency: Currency,
     /// What was sold.
     pub sold: Vec<SoldCredits>,
+    /// That it is of a subscription, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<OrderedSubscription>,
     /// How far it has come.
     pub status: OrderStatus,
     /// Its checkout session, once it has one.

@@ -71,12 +71,6 @@ pub enum Rejection {
         /// The price.
         price: PriceId,
     },
-    /// The price is paid again and again, and an order is paid once.
-    #[error("the price `{price}` is paid again and again, not once")]
-    PriceIsRecurring {
-        /// The price.
-        price: PriceId,
-    },
     /// The customer at Stripe is another account's.
     #[error("the customer `{customer}` belongs to another account")]
     CustomerOfAnotherAccount {
@@ -92,6 +86,12 @@ pub enum Rejection {
     /// No such checkout link, or none that works.
     #[error("there is no such checkout link, or it has expired or was revoked")]
     CheckoutLinkNotFound,
+    /// The subscription is another account's than the one that is named.
+    #[error("the subscription `{subscription}` belongs to another account")]
+    SubscriptionOfAnotherAccount {
+        /// The subscription.
+        subscription: StripeId,
+    },
     /// No such order.
     #[error("there is no such order")]
     OrderNotFound,

@@ -5,7 +5,7 @@ use super::{
     catalogue::Price,
     ids::Unit,
     listing::PriceMode,
-    order::{MAX_QUANTITY, Order, SoldCredits},
+    order::{LONGEST_TRIAL_DAYS, MAX_QUANTITY, Order, OrderedSubscription, SoldCredits},
     rejection::Rejection,
 };
 
@@ -18,21 +18,22 @@ pub struct Sale {
     pub subtotal: i64,
     /// The currency of it.
     pub currency: Currency,
-    /// What it grants.
+    /// What it grants: now, or for each period.
     pub sold: Vec<SoldCredits>,
+    /// How it is paid.
+    pub mode: PriceMode,
+    /// For how many days nothing has to be paid, if it is paid again and again.
+    pub trial_days: Option<u32>,
 }
 
 impl Sale {
-    /// The sale of `quantity` of a price.
+    /// The sale of `quantity` of a price, which begins with a trial if it says so.
     ///
     /// # Errors
-    /// In this order: the price is not active, is not paid once; the quantity; the sums of money and of credits.
-    pub fn of(price: &Price, quantity: Amount) -> Result<Self, Rejection> {
+    /// In this order: the price is not active; the quantity; the sums of money and of credits; the trial.
+    pub fn of(price: &Price, quantity: Amount, trial_days: Option<u32>) -> Result<Self, Rejection> {
         if !price.active {
             return Err(Rejection::PriceInactive { price: price.price.clone() });
-        }
-        if price.mode() != PriceMode::OneTime {
-            return Err(Rejection::PriceIsRecurring { price: price.price.clone() });
         }
         if quantity.get() > MAX_QUANTITY {
             let problem = "must be 1 to 10000";
@@ -44,14 +45,31 @@ impl Sale {
             return Err(Rejection::InvalidConfiguration { field: "quantity", problem });
         };
         let sold = sold(price, quantity)?;
-        Ok(Self { quantity: quantity.get(), subtotal, currency: price.currency, sold })
+        let mode = price.mode();
+        check_trial(mode, trial_days)?;
+        Ok(Self { quantity: quantity.get(), subtotal, currency: price.currency, sold, mode, trial_days })
+    }
+
+    /// How its subscription begins, if it is paid again and again.
+    pub fn subscription(&self) -> Option<OrderedSubscription> {
+        let begins = OrderedSubscription { trial_days: self.trial_days };
+        matches!(self.mode, PriceMode::Recurring(_)).then_some(begins)
     }
 
     /// Whether the order sells just this.
     pub fn is_of(&self, order: &Order) -> bool {
         (self.quantity, self.subtotal, self.currency) == (order.quantity, order.subtotal, order.currency)
-            && self.sold == order.sold
+            && (&self.sold, self.subscription()) == (&order.sold, order.subscription)
     }
+}
+
+fn check_trial(mode: PriceMode, trial_days: Option<u32>) -> Result<(), Rejection> {
+    let problem = match (mode, trial_days) {
+        (_, None) | (PriceMode::Recurring(_), Some(1..=LONGEST_TRIAL_DAYS)) => return Ok(()),
+        (PriceMode::OneTime, Some(_)) => "is for prices that are paid again and again",
+        (PriceMode::Recurring(_), Some(_)) => "must be 1 to 730",
+    };
+    Err(Rejection::InvalidConfiguration { field: "trial_days", problem })
 }
 
 fn sold(price: &Price, quantity: Amount) -> Result<Vec<SoldCredits>, Rejection> {

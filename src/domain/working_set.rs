@@ -17,6 +17,7 @@ use super::{
     payment::Payment,
     purchase::Purchase,
     settings::LedgerSettings,
+    subscription::Subscription,
     time::Span,
 };
 
@@ -41,6 +42,8 @@ pub struct WorkingSet {
     pub purchases: BTreeMap<PurchaseId, Purchase>,
     /// Orders.
     pub orders: BTreeMap<OrderId, Order>,
+    /// Subscriptions.
+    pub subscriptions: BTreeMap<StripeId, Subscription>,
     /// The accounts of customers at Stripe.
     pub customers: BTreeMap<StripeId, AccountNumber>,
     /// API keys that work.

@@ -8,7 +8,7 @@
 use crate::domain::{
     Command, Event, EventBody,
     amount::PaidMoney,
-    command::{PaidThrough, RecordPaymentFact, RecordPurchase},
+    command::{PaidThrough, RecordInvoiceLine, RecordPaymentFact, RecordPurchase},
     event::{TargetCause, TargetMoved},
     ids::PaymentReference,
     payment::PaymentFact,
@@ -18,6 +18,7 @@ use crate::domain::{
 pub(super) fn same_money(command: &Command, recorded: &[Event]) -> bool {
     match command {
         Command::RecordPurchase(command) => recorded.iter().all(|event| is_of_purchase(&event.body, command)),
+        Command::RecordInvoiceLine(command) => recorded.iter().all(|event| is_of_line(&event.body, command)),
         Command::RecordPaymentFact(command) => recorded.iter().all(|event| is_of_fact(&event.body, command)),
         _ => true,
     }
@@ -37,6 +38,18 @@ fn is_of_purchase(body: &EventBody, command: &RecordPurchase) -> bool {
         }
         EventBody::CreditsGranted(_) => command.money.gross == 0,
         EventBody::OrderPaid(paid) => command.order.is_some_and(|order| order.order == paid.order),
+        _ => true,
+    }
+}
+
+/// False if the event records a line, but with other money or another payment.
+fn is_of_line(body: &EventBody, command: &RecordInvoiceLine) -> bool {
+    let paid_by = command.payment_intent.clone().map(PaymentReference::Stripe);
+    match body {
+        EventBody::CreditsPurchased(purchased) => {
+            same_paid(purchased.money, command.money) && purchased.payment == paid_by
+        }
+        EventBody::CreditsGranted(_) => command.money.gross == 0,
         _ => true,
     }
 }

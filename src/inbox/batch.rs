@@ -20,8 +20,8 @@ use uuid::Uuid;
 use crate::{
     credentials::StripeClients,
     domain::{
-        self, EventBody, Rejection,
-        ids::{AccountNumber, Actor, LedgerId},
+        self, Command, EventBody, Rejection,
+        ids::{Actor, LedgerId},
         settings::LedgerMode,
     },
     store::{
@@ -29,7 +29,7 @@ use crate::{
         inbox::{self, Finish, InboxStatus},
         ledgers::{self, Ledger},
         pool::Database,
-        reads::orders::find_account_of_customer,
+        reads::{orders::find_account_of_customer, subscriptions::find_subscription},
         rows::RowError,
     },
     stripe::{self, Event, Fact, NoFact},
@@ -39,7 +39,7 @@ use crate::{
 
 use super::{
     agreement::same_money,
-    mapping::{self, KeyedCommand},
+    mapping::{self, KeyedCommand, Owner},
     outcome::{Ignored, Later, NotDone, Quarantined, Undone},
     questions::{Place, Question, Questions},
     ties,
@@ -237,11 +237,24 @@ impl Batches {
         Ok(())
     }
 
-    /// Whose customer a fact is about.
-    async fn owner(&self, ledger: LedgerId, fact: &Fact) -> Result<Option<AccountNumber>, Later> {
-        let Fact::CustomerDeleted(customer) = fact else { return Ok(None) };
+    /// Whose customer or subscription a fact is about.
+    async fn owner(&self, ledger: LedgerId, fact: &Fact) -> Result<Owner, Later> {
+        let (subscription, customer) = match fact {
+            Fact::CustomerDeleted(customer) => (None, Some(customer)),
+            Fact::SubscriptionTold(report) => (Some(&report.subscription), report.customer.as_ref()),
+            Fact::InvoicePaid(invoice) => (Some(&invoice.subscription), invoice.customer.as_ref()),
+            _ => (None, None),
+        };
+        if let Some(subscription) = subscription {
+            let (_, known) = find_subscription(&self.database, ledger, subscription).await?;
+            if let Some(known) = known {
+                let account = Some(known.subscription.account);
+                return Ok(Owner { account, subscription_is_known: true });
+            }
+        }
+        let Some(customer) = customer else { return Ok(Owner::default()) };
         let owner = find_account_of_customer(&self.database, ledger, customer).await?;
-        Ok(owner.map(|owner| owner.number))
+        Ok(Owner { account: owner.map(|owner| owner.number), subscription_is_known: false })
     }
 
     async fn hand_over(&self, ledger: LedgerId, keyed: KeyedCommand) -> Result<(), Undone> {
@@ -269,6 +282,12 @@ impl Batches {
             Outcome::Rejected(Rejection::PriceGrantsNothing { .. }) => {
                 Err(Undone::Not(Ignored::NoFact(stripe::Ignored::NoCredits).into()))
             }
+            // Another product's session, which uses the same field for names of its own.
+            Outcome::Rejected(Rejection::AccountNotFound) if matches!(&keyed.command, Command::StartSubscription(start) if start.order.is_none()) => {
+                Err(Undone::Not(Ignored::NoFact(stripe::Ignored::Subscription).into()))
+            }
+            // It became known, as another account's, since its owner was looked up.
+            Outcome::Rejected(Rejection::SubscriptionOfAnotherAccount { .. }) => Err(Later::Overtaken.into()),
             Outcome::Rejected(rejection) => Err(Quarantined::Rejected(rejection).into()),
         }
     }

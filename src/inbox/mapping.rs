@@ -28,7 +28,10 @@ use crate::{
     },
 };
 
-use super::outcome::{Ignored, NotDone, Quarantined};
+use super::{
+    billing,
+    outcome::{Ignored, NotDone, Quarantined},
+};
 
 /// A command and what makes it happen once.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,12 +43,21 @@ pub(super) struct KeyedCommand {
     pub(super) command: Command,
 }
 
-/// The commands that record `fact`, in the order in which they are to be handed over. A fact about a customer concerns
-/// its `owner`.
+/// Whose something is, as the ledger knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Owner {
+    /// The account that the subscription or the customer belongs to.
+    pub(super) account: Option<AccountNumber>,
+    /// Whether the ledger knows the subscription.
+    pub(super) subscription_is_known: bool,
+}
+
+/// The commands that record `fact`, in the order in which they are to be handed over. A fact about a customer or a
+/// subscription concerns its `owner`.
 pub(super) fn commands(
     fact: Fact,
     ledger: &Configuration,
-    owner: Option<AccountNumber>,
+    owner: Owner,
 ) -> Result<Vec<KeyedCommand>, NotDone> {
     match fact {
         Fact::SessionPaid(session) => Ok(vec![purchase(session, ledger)?]),
@@ -53,7 +65,14 @@ pub(super) fn commands(
         Fact::PaymentReport(report) => payment_facts(report),
         Fact::PriceTold(report) => Ok(vec![price(report, ledger)?]),
         Fact::ProductTold(report) => Ok(vec![product(report, ledger)?]),
-        Fact::CustomerDeleted(customer) => Ok(vec![end_of_customer(customer, owner)?]),
+        Fact::CustomerDeleted(customer) => Ok(vec![end_of_customer(customer, owner.account)?]),
+        Fact::SubscriptionBegun(begun) => Ok(vec![billing::begun(begun)?]),
+        Fact::SubscriptionTold(report) => {
+            Ok(vec![billing::told(report, ledger, owner.account, owner.subscription_is_known)?])
+        }
+        Fact::InvoicePaid(invoice) => {
+            billing::paid(invoice, ledger, owner.account, owner.subscription_is_known)
+        }
     }
 }
 
@@ -195,7 +214,7 @@ fn fact_key(fact: &PaymentFact) -> Result<Key, NotDone> {
 }
 
 /// A key of Stripe's facts; an id so long that it leaves no room for one is not Stripe's.
-fn key(text: String) -> Result<Key, NotDone> {
+pub(super) fn key(text: String) -> Result<Key, NotDone> {
     Key::new(Namespace::Stripe, &text).map_err(|InvalidName { .. }| Quarantined::IdTooLong.into())
 }
 
@@ -283,7 +302,7 @@ mod tests {
     }
 
     fn map(session: PaidSession) -> Result<RecordPurchase, String> {
-        let mapped = commands(Fact::SessionPaid(session), &ledger(&["credits"]), None);
+        let mapped = commands(Fact::SessionPaid(session), &ledger(&["credits"]), Owner::default());
         let mut mapped = mapped.map_err(|reason| reason.to_string())?;
         match mapped.pop().map(|keyed| keyed.command) {
             Some(Command::RecordPurchase(purchase)) if mapped.is_empty() => Ok(purchase),
@@ -319,7 +338,8 @@ mod tests {
     #[test]
     fn a_unit_is_not_guessed_where_there_are_several() {
         let session = PaidSession { credits: stated(None), prices: Vec::new(), ..session() };
-        let reason = commands(Fact::SessionPaid(session), &ledger(&["credits", "licence_30d"]), None);
+        let reason =
+            commands(Fact::SessionPaid(session), &ledger(&["credits", "licence_30d"]), Owner::default());
         assert_eq!(reason, Err(Quarantined::MissingUnit.into()));
     }
 
@@ -375,23 +395,29 @@ mod tests {
             let closed = ClosedSession { session: id("cs_1"), order, ending };
             let command = CloseOrder { order, session: Some(id("cs_1")), ending: expected };
             let expected = KeyedCommand { key: None, command: Command::CloseOrder(command) };
-            assert_eq!(commands(Fact::SessionClosed(closed), &ledger(&[]), None), Ok(vec![expected]));
+            assert_eq!(
+                commands(Fact::SessionClosed(closed), &ledger(&[]), Owner::default()),
+                Ok(vec![expected])
+            );
         }
     }
 
     #[test]
     fn a_customer_that_is_deleted_concerns_whoever_had_it() {
-        let deleted = |owner| commands(Fact::CustomerDeleted(id("cus_1")), &ledger(&[]), owner);
+        let deleted = |owner: Owner| commands(Fact::CustomerDeleted(id("cus_1")), &ledger(&[]), owner);
         let account = AccountNumber(7);
         let command = UnlinkCustomer { account, customer: Some(id("cus_1")), order: None };
         let expected = KeyedCommand { key: None, command: Command::UnlinkCustomer(command) };
-        assert_eq!(deleted(Some(account)), Ok(vec![expected]));
-        assert_eq!(deleted(None), Err(Ignored::UnknownCustomer.into()));
+        assert_eq!(
+            deleted(Owner { account: Some(account), subscription_is_known: false }),
+            Ok(vec![expected])
+        );
+        assert_eq!(deleted(Owner::default()), Err(Ignored::UnknownCustomer.into()));
     }
 
     fn report(facts: Vec<PaymentFact>) -> Vec<KeyedCommand> {
         let report = PaymentReport { payment_intent: id("pi_1"), facts };
-        commands(Fact::PaymentReport(report), &ledger(&[]), None).expect("commands")
+        commands(Fact::PaymentReport(report), &ledger(&[]), Owner::default()).expect("commands")
     }
 
     fn refund(status: RefundStatus, amount: i64) -> PaymentFact {
@@ -400,7 +426,8 @@ mod tests {
 
     #[test]
     fn keys_name_the_business_fact() {
-        let keyed = commands(Fact::SessionPaid(session()), &ledger(&["credits"]), None).expect("a command");
+        let keyed = commands(Fact::SessionPaid(session()), &ledger(&["credits"]), Owner::default())
+            .expect("a command");
         assert_eq!(keyed[0].key, Key::new(Namespace::Stripe, "checkout_session:cs_1").ok());
         let sum = PaymentFact::ChargeRefunded { charge: id("ch_1"), amount_refunded: 300, currency: eur() };
         let keyed = report(vec![refund(RefundStatus::Succeeded, 300), sum]);

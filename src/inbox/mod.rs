@@ -9,6 +9,7 @@
 //! | `batch` | one batch: claimed, worked on, finished |
 //! | `questions` | what a body leaves open is asked of Stripe |
 //! | `mapping` | facts that Stripe reported become commands under the names of business facts |
+//! | `billing` | the same for subscriptions and their invoices |
 //! | `agreement` | whether a fact that is told again is told with the same money |
 //! | `ties` | which of two states of one second is the newer |
 //! | `outcome` | every way in which a webhook can end other than processed |
@@ -21,6 +22,7 @@
 
 mod agreement;
 mod batch;
+mod billing;
 mod mapping;
 mod outcome;
 mod questions;

@@ -50,6 +50,9 @@ pub(super) enum Later {
     /// The ledger's state could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Something else was recorded between looking and recording.
+    #[error("overtaken: the subscription became known meanwhile")]
+    Overtaken,
     /// Stripe cannot be called from here and now.
     #[error("{}: {_0}", _0.code())]
     NoStripe(NoStripe),
@@ -107,11 +110,14 @@ pub(super) enum Ignored {
     /// Two ledgers may share a Stripe account; each gets the events of both.
     #[error("other_ledger: its object was made for another ledger")]
     OtherLedger,
+    /// A subscription to other products, or of a customer of nobody.
+    #[error("unknown_subscription: the subscription is to no price of this ledger, or of no account")]
+    UnknownSubscription,
     /// A customer of nobody, or of another product.
     #[error("unknown_customer: no account of this ledger has this customer")]
     UnknownCustomer,
     /// A checkout without a marker of ours that sold none of our prices.
-    #[error("no_known_price: the session sold no price of this ledger")]
+    #[error("no_known_price: it sold no price of this ledger")]
     NoKnownPrice,
 }
 

@@ -80,6 +80,9 @@ async fn fetch(client: &StripeClient, needs: &NeedsStripe) -> Result<StripeObjec
         "refund" => client.fetch_refund(id).await.map(|refund| refund.object),
         "charge" => client.fetch_charge(id).await,
         "dispute" => client.fetch_dispute(id).await,
+        "invoice" => client.fetch_invoice(id).await,
+        "invoice_payment" => client.fetch_invoice_payment(id).await,
+        "subscription" => client.fetch_subscription(id).await,
         "product" => client.fetch_product(id).await,
         "price" => match PriceId::parse(id.as_str()) {
             Ok(price) => client.fetch_price(&price).await,

@@ -147,7 +147,7 @@ impl Service {
         status.check_open().map_err(refused)?;
         let price = find_price(&self.database, shopper.ledger, &link.price).await?;
         let price = price.ok_or_else(|| refused(Rejection::UnknownPrice { price: link.price.clone() }))?;
-        let sale = Sale::of(&price, link.quantity).map_err(refused)?;
+        let sale = Sale::of(&price, link.quantity, None).map_err(refused)?;
         let settings = read_settings(&self.database, shopper.ledger).await?;
         Ok(Offer { name: price.display_name, sale, settings })
     }

@@ -117,6 +117,8 @@ pub enum NotFound {
     Tile,
     /// An event that is sealed.
     SealedEvent,
+    /// A subscription.
+    Subscription,
 }
 
 impl From<NoStripe> for ServiceError {

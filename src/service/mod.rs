@@ -19,6 +19,7 @@ mod position;
 mod price_sync;
 mod proof;
 mod reports;
+mod subscriptions;
 mod views;
 pub mod webhooks;
 
@@ -38,6 +39,7 @@ pub use position::PositionToken;
 pub use price_sync::{PriceSync, SyncOutcome, SyncedPrice};
 pub use proof::{LogKeyView, LogView, leaf_bytes};
 pub use reports::{Report, UsageFilter};
+pub use subscriptions::SubscriptionPage;
 pub use views::{
     AccountPage, AccountView, BalanceView, BookView, EventPage, KeyPage, LotPage, LotView, NextExpiry,
     OrderPage, OrderView, SpendingPlace,
@@ -68,6 +70,7 @@ pub use crate::{
             events::StoredEvent,
             keys::KeyRow,
             orders::{DisputeRow, OrderRow, RefundRow},
+            subscriptions::SubscriptionRow,
         },
     },
     writer::{Accepted, SubmitError},

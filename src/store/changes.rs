@@ -10,6 +10,7 @@
 //! | `payments` | purchases, who was given credits of them, and payments |
 //! | `orders` | orders and refunds that are asked of us |
 //! | `checkout_links` | links by which orders are placed |
+//! | `subscriptions` | subscriptions |
 //! | `private` | notes, profiles and names: everything that can be erased |
 //! | `configuration` | settings, features, prices, API keys |
 //! | `outbox` | what the events order outside |
@@ -21,6 +22,7 @@ mod orders;
 mod outbox;
 mod payments;
 mod private;
+mod subscriptions;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -36,6 +38,7 @@ use self::{
     outbox::EffectColumns,
     payments::{HolderColumns, PaymentColumns, PurchaseColumns},
     private::PrivateColumns,
+    subscriptions::SubscriptionColumns,
 };
 use super::{
     events::{CommandEvents, EventColumns, INSERT_EVENTS, Place},
@@ -175,6 +178,7 @@ impl<'a> Writing<'a> {
         let payments = PaymentColumns::new(changes)?;
         let orders = OrderColumns::new(changes)?;
         let links = LinkColumns::new(changes);
+        let subscriptions = SubscriptionColumns::new(changes)?;
         let configuration = ConfigurationColumns::new(changes)?;
         let effects = EffectColumns::new(changes)?;
 
@@ -187,6 +191,7 @@ impl<'a> Writing<'a> {
         payments.push(session, &mut pipeline);
         orders.push(session, &mut pipeline);
         links.push(session, &mut pipeline);
+        subscriptions.push(session, &mut pipeline);
         configuration.push(session, &mut pipeline);
         effects.push(session, &mut pipeline);
         pipeline.rows(
@@ -229,6 +234,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static Statement> {
         .chain(payments::STATEMENTS.iter().copied())
         .chain(orders::STATEMENTS.iter().copied())
         .chain(checkout_links::STATEMENTS.iter().copied())
+        .chain(subscriptions::STATEMENTS.iter().copied())
         .chain(private::STATEMENTS.iter().copied())
         .chain(configuration::STATEMENTS.iter().copied())
         .chain(outbox::STATEMENTS.iter().copied())

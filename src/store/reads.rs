@@ -9,6 +9,7 @@ pub mod checkout_links;
 pub mod events;
 pub mod keys;
 pub mod orders;
+pub mod subscriptions;
 
 use deadpool_postgres::{Object, PoolError};
 use futures_util::future::{join_all, try_join_all};
@@ -209,5 +210,6 @@ pub fn statements() -> Vec<&'static Statement> {
     all.extend(keys::STATEMENTS);
     all.extend(logs::read::STATEMENTS);
     all.extend(orders::STATEMENTS);
+    all.extend(subscriptions::STATEMENTS);
     all
 }

@@ -7,9 +7,11 @@
 
 mod orders;
 mod projections;
+mod subscriptions;
 
 pub use orders::ComparedOrders;
 pub use projections::{Refolded, Refolding, Served};
+pub use subscriptions::ComparedSubscriptions;
 
 use time::OffsetDateTime;
 use tokio_postgres::{Client, Error, Row, types::Type};
@@ -122,6 +124,8 @@ pub struct AccountPage {
     pub recounted: Vec<RecountedAccount>,
     /// Their customers, orders and refunds, compared.
     pub orders: ComparedOrders,
+    /// Their subscriptions, compared.
+    pub subscriptions: ComparedSubscriptions,
     /// The last number of the page; none if it was the last page.
     pub until: Option<i64>,
 }
@@ -186,6 +190,7 @@ impl Recount {
                              PRIMARY KEY (ledger_id, account_number))";
         client.batch_execute(versions).await?;
         client.batch_execute(orders::TABLES).await?;
+        client.batch_execute(subscriptions::TABLES).await?;
         Ok(Self { client, balances })
     }
 
@@ -290,6 +295,7 @@ impl Recount {
             accounts: self.stored_accounts(ledger, after_number, to).await?,
             recounted: self.recounted_accounts(ledger, after_number, to).await?,
             orders: orders::compare(&self.client, ledger.0, [after_number, to]).await?,
+            subscriptions: subscriptions::compare(&self.client, ledger.0, [after_number, to]).await?,
             until,
         };
         self.end().await?;
@@ -327,7 +333,7 @@ impl Recount {
         page.wrong_balances = collect(self.rows(WRONG_BALANCES, ledger, range).await?, position)?;
         if page.wrong_balances.is_empty() {
             let apply = self.balances.apply.iter().map(String::as_str);
-            for statement in apply.chain([COUNT_ACCOUNTS]).chain(orders::COUNT) {
+            for statement in apply.chain([COUNT_ACCOUNTS]).chain(orders::COUNT).chain(subscriptions::COUNT) {
                 self.rows(statement, ledger, range).await?;
             }
         }

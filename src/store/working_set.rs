@@ -175,6 +175,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static Statement> {
         .iter()
         .chain(orders::STATEMENTS)
         .copied()
+        .chain([&subscriptions::LOAD_SUBSCRIPTIONS as &Statement])
         .chain(CONFIGURATION.iter().map(|(statement, _)| *statement))
 }
 
@@ -200,6 +201,7 @@ struct Parameters<'a> {
     purchases_of_orders: Vec<Uuid>,
     customers: Vec<&'a str>,
     links: Vec<Uuid>,
+    subscriptions: Vec<&'a str>,
     api_keys: Vec<Uuid>,
     key_hashes: Vec<&'a [u8]>,
     names_state: bool,
@@ -223,6 +225,7 @@ impl<'a> Parameters<'a> {
                 .collect(),
             customers: needs.customers.iter().map(StripeId::as_str).collect(),
             links: needs.links.iter().map(|link| Uuid::from_u128(link.to_bits())).collect(),
+            subscriptions: needs.subscriptions.iter().map(StripeId::as_str).collect(),
             api_keys: needs.keys.iter().map(|key| Uuid::from_u128(key.to_bits())).collect(),
             key_hashes: wanted.key_hashes.iter().map(<[u8; 16]>::as_slice).collect(),
             names_state: !(needs.accounts.is_empty()
@@ -234,7 +237,7 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    /// What is asked of orders, customers and links; nothing, mostly.
+    /// What is asked of orders, customers, links and subscriptions; nothing, mostly.
     fn of_selling(&self) -> Vec<(&'static Statement, Vec<Value<'_>>, Reader)> {
         let mut steps: Vec<(&'static Statement, Vec<Value<'_>>, Reader)> = Vec::new();
         if !self.orders.is_empty() {
@@ -246,6 +249,10 @@ impl<'a> Parameters<'a> {
         }
         if !self.links.is_empty() {
             steps.push((&orders::LOAD_CHECKOUT_LINKS, vec![&self.ledger, &self.links], orders::read_link));
+        }
+        if !self.subscriptions.is_empty() {
+            let values: Vec<Value<'_>> = vec![&self.ledger, &self.subscriptions];
+            steps.push((&subscriptions::LOAD_SUBSCRIPTIONS, values, subscriptions::read_subscription));
         }
         steps
     }
@@ -490,6 +497,7 @@ macro_rules! payments_where {
 
 // Behind the macros that it uses as well.
 pub(in crate::store) mod orders;
+mod subscriptions;
 
 static LOAD_PAYMENTS: Statement = Statement {
     name: "load_payments",

@@ -9,7 +9,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    fact::{AccountMarker, ClosedSession, Fact, PaidSession, SessionEnding, SoldPrice, StatedCredits},
+    fact::{
+        AccountMarker, BegunSubscription, ClosedSession, Fact, PaidSession, SessionEnding, SoldPrice,
+        StatedCredits,
+    },
     fields::Fields,
     metadata,
     no_fact::{Ignored, NeedsStripe, NoFact, Nonsense, Problem},
@@ -43,7 +46,7 @@ pub(super) fn payment_succeeded(session: &Fields<'_>) -> Result<Fact, NoFact> {
 
 /// Reads `checkout.session.expired` and `checkout.session.async_payment_failed`.
 pub(super) fn closed(session: &Fields<'_>, ending: SessionEnding) -> Result<Fact, NoFact> {
-    let Some(order) = ours(session)?.order else { return Err(Ignored::ClosedWithoutOrder.into()) };
+    let Some(order) = ours(session)?.0.order else { return Err(Ignored::ClosedWithoutOrder.into()) };
     if session.text("payment_status")? == Some("paid") {
         return Err(session.nonsense("payment_status", Problem::Contradicts("type")).into());
     }
@@ -52,7 +55,13 @@ pub(super) fn closed(session: &Fields<'_>, ending: SessionEnding) -> Result<Fact
 
 /// A completed session; `unpaid` is the answer if its money is not there.
 fn sale(session: &Fields<'_>, unpaid: NoFact) -> Result<Fact, NoFact> {
-    let markers = ours(session)?;
+    let (markers, mode) = ours(session)?;
+    if let Mode::Subscription = mode {
+        return match session.text("payment_status")? {
+            Some("unpaid") => Err(unpaid),
+            _ => begun(session, markers),
+        };
+    }
     let paid = match session.text("payment_status")? {
         Some("paid") => true,
         Some("no_payment_required") => false,
@@ -87,6 +96,18 @@ fn sale(session: &Fields<'_>, unpaid: NoFact) -> Result<Fact, NoFact> {
     }))
 }
 
+/// What was sold comes with the subscription's invoices; the session tells whose it is.
+fn begun(session: &Fields<'_>, markers: Markers) -> Result<Fact, NoFact> {
+    let subscription = session.id("subscription")?.ok_or_else(|| needs_stripe(session, "subscription"))?;
+    let Markers { account, order, .. } = markers;
+    Ok(Fact::SubscriptionBegun(BegunSubscription {
+        session: session.own_id()?,
+        subscription,
+        account,
+        order,
+    }))
+}
+
 fn paid_order(session: &Fields<'_>, order: OrderId) -> Result<PaidOrder, NoFact> {
     match session.count("amount_subtotal")? {
         Some(subtotal) => Ok(PaidOrder { order, subtotal }),
@@ -94,20 +115,26 @@ fn paid_order(session: &Fields<'_>, order: OrderId) -> Result<PaidOrder, NoFact>
     }
 }
 
-/// The markers of a session that sells something of ours for one payment.
-fn ours(session: &Fields<'_>) -> Result<Markers, NoFact> {
+/// The markers of a session that sells something of ours, and how.
+fn ours(session: &Fields<'_>) -> Result<(Markers, Mode), NoFact> {
     session.expect_kind(KIND)?;
     session.own_id()?;
     let mode = mode(session)?;
     match mode {
-        Mode::Subscription => return Err(Ignored::Subscription.into()),
+        Mode::Subscription => {
+            let (account, order) = (metadata::account(session)?, metadata::order(session)?);
+            if account.is_none() && order.is_none() {
+                return Err(Ignored::Subscription.into());
+            }
+            return Ok((Markers { account, order, credits: None, prices: Vec::new() }, mode));
+        }
         Mode::Setup => return Err(Ignored::Setup.into()),
         Mode::Payment | Mode::Unknown => {}
     }
     let markers = markers(session)?;
     match mode {
         Mode::Unknown => Err(session.nonsense("mode", Problem::Unknown).into()),
-        _ => Ok(markers),
+        _ => Ok((markers, mode)),
     }
 }
 

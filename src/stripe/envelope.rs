@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     client::origin,
     fields::Fields,
-    json,
+    invoice, json,
     no_fact::{Nonsense, Problem},
     object::StripeObject,
 };
@@ -110,7 +110,11 @@ impl Event {
     #[must_use]
     pub fn ledger(&self) -> Option<&str> {
         match &self.payload {
-            Payload::Snapshot(object) => object.get("metadata")?.get(origin::LEDGER)?.as_str(),
+            Payload::Snapshot(object) => {
+                let own = object.get("metadata").and_then(|marks| marks.get(origin::LEDGER));
+                let of_subscription = || invoice::marks_of(object)?.get(origin::LEDGER);
+                own.or_else(of_subscription)?.as_str()
+            }
             Payload::Thin(_) => None,
         }
     }

@@ -11,6 +11,7 @@ use crate::domain::{
     ids::{OrderId, PriceId, StripeId, Unit},
     listing::{Listing, ProductListing},
     payment::PaymentFact,
+    subscription::{Period, SubscriptionTerms},
 };
 
 /// One thing that happened at Stripe and concerns the ledger.
@@ -28,6 +29,12 @@ pub enum Fact {
     ProductTold(ProductReport),
     /// A customer was deleted, `cus_…`.
     CustomerDeleted(StripeId),
+    /// A checkout began a subscription.
+    SubscriptionBegun(BegunSubscription),
+    /// A subscription was made, changed or ended.
+    SubscriptionTold(SubscriptionReport),
+    /// An invoice of a subscription was paid.
+    InvoicePaid(PaidInvoice),
 }
 
 /// A paid checkout, or one whose price was zero.
@@ -131,6 +138,74 @@ pub struct PriceReport {
     pub price: PriceId,
     /// How it is.
     pub listing: Listing,
+}
+
+/// A completed checkout of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BegunSubscription {
+    /// The session, `cs_…`.
+    pub session: StripeId,
+    /// The subscription, `sub_…`.
+    pub subscription: StripeId,
+    /// Who subscribed, if the session says so.
+    pub account: Option<AccountMarker>,
+    /// The order of ours that the session was made for.
+    pub order: Option<OrderId>,
+}
+
+/// How a subscription is at Stripe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionReport {
+    /// The subscription, `sub_…`.
+    pub subscription: StripeId,
+    /// Whose it is at Stripe, `cus_…`.
+    pub customer: Option<StripeId>,
+    /// Whose it is, if its metadata says so.
+    pub account: Option<AccountMarker>,
+    /// The order of ours that it began with.
+    pub order: Option<OrderId>,
+    /// How it is.
+    pub terms: SubscriptionTerms,
+}
+
+/// A paid invoice of a subscription, or one of which nothing had to be paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaidInvoice {
+    /// The invoice, `in_…`.
+    pub invoice: StripeId,
+    /// The subscription, `sub_…`.
+    pub subscription: StripeId,
+    /// Whose it is at Stripe, `cus_…`.
+    pub customer: Option<StripeId>,
+    /// Whose it is, if the subscription's metadata says so.
+    pub account: Option<AccountMarker>,
+    /// The order of ours that the subscription began with.
+    pub order: Option<OrderId>,
+    /// The payment intent; none if nothing had to be paid, or it was paid outside of Stripe.
+    pub payment_intent: Option<StripeId>,
+    /// All that was paid.
+    pub money: PaidMoney,
+    /// Whether it was made for a change of the subscription.
+    pub is_change: bool,
+    /// All of its lines.
+    pub lines: Vec<InvoicedLine>,
+}
+
+/// A line of an invoice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvoicedLine {
+    /// The line, `il_…`.
+    pub line: StripeId,
+    /// The price, if it is of the subscription and has one.
+    pub price: Option<PriceId>,
+    /// How many of it; none if it is for none at all.
+    pub quantity: Option<Amount>,
+    /// What it costs before discounts and added tax, signed.
+    pub amount: i64,
+    /// What it is paid for.
+    pub period: Period,
+    /// Whether it is for a part of a period, after a change.
+    pub prorated: bool,
 }
 
 /// How a product is at Stripe.

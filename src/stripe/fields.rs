@@ -92,6 +92,16 @@ impl<'body> Fields<'body> {
         }
     }
 
+    /// An amount of money that may be given back: −[`MAX_AMOUNT`] to [`MAX_AMOUNT`].
+    pub(super) fn signed(&self, name: &str) -> Result<Option<i64>, Nonsense> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        match value.as_number().filter(|number| !number.is_f64()).map(serde_json::Number::as_i64) {
+            None => Err(self.nonsense(name, Problem::NotAWholeNumber)),
+            Some(Some(amount @ ..=MAX_AMOUNT)) if amount >= -MAX_AMOUNT => Ok(Some(amount)),
+            Some(_) => Err(self.nonsense(name, Problem::OutOfRange)),
+        }
+    }
+
     /// A count that is not zero.
     pub(super) fn amount(&self, name: &str) -> Result<Option<Amount>, Nonsense> {
         let Some(count) = self.count(name)? else { return Ok(None) };

@@ -64,6 +64,20 @@ pub(super) fn order(session: &Fields<'_>) -> Result<Option<OrderId>, Nonsense> {
     OrderId::parse(order).map(Some).ok_or_else(|| metadata.nonsense(name, Problem::NotAnId))
 }
 
+/// The account that the metadata of a subscription names.
+pub(super) fn subscriber(marks: &Fields<'_>) -> Result<Option<AccountMarker>, Nonsense> {
+    let stated = match marks.text("account_id")? {
+        Some(stated) => Some(stated),
+        None => marks.text(origin::ACCOUNT)?,
+    };
+    Ok(stated.map(|id| AccountMarker::Metadata(id.to_owned())))
+}
+
+/// The order of ours that the metadata of a subscription names. Whoever copied it names one that we do not have.
+pub(super) fn order_of(marks: &Fields<'_>) -> Result<Option<OrderId>, Nonsense> {
+    Ok(marks.text(origin::ORDER)?.and_then(OrderId::parse))
+}
+
 /// The request of ours that `refund` answers. Whoever copied our metadata names one that the payment does not have.
 pub(super) fn refund_request(refund: &Fields<'_>) -> Result<Option<RefundRequestId>, Nonsense> {
     let Some(metadata) = refund.object("metadata")? else { return Ok(None) };

@@ -19,6 +19,7 @@ mod envelope;
 mod fact;
 mod fields;
 mod fraud_warning;
+mod invoice;
 mod json;
 mod metadata;
 mod no_fact;
@@ -27,12 +28,13 @@ mod price;
 mod product;
 mod refund;
 pub mod signature;
+mod subscription;
 mod terms;
 
 pub use envelope::{Event, Identity, Payload};
 pub use fact::{
-    AccountMarker, ClosedSession, Fact, PaidSession, PaymentReport, PriceReport, ProductReport,
-    SessionEnding, SoldPrice, StatedCredits,
+    AccountMarker, BegunSubscription, ClosedSession, Fact, InvoicedLine, PaidInvoice, PaidSession,
+    PaymentReport, PriceReport, ProductReport, SessionEnding, SoldPrice, StatedCredits, SubscriptionReport,
 };
 pub use no_fact::{Ignored, NeedsStripe, NoFact, Nonsense, Problem};
 pub use object::{CheckoutSession, CheckoutStatus, Customer, Page, PricePage, Refund, StripeObject};
@@ -127,6 +129,20 @@ fn reader(event: &str) -> Option<(&'static str, Reader)> {
             let mut report = product::report(product, Change::Deleted.at(created)?)?;
             (report.listing.active, report.listing.deleted) = (false, true);
             Ok(Fact::ProductTold(report))
+        }),
+        "invoice.paid" | "invoice.payment_succeeded" => (invoice::KIND, |invoice, _| invoice::paid(invoice)),
+        // A thin one names the payment, which is fetched as one.
+        "invoice_payment.paid" => (invoice::PAYMENT, |payment, _| invoice::payment(payment)),
+        "customer.subscription.created" => (subscription::KIND, |subscription, created| {
+            subscription::report(subscription, Change::Made.at(created)?)
+        }),
+        "customer.subscription.updated"
+        | "customer.subscription.paused"
+        | "customer.subscription.resumed" => (subscription::KIND, |subscription, created| {
+            subscription::report(subscription, Change::Changed.at(created)?)
+        }),
+        "customer.subscription.deleted" => (subscription::KIND, |subscription, created| {
+            subscription::report(subscription, Change::Deleted.at(created)?)
         }),
         customer::DELETED => (customer::KIND, |customer, _| customer::deleted(customer)),
         _ => return None,

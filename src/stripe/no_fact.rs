@@ -30,9 +30,12 @@ pub enum Ignored {
     /// Completed, but the money is still on its way; another event will say how that ended.
     #[error("the session is not paid yet")]
     NotPaidYet,
-    /// The checkout of a subscription: its credits come with each paid invoice.
+    /// The checkout of a subscription that names neither an account nor an order: its credits come with its invoices.
     #[error("the credits of a subscription come with its invoices")]
     Subscription,
+    /// An invoice that belongs to no subscription: what was sold is credited by its session.
+    #[error("the invoice belongs to no subscription")]
+    NoSubscription,
     /// A checkout that only stores a way to pay.
     #[error("the session sells nothing")]
     Setup,
@@ -59,6 +62,7 @@ impl Ignored {
             Self::NoMarker => "no_marker",
             Self::NotPaidYet => "not_paid_yet",
             Self::Subscription => "subscription",
+            Self::NoSubscription => "no_subscription",
             Self::Setup => "setup",
             Self::ClosedWithoutOrder => "closed_without_order",
             Self::NoPaymentIntent => "no_payment_intent",

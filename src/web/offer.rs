@@ -5,7 +5,11 @@ use askama::Template;
 use super::{STYLE, Shown, Texts, Visit, money, rendered};
 use crate::{
     api::error::ApiError,
-    domain::{order::SoldCredits, settings::LedgerMode},
+    domain::{
+        listing::{Interval, Period, PriceMode},
+        order::SoldCredits,
+        settings::LedgerMode,
+    },
     service::Offer,
 };
 
@@ -18,6 +22,8 @@ struct OfferPage {
     name: String,
     quantity: i64,
     total: String,
+    /// How often that is paid, if not once.
+    every: Option<String>,
     grants: Vec<Grant>,
     /// How many orders the link had when the form was shown: sent again, it leads to what it led to before.
     visit: i64,
@@ -38,6 +44,10 @@ pub(super) async fn show(visit: &Visit<'_>) -> Result<Shown, ApiError> {
         is_test: visit.shopper.mode() == LedgerMode::Test,
         quantity: offer.sale.quantity,
         total: money::written(offer.sale.subtotal, offer.sale.currency, texts),
+        every: match offer.sale.mode {
+            PriceMode::OneTime => None,
+            PriceMode::Recurring(period) => Some(every(period, texts)),
+        },
         grants: offer.sale.sold.iter().map(|sold| grant(sold, &offer, texts)).collect(),
         visit: visit.shopper.visit(),
         name: offer.name,
@@ -48,7 +58,20 @@ pub(super) async fn show(visit: &Visit<'_>) -> Result<Shown, ApiError> {
 fn grant(sold: &SoldCredits, offer: &Offer, texts: &Texts) -> Grant {
     let scale = offer.scale(&sold.unit);
     let amount = money::decimal(sold.amount.get(), scale, texts);
-    Grant { amount, unit: sold.unit.as_str().replace('_', " "), expires_days: sold.expires_days }
+    // What a subscription grants lives by its periods.
+    let expires_days = sold.expires_days.filter(|_| offer.sale.mode == PriceMode::OneTime);
+    Grant { amount, unit: sold.unit.as_str().replace('_', " "), expires_days }
+}
+
+/// How often something is paid.
+fn every(period: Period, texts: &Texts) -> String {
+    let (one, many) = match period.interval {
+        Interval::Day => texts.every_day,
+        Interval::Week => texts.every_week,
+        Interval::Month => texts.every_month,
+        Interval::Year => texts.every_year,
+    };
+    if period.count == 1 { one.to_owned() } else { format!("{} {} {many}", texts.every, period.count) }
 }
 
 /// The button was pressed, here or in a shop's own page.
@@ -66,7 +89,25 @@ fn form_field<'a>(form: &'a [u8], name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::texts::{ENGLISH, GERMAN},
+        *,
+    };
+
+    #[test]
+    fn it_is_said_how_often_a_subscription_is_paid() {
+        for (count, interval, english, german) in [
+            (1, Interval::Month, "every month", "jeden Monat"),
+            (3, Interval::Month, "every 3 months", "alle 3 Monate"),
+            (1, Interval::Year, "every year", "jedes Jahr"),
+            (2, Interval::Week, "every 2 weeks", "alle 2 Wochen"),
+            (1, Interval::Day, "every day", "jeden Tag"),
+        ] {
+            let period = Period { count, interval };
+            assert_eq!(every(period, &ENGLISH), english);
+            assert_eq!(every(period, &GERMAN), german);
+        }
+    }
 
     #[test]
     fn a_field_is_found_among_others_of_a_shop() {

@@ -1,6 +1,6 @@
 //! What the pages say, in English and German.
 
-/// Heading and explanation.
+/// Two that belong together: a heading and its explanation, mostly.
 type Words = (&'static str, &'static str);
 
 /// All texts in one language.
@@ -15,6 +15,13 @@ pub(super) struct Texts {
     pub for_days: Words,
     pub price: &'static str,
     pub taxes: &'static str,
+    /// Before a number of days, weeks, months or years.
+    pub every: &'static str,
+    /// Of one and of several.
+    pub every_day: Words,
+    pub every_week: Words,
+    pub every_month: Words,
+    pub every_year: Words,
     pub pay: &'static str,
     pub at_stripe: &'static str,
     pub wait: &'static str,
@@ -49,6 +56,11 @@ pub(super) const ENGLISH: Texts = Texts {
     for_days: ("valid for", "days"),
     price: "Price",
     taxes: "Tax and discounts, if any, are shown on the next page.",
+    every: "every",
+    every_day: ("every day", "days"),
+    every_week: ("every week", "weeks"),
+    every_month: ("every month", "months"),
+    every_year: ("every year", "years"),
     pay: "Continue to payment",
     at_stripe: "You pay on Stripe’s page. No payment details are entered here.",
     wait: "One moment, please",
@@ -95,6 +107,11 @@ pub(super) const GERMAN: Texts = Texts {
     for_days: ("gültig für", "Tage"),
     price: "Preis",
     taxes: "Steuern und Rabatte sehen Sie gegebenenfalls auf der nächsten Seite.",
+    every: "alle",
+    every_day: ("jeden Tag", "Tage"),
+    every_week: ("jede Woche", "Wochen"),
+    every_month: ("jeden Monat", "Monate"),
+    every_year: ("jedes Jahr", "Jahre"),
     pay: "Weiter zur Zahlung",
     at_stripe: "Sie bezahlen auf der Seite von Stripe. Hier werden keine Zahlungsdaten eingegeben.",
     wait: "Einen Moment bitte",

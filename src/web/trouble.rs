@@ -36,9 +36,7 @@ fn words(code: Code, texts: &Texts) -> ((&'static str, &'static str), bool) {
     match code {
         Code::CheckoutLinkNotFound | Code::OrderNotFound | Code::NotFound => (texts.no_link, false),
         Code::AccountFrozen | Code::AccountClosed | Code::AccountNotFound => (texts.not_for_now, false),
-        Code::PriceInactive | Code::UnknownPrice | Code::PriceIsRecurring | Code::InvalidRequest => {
-            (texts.not_on_sale, false)
-        }
+        Code::PriceInactive | Code::UnknownPrice | Code::InvalidRequest => (texts.not_on_sale, false),
         Code::AmountTooLarge => (texts.not_on_sale, false),
         Code::StripeRefused | Code::StripeNotConfigured | Code::PublicUrlNotConfigured => {
             (texts.no_payment, true)

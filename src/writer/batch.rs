@@ -227,6 +227,7 @@ fn add_needs(all: &mut Needs, more: Needs) {
     all.orders.extend(more.orders);
     all.purchases_of_orders.extend(more.purchases_of_orders);
     all.customers.extend(more.customers);
+    all.subscriptions.extend(more.subscriptions);
     all.keys.extend(more.keys);
     all.links.extend(more.links);
 }

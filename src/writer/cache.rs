@@ -117,6 +117,7 @@ mod tests {
 
     fn account(number: i64) -> Account {
         Account {
+            had_trial: false,
             number: AccountNumber(number),
             status: AccountStatus::Open,
             opened_at: Timestamp::default(),

@@ -43,6 +43,7 @@ fn price() -> Command {
 
 fn place(name: &str) -> Command {
     Command::PlaceOrder(PlaceOrder {
+        trial_days: None,
         account: account(name),
         price: PriceId::parse("price_pack").expect("a price"),
         quantity: amount(1),

@@ -22,7 +22,10 @@ use counterfoil::domain::{
     time::Timestamp,
 };
 
-use crate::projector_support::{ACCOUNT, Fact, Place, SEED};
+use crate::{
+    projector_subscriptions,
+    projector_support::{ACCOUNT, Fact, Place, SEED},
+};
 
 const AT: Position = Position(1);
 
@@ -36,6 +39,7 @@ fn stripe_id(id: &str) -> StripeId {
 
 fn purchased(money: PaidMoney, price: Option<(&str, i64)>) -> CreditsPurchased {
     CreditsPurchased {
+        paid_with: None,
         purchase: PurchaseId::new(AT, 0, &SEED),
         lot: LotId::new(AT, 0, &SEED),
         source: PurchaseSource::CheckoutSession(stripe_id("cs_1")),
@@ -216,6 +220,7 @@ fn checkout_stories() -> Vec<(Fact, &'static str)> {
     let quantity = Amount::new(2).expect("an amount");
     let made = CheckoutLinkCreated { link, price, quantity, expires_at: None };
     let placed = OrderPlaced {
+        subscription: None,
         order,
         price: PriceId::parse("price_pro").expect("a price"),
         quantity: 2,
@@ -262,7 +267,7 @@ fn checkout_stories() -> Vec<(Fact, &'static str)> {
 }
 
 fn all_stories() -> Vec<(Fact, &'static str)> {
-    [stories(), checkout_stories()].concat()
+    [stories(), checkout_stories(), projector_subscriptions::stories()].concat()
 }
 
 #[tokio::test]

@@ -9,7 +9,9 @@ use counterfoil::{
         listing::{PriceMode, ProductListing, Terms},
         payment::PaymentFact,
     },
-    stripe::{self, Event, Fact, NoFact, PaidSession, PriceReport},
+    stripe::{
+        self, Event, Fact, InvoicedLine, NoFact, PaidInvoice, PaidSession, PriceReport, SubscriptionReport,
+    },
 };
 
 /// Says in one line what a body tells the ledger.
@@ -20,6 +22,13 @@ pub fn describe(body: &[u8]) -> String {
         Ok(Fact::SessionClosed(closed)) => {
             format!("closed {}: {:?}, order {}", closed.session, closed.ending, closed.order)
         }
+        Ok(Fact::SubscriptionBegun(begun)) => {
+            let account =
+                begun.account.map_or("nobody".to_owned(), |account| account.account_id().to_owned());
+            format!("begun {} by {}, account {account}", begun.subscription, begun.session)
+        }
+        Ok(Fact::SubscriptionTold(report)) => describe_subscription(&report),
+        Ok(Fact::InvoicePaid(invoice)) => describe_invoice(&invoice),
         Ok(Fact::CustomerDeleted(customer)) => format!("deleted {customer}"),
         Ok(Fact::PaymentReport(report)) => {
             let facts: Vec<String> = report.facts.iter().map(describe_fact).collect();
@@ -32,6 +41,36 @@ pub fn describe(body: &[u8]) -> String {
         Err(NoFact::Ignored(ignored)) => format!("ignored: {}", ignored.code()),
         Err(other) => other.to_string(),
     }
+}
+
+fn describe_subscription(report: &SubscriptionReport) -> String {
+    let terms = &report.terms;
+    let mut words = vec![format!("subscription {} {}", report.subscription, terms.status.as_str())];
+    words.extend(report.account.as_ref().map(|account| account.account_id().to_owned()));
+    words.extend(report.order.map(|order| format!("order {order}")));
+    words.extend(terms.items.iter().map(|item| format!("{} x {}", item.quantity, item.price)));
+    words.extend(terms.period_end.map(|end| format!("until {end}")));
+    words.extend(terms.cancel_at_period_end.then(|| "and no longer".to_owned()));
+    words.extend(terms.collection_paused.then(|| "paused".to_owned()));
+    words.push(format!("as of {}", terms.as_of));
+    words.join(", ")
+}
+
+fn describe_invoice(invoice: &PaidInvoice) -> String {
+    let mut words = vec![format!("invoice {} of {}", invoice.invoice, invoice.subscription)];
+    words.extend(invoice.account.as_ref().map(|account| account.account_id().to_owned()));
+    let money = invoice.money;
+    words.push(format!("for {} {} (tax {})", money.gross, money.currency, money.tax));
+    words.push(invoice.payment_intent.as_ref().map_or("no payment".to_owned(), ToString::to_string));
+    words.extend(invoice.is_change.then(|| "a change".to_owned()));
+    let line = |line: &InvoicedLine| {
+        let price = line.price.as_ref().map_or("nothing of it".to_owned(), ToString::to_string);
+        let quantity = line.quantity.map_or(0, |quantity| quantity.get());
+        let prorated = if line.prorated { ", prorated" } else { "" };
+        format!("{} for {quantity} x {price}{prorated}", line.amount)
+    };
+    let lines: Vec<String> = invoice.lines.iter().map(line).collect();
+    format!("{}: {}", words.join(", "), lines.join(", "))
 }
 
 fn describe_paid(session: &PaidSession) -> String {
@@ -156,7 +195,38 @@ const TABLE: &[(&str, &str)] = &[
     ("customer_updated", "ignored: type_not_used"),
     ("envelope_of_unknown_kind", "`object` has an unknown value"),
     ("envelope_without_data", "`data` is missing"),
-    ("invoice_paid", "ignored: type_not_used"),
+    ("invoice_paid__but_open", "`data.object.status` contradicts `type`"),
+    (
+        "invoice_paid__half_from_balance",
+        "invoice in_balance of sub_1, customer-7, for 1190 eur (tax 190), pi_in_balance: 2000 for 1 x price_demo_pro",
+    ),
+    ("invoice_paid__more_lines_at_stripe", "needs `lines` of invoice in_long from Stripe"),
+    (
+        "invoice_paid__new_shape",
+        "invoice in_new of sub_1, customer-7, for 2380 eur (tax 380), pi_in_new: 2000 for 1 x price_demo_pro",
+    ),
+    ("invoice_paid__of_no_subscription", "ignored: no_subscription"),
+    (
+        "invoice_paid__old_shape",
+        "invoice in_old of sub_1, customer-7, for 2380 eur (tax 380), pi_in_old: 2000 for 2 x price_demo_pro, 100 for 1 x \
+         nothing of it",
+    ),
+    (
+        "invoice_paid__outside_of_stripe",
+        "invoice in_bank of sub_1, customer-7, for 2380 eur (tax 380), no payment: 2000 for 1 x price_demo_pro",
+    ),
+    ("invoice_paid__payments_at_stripe", "needs `payments` of invoice in_without_payments from Stripe"),
+    (
+        "invoice_paid__trial",
+        "invoice in_trial of sub_1, customer-7, for 0 eur (tax 0), no payment: 0 for 1 x price_demo_pro",
+    ),
+    ("invoice_paid__two_payments", "`data.object.payments` contradicts `amount_paid`"),
+    ("invoice_payment_paid", "needs `lines` of invoice in_new from Stripe"),
+    (
+        "invoice_payment_succeeded__prorated",
+        "invoice in_change of sub_1, customer-7, for 1000 eur (tax 0), pi_in_change, a change: -1000 for 1 x price_demo_pro, \
+         prorated, 2000 for 1 x price_demo_team, prorated",
+    ),
     ("key_given_twice", "`body` cannot be read: a key occurs twice in one object at line 15 column 17"),
     (
         "price_created__2020-08-27_included_credits",
@@ -255,7 +325,10 @@ const TABLE: &[(&str, &str)] = &[
         "session_completed__2020-03-02_before_payment_status",
         "needs `payment_status` of checkout.session cs_test_march2020 from Stripe",
     ),
-    ("session_completed__2020-03-02_subscription_before_modes", "ignored: subscription"),
+    (
+        "session_completed__2020-03-02_subscription_before_modes",
+        "begun sub_2 by cs_test_oldSubscription, account customer-7",
+    ),
     (
         "session_completed__2020-08-27",
         "paid cs_test_august2020, account customer-7, 500 credits, for 2000 eur (tax 0), pi_august2020",
@@ -340,7 +413,7 @@ const TABLE: &[(&str, &str)] = &[
         "paid cs_test_presentment, account customer-7, 1 x price_demo_pro, for 2000 eur (tax 0), pi_presentment",
     ),
     ("session_completed__somebody_elses_order", "ignored: no_marker"),
-    ("session_completed__subscription", "ignored: subscription"),
+    ("session_completed__subscription", "begun sub_1 by cs_test_subscription, account customer-7"),
     (
         "session_completed__tax_above_total",
         "`data.object.total_details.amount_tax` contradicts `amount_total`",
@@ -369,6 +442,17 @@ const TABLE: &[(&str, &str)] = &[
         "closed cs_test_orderExpired: Expired, order ord_000000000000000c00a1b2c3d4e5f607",
     ),
     ("thin_charge_dispute_closed", "needs `object` of dispute du_thin from Stripe"),
+    (
+        "subscription_deleted__2020-08-27",
+        "subscription sub_1 canceled, customer-7, 2 x price_demo_pro, until 2026-10-21T14:13:20.000000Z, paused, as of \
+         2026-09-21T14:13:20.000002Z",
+    ),
+    (
+        "subscription_updated",
+        "subscription sub_1 active, customer-7, order ord_0000000000000019000f1e2d3c4b5a69, 2 x price_demo_pro, until \
+         2026-10-21T14:13:20.000000Z, and no longer, as of 2026-09-21T14:13:20.000001Z",
+    ),
+    ("subscription_updated__unknown_status", "`data.object.status` has an unknown value"),
     ("thin_charge_refunded", "needs `object` of charge ch_creditsInMetadata from Stripe"),
     ("thin_customer_created", "ignored: type_not_used"),
     ("thin_customer_deleted", "deleted cus_gone"),

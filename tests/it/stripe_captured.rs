@@ -74,16 +74,37 @@ const TABLE: &[(&str, &str)] = &[
         "needs `line_items` of checkout.session \
          cs_test_PEWCxN8z35KPTtCy8qDuSDVPWrowH2XLQKfqU2J8ZkYocEt8PEhqFSDYuN from Stripe",
     ),
-    ("customer.subscription.created__2020-03-02__1", NOT_USED),
-    ("customer.subscription.created__2025-12-15.clover__1", NOT_USED),
-    ("customer.subscription.deleted__2020-03-02__1", NOT_USED),
-    ("customer.subscription.deleted__2020-08-27__1", NOT_USED),
-    ("customer.subscription.updated__2020-03-02__1", NOT_USED),
-    ("customer.subscription.updated__2025-08-27.basil__1", NOT_USED),
-    ("invoice.paid__2020-03-02__1", NOT_USED),
-    ("invoice.paid__2020-08-27__1", NOT_USED),
+    (
+        "customer.subscription.created__2020-03-02__1",
+        "subscription sub_RayNAtWkfYQybL active, 1 x price_qxkffKmuTykKJjrpVTGaT5eM, 1 x price_qxkffKmuTykKJjrpVTGaT5eM, until 2021-07-08T10:41:58.000000Z, as of 2021-06-08T10:41:58.000000Z",
+    ),
+    (
+        "customer.subscription.created__2025-12-15.clover__1",
+        "subscription sub_PDrJMMRpfaLAGz8VAMUWawA2 active, 1 x price_hcaSKceW8Xz8hsWNFEVxaVte, until 2026-01-28T01:45:18.000000Z, as of 2025-12-28T01:45:21.000000Z",
+    ),
+    (
+        "customer.subscription.deleted__2020-03-02__1",
+        "subscription sub_RayNAtWkfYQybL canceled, 1 x price_qxkffKmuTykKJjrpVTGaT5eM, until 2021-07-08T10:41:58.000000Z, as of 2021-06-08T10:45:02.000002Z",
+    ),
+    (
+        "customer.subscription.deleted__2020-08-27__1",
+        "subscription sub_000000000000000000000000 canceled, 1 x price_000000000000000000000000, until 2022-04-26T18:41:36.000000Z, as of 2022-03-26T18:41:37.000002Z",
+    ),
+    (
+        "customer.subscription.updated__2020-03-02__1",
+        "subscription sub_TbcbLJYTjMs6Zf active, 1 x price_qxkffKmuTykKJjrpVTGaT5eM, until 2021-05-21T04:45:44.000000Z, as of 2021-04-29T14:33:40.000001Z",
+    ),
+    (
+        "customer.subscription.updated__2025-08-27.basil__1",
+        "subscription sub_A8HB5gpSeSqTnMqyVHkQn3BD active, 1 x price_YoH372cMcutPq2XFLSrZehMb, until 2025-09-27T20:37:22.000000Z, as of 2025-09-26T20:37:38.000001Z",
+    ),
+    (
+        "invoice.paid__2020-03-02__1",
+        "invoice in_zyxmXpBVFi59mJ2jv2NJWvFq of sub_f69rq2i2EwGqsL, for 0 usd (tax 0), no payment: 0 for 1 x price_qxkffKmuTykKJjrpVTGaT5eM",
+    ),
+    ("invoice.paid__2020-08-27__1", "ignored: no_subscription"),
     ("invoice.payment_failed__2020-08-27__1", NOT_USED),
-    ("invoice.payment_succeeded__2020-08-27__1", NOT_USED),
+    ("invoice.payment_succeeded__2020-08-27__1", "ignored: no_subscription"),
     ("payment_intent.payment_failed__2020-08-27__1", NOT_USED),
     ("payment_intent.requires_action__2020-08-27__1", NOT_USED),
     ("payment_intent.succeeded__2020-03-02__1", NOT_USED),

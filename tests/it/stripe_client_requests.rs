@@ -99,6 +99,7 @@ async fn a_customer_is_made_with_what_is_known_and_our_marks() {
 
 fn least_session(mode: CheckoutMode) -> NewCheckoutSession {
     NewCheckoutSession {
+        trial_days: None,
         origin: origin(),
         mode,
         customer: id("cus_1"),
@@ -135,6 +136,7 @@ const SESSION: &[(&str, &str)] = &[
 #[tokio::test]
 async fn a_checkout_says_whose_it_is_on_the_session_and_on_what_pays() {
     let new = NewCheckoutSession {
+        trial_days: None,
         locale: Some("de-AT".to_owned()),
         cancel_url: Some("https://shop.test/back".to_owned()),
         automatic_tax: true,

@@ -58,6 +58,7 @@ async fn a_whole_sale_is_made_read_and_taken_back() {
         PriceId::parse(&stripe.price("unit_amount=1000&metadata[credits]=100").await).expect("a price");
     let customer = client.create_customer(&new_customer(1)).await.expect("a customer").id;
     let session = NewCheckoutSession {
+        trial_days: None,
         origin: from_effect(2),
         mode: CheckoutMode::Payment,
         customer: customer.clone(),

@@ -180,6 +180,7 @@ impl WebhookLedger {
     /// Places an order.
     pub async fn order(&self, account: &str, price: &str, quantity: i64) -> OrderId {
         let command = PlaceOrder {
+            trial_days: None,
             account: AccountId::parse(account).expect("an account"),
             price: PriceId::parse(price).expect("a price"),
             quantity: Amount::new(quantity).expect("a quantity"),

@@ -202,6 +202,7 @@ impl Shop {
 
     async fn order(&self, price: &PriceId) -> OrderId {
         let place = PlaceOrder {
+            trial_days: None,
             account: account("ada"),
             price: price.clone(),
             quantity: Amount::ONE,

@@ -55,6 +55,7 @@ fn details() -> OrderDetails {
 
 fn place(name: &str) -> Command {
     Command::PlaceOrder(PlaceOrder {
+        trial_days: None,
         account: account(name),
         price: PriceId::parse("price_pack").expect("a price"),
         quantity: amount(1),

@@ -95,6 +95,9 @@ impl From<NotFound> for ApiError {
             }
             NotFound::Order => Self::new(Code::OrderNotFound, "there is no such order"),
             NotFound::CheckoutLink => Rejection::CheckoutLinkNotFound.into(),
+            NotFound::Subscription => {
+                Self::new(Code::SubscriptionNotFound, "the ledger knows no such subscription")
+            }
             NotFound::InboxEvent => {
                 Self::new(Code::InboxEventNotFound, "there is no such event in the inbox")
             }
@@ -155,7 +158,6 @@ impl From<Rejection> for ApiError {
                 Self::invalid("grants", message)
             }
             Rejection::PriceInactive { .. } => plain(Code::PriceInactive).with_field("price_id"),
-            Rejection::PriceIsRecurring { .. } => plain(Code::PriceIsRecurring).with_field("price_id"),
             Rejection::CustomerOfAnotherAccount { .. } => {
                 plain(Code::CustomerOfAnotherAccount).with_field("stripe_customer_id")
             }
@@ -204,7 +206,9 @@ impl From<Rejection> for ApiError {
                 (error.detail.required, error.detail.refundable) = (Some(requested), Some(refundable));
                 error
             }
-            Rejection::PaymentContradicts { .. } => plain(Code::PaymentContradicts),
+            Rejection::PaymentContradicts { .. } | Rejection::SubscriptionOfAnotherAccount { .. } => {
+                plain(Code::PaymentContradicts)
+            }
             Rejection::InvalidConfiguration { field, problem } => Self::invalid(field, problem),
             Rejection::KeyNotFound { .. } => plain(Code::ApiKeyNotFound),
             Rejection::ClockOfLiveLedger => plain(Code::TestModeOnly),

@@ -87,6 +87,10 @@ bounded_number!(
     GraceDays(u32), 0 to 90, "0 to 90"
 );
 bounded_number!(
+    /// For how many days nothing has to be paid.
+    TrialDays(u32), 1 to 730, "1 to 730"
+);
+bounded_number!(
     /// A weight among others.
     Share(u32), 0 to 1_000_000, "0 to 1000000"
 );

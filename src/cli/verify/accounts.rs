@@ -35,6 +35,9 @@ pub(super) fn compare(page: &AccountPage, findings: &mut Findings) {
     for (number, purchase) in &page.orders.differing_holders {
         findings.account(*number, format!("who holds credits of {purchase} is not what its events say"));
     }
+    for (number, subscription) in &page.subscriptions.differing {
+        findings.account(*number, format!("the subscription {subscription} is not what its events say"));
+    }
 }
 
 fn compare_account(stored: &StoredAccount, recounted: &RecountedAccount, findings: &mut Findings) {

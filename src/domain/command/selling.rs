@@ -45,6 +45,8 @@ pub struct PlaceOrder {
     pub price: PriceId,
     /// How many of it.
     pub quantity: Amount,
+    /// For how many days nothing has to be paid, if it is paid again and again.
+    pub trial_days: Option<u32>,
     /// Language and addresses of the checkout.
     pub details: OrderDetails,
     /// Metadata.

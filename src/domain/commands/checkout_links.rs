@@ -11,11 +11,11 @@ use crate::domain::{
     working_set::Private,
 };
 
-/// Checks, in this order: the account exists, is not closed, is not frozen; the price is known, is active, is paid once;
-/// the quantity; the sums of money and of credits; where buyers are led back to; the expiry.
+/// Checks, in this order: the account exists, is not closed, is not frozen; the price is known, is active; the quantity;
+/// the sums of money and of credits; where buyers are led back to; the expiry.
 pub(super) fn create(draft: &mut Draft<'_>, command: &CreateCheckoutLink) -> Result<(), Rejection> {
     let account = draft.touch_if_open(&command.account)?;
-    orders::sale(draft, &command.price, command.quantity)?;
+    orders::sale(draft, &command.price, command.quantity, None)?;
     orders::check_addresses(draft, &command.details, None)?;
     if command.expires_at.is_some_and(|expires_at| expires_at <= draft.context().now) {
         return Err(Rejection::ExpiryNotInFuture);
@@ -38,7 +38,7 @@ pub(super) fn revoke(draft: &mut Draft<'_>, command: &RevokeCheckoutLink) -> Res
 }
 
 /// Checks, in this order: the link exists, was not revoked, has not expired; its account is not closed, is not frozen; its
-/// price is known, is active, is paid once; the quantity; the sums of money and of credits; where the buyer is led back
+/// price is known, is active; the quantity; the sums of money and of credits; where the buyer is led back
 /// to.
 pub(super) fn follow(draft: &mut Draft<'_>, command: &FollowCheckoutLink) -> Result<(), Rejection> {
     let link = touch_link(draft, command.link)?;
@@ -46,7 +46,7 @@ pub(super) fn follow(draft: &mut Draft<'_>, command: &FollowCheckoutLink) -> Res
         return Err(Rejection::CheckoutLinkNotFound);
     }
     draft.account(link.account).status.check_open()?;
-    let sale = orders::sale(draft, &link.price, link.quantity)?;
+    let sale = orders::sale(draft, &link.price, link.quantity, None)?;
     orders::check_addresses(draft, &command.details, Some(&command.own_pages))?;
     // Point of no return.
     orders::write(draft, link.account, &link.price, sale, &command.details, &Note::new());

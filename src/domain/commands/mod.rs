@@ -15,11 +15,13 @@ mod grant_credits;
 mod holds;
 mod orders;
 mod prices;
+mod record_invoice_line;
 mod record_payment_fact;
 mod record_purchase;
 mod refund_purchase;
 mod request_refund;
 mod spend_credits;
+mod subscriptions;
 mod transfer_credits;
 
 use super::{command::Command, decide::Draft, event::HistoryLost, rejection::Rejection};
@@ -54,6 +56,9 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<(), Rej
         Command::FollowCheckoutLink(command) => checkout_links::follow(draft, command),
         Command::RequestRefund(command) => request_refund::request(draft, command),
         Command::RefuseRefund(command) => request_refund::refuse(draft, command),
+        Command::StartSubscription(command) => subscriptions::start(draft, command),
+        Command::RecordSubscription(command) => subscriptions::record(draft, command),
+        Command::RecordInvoiceLine(command) => record_invoice_line::decide(draft, command),
         Command::SetFeature(feature) => configuration::set_feature(draft, feature),
         Command::SetPrice(command) => prices::set(draft, command),
         Command::SyncPrice(command) => prices::sync(draft, command),

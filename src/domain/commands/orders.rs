@@ -14,11 +14,11 @@ use crate::domain::{
     working_set::Private,
 };
 
-/// Checks, in this order: the account exists, is not closed, is not frozen; the price is known, is active, is paid once;
-/// the quantity; the sums of money and of credits; where the buyer is led back to.
+/// Checks, in this order: the account exists, is not closed, is not frozen; the price is known, is active; the quantity;
+/// the sums of money and of credits; the trial; where the buyer is led back to.
 pub(super) fn place(draft: &mut Draft<'_>, command: &PlaceOrder) -> Result<(), Rejection> {
     let account = draft.touch_if_open(&command.account)?;
-    let sale = sale(draft, &command.price, command.quantity)?;
+    let sale = sale(draft, &command.price, command.quantity, command.trial_days)?;
     check_addresses(draft, &command.details, None)?;
     if command.details.success_url.is_none() && draft.base().settings.checkout.success_url.is_none() {
         let problem = "is missing, and the ledger has no address of its own";
@@ -30,9 +30,15 @@ pub(super) fn place(draft: &mut Draft<'_>, command: &PlaceOrder) -> Result<(), R
 }
 
 /// What the price is sold for.
-pub(super) fn sale(draft: &Draft<'_>, price: &PriceId, quantity: Amount) -> Result<Sale, Rejection> {
+pub(super) fn sale(
+    draft: &Draft<'_>,
+    price: &PriceId,
+    quantity: Amount,
+    trial_days: Option<u32>,
+) -> Result<Sale, Rejection> {
     let known = draft.base().catalogue.prices.get(price);
-    Sale::of(known.ok_or_else(|| Rejection::UnknownPrice { price: price.clone() })?, quantity)
+    let known = known.ok_or_else(|| Rejection::UnknownPrice { price: price.clone() })?;
+    Sale::of(known, quantity, trial_days)
 }
 
 /// Checks that the addresses lead to hosts that the ledger allows, or to pages of our own.
@@ -68,6 +74,7 @@ pub(super) fn write(
         quantity: sale.quantity,
         subtotal: sale.subtotal,
         currency: sale.currency,
+        subscription: sale.subscription(),
         sold: sale.sold,
         customer: draft.account(account).stripe_customer.clone(),
     };

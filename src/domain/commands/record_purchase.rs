@@ -246,6 +246,7 @@ fn record_paid(
             price: price.clone(),
             quantity,
             money: command.money,
+            paid_with: None,
             cost,
             granted: grant.amount.get(),
             expires_at: grant.expires_at,
@@ -271,7 +272,7 @@ fn sold_by_price(command: &RecordPurchase, order: Option<&Order>) -> (Option<Pri
 }
 
 /// Applies what was reported of the payment before its purchase was known.
-fn apply_noted(draft: &mut Draft<'_>, purchase: PurchaseId, reference: &PaymentReference) {
+pub(super) fn apply_noted(draft: &mut Draft<'_>, purchase: PurchaseId, reference: &PaymentReference) {
     let Some(payment) = draft.state.payments.get(reference) else { return };
     let back = payment.money_back(draft.base().settings.claw_on_pending);
     let paid = payment.money.map_or(0, |money| money.gross);

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{
     amount::PaidMoney,
     ids::{DebtId, FeatureKey, HoldId, LotId, PaymentReference, PriceId, PurchaseId, SpendId, StripeId},
+    subscription::InvoiceLine,
     time::Timestamp,
 };
 
@@ -16,6 +17,8 @@ pub enum PurchaseSource {
     CheckoutSession(StripeId),
     /// A payment outside of Stripe (wire transfer, app store).
     External,
+    /// A line of a subscription's invoice.
+    InvoiceLine(InvoiceLine),
 }
 
 /// See [`super::EventBody::CreditsPurchased`]. One for each unit that the purchase grants.
@@ -38,6 +41,9 @@ pub struct CreditsPurchased {
     pub quantity: Option<i64>,
     /// What was paid for the whole purchase.
     pub money: PaidMoney,
+    /// What was paid in all by the payment, where it paid for more than this purchase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid_with: Option<PaidMoney>,
     /// This lot's share of the money without tax, in the money's currency.
     pub cost: i64,
     /// How many credits.
@@ -46,6 +52,16 @@ pub struct CreditsPurchased {
     pub expires_at: Option<Timestamp>,
     /// Spending priority, 0 (first) to 100.
     pub priority: u8,
+}
+
+impl CreditsPurchased {
+    /// 1 knew no invoices.
+    pub fn version(&self) -> i16 {
+        match self.source {
+            PurchaseSource::CheckoutSession(_) | PurchaseSource::External => 1,
+            PurchaseSource::InvoiceLine(_) => 2,
+        }
+    }
 }
 
 /// Where an unpaid lot came from.
@@ -58,6 +74,10 @@ pub enum GrantSource {
     FreeCheckoutSession(StripeId),
     /// The account is new, and the ledger's rules grant this to each new one.
     SignUp,
+    /// A line of a subscription's invoice for which nothing was to be paid after discounts.
+    InvoiceLine(InvoiceLine),
+    /// The line of a trial, or another of price zero, for which the ledger's rules grant this.
+    Trial(InvoiceLine),
 }
 
 /// See [`super::EventBody::CreditsGranted`].
@@ -77,11 +97,12 @@ pub struct CreditsGranted {
 }
 
 impl CreditsGranted {
-    /// 1 knew no credits of new accounts; 2 has another source than 1 knew.
+    /// 1 knew no credits of new accounts, 2 none of subscriptions: each has a source that those before did not know.
     pub fn version(&self) -> i16 {
         match self.source {
             GrantSource::Requested | GrantSource::FreeCheckoutSession(_) => 1,
             GrantSource::SignUp => 2,
+            GrantSource::InvoiceLine(_) | GrantSource::Trial(_) => 3,
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{
     amount::Currency,
     ids::{OrderId, PaymentReference, PriceId, PurchaseId, RefundRequestId, StripeId},
-    order::{OrderFailure, SoldCredits},
+    order::{OrderFailure, OrderedSubscription, SoldCredits},
     payment::RefundRefusal,
     time::Timestamp,
 };
@@ -26,8 +26,18 @@ pub struct OrderPlaced {
     pub currency: Currency,
     /// What was sold, whatever becomes of the price.
     pub sold: Vec<SoldCredits>,
+    /// That it is of a subscription, if it is: what was sold comes with its first invoice then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<OrderedSubscription>,
     /// The account's customer at that time.
     pub customer: Option<StripeId>,
+}
+
+impl OrderPlaced {
+    /// 1 knew no subscriptions.
+    pub fn version(&self) -> i16 {
+        if self.subscription.is_none() { 1 } else { 2 }
+    }
 }
 
 /// See [`super::EventBody::OrderSessionCreated`].

@@ -22,6 +22,7 @@ pub(super) fn place(working_set: &mut WorkingSet, event: &Event, body: &OrderPla
         subtotal: body.subtotal,
         currency: body.currency,
         sold: body.sold.clone(),
+        subscription: body.subscription,
         status: OrderStatus::Placed,
         session: None,
         session_expires_at: None,

@@ -42,8 +42,9 @@ impl Story {
                 let price = PriceId::parse(words.next()).expect("a price");
                 let quantity = words.after("x").map_or(1, |text| text.parse().expect("a quantity"));
                 let details = OrderDetails { locale: Some("de".to_owned()), ..OrderDetails::default() };
+                let trial_days = words.after("trial").map(|text| text.parse().expect("days"));
                 let (account, quantity) = (self.account.clone(), amount(quantity));
-                Command::PlaceOrder(PlaceOrder { account, price, quantity, details, note })
+                Command::PlaceOrder(PlaceOrder { account, price, quantity, trial_days, details, note })
             }
             "session" => {
                 let (order, session) = (self.order(words.next()), stripe(words.next()));
@@ -91,7 +92,7 @@ impl Story {
                 let reason = reasons.into_iter().find(|known| known.as_str() == reason).expect("a reason");
                 Command::RefuseRefund(RefuseRefund { refund, payment, reason })
             }
-            other => panic!("no command `{other}`"),
+            other => self.billing_command(other, words),
         }
     }
 

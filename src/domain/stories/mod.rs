@@ -21,6 +21,7 @@
 //! nothing and compares, and checks every invariant.
 
 mod accounts;
+mod billing;
 mod checkout;
 mod checkout_links;
 mod clawback;
@@ -38,6 +39,7 @@ mod purchases;
 mod refunds;
 mod spending;
 mod state;
+mod subscriptions;
 mod transfers;
 
 use std::collections::BTreeMap;
@@ -278,6 +280,7 @@ impl Story {
             ["at", moment] => self.now = start().plus(span(moment)),
             ["account", account] => self.account = AccountId::parse(account).expect("an account"),
             ["unit", name] => self.unit = unit(name),
+            ["rules", rules @ ..] => self.set_rules(rules),
             ["setting", setting] => {
                 let mut settings = self.state.settings.clone();
                 match *setting {

@@ -104,7 +104,12 @@ fn an_order_is_checked_in_order() {
     told.run(&Command::SetPrice(retired.into())).expect("a valid price");
     told.tell("order p price_old x 10001 => rejected PriceInactive { price: price_old }");
     told.run(&super::prices::told_of_plan("price_plan")).expect("a valid price");
-    told.tell("order p price_plan x 10001 => rejected PriceIsRecurring { price: price_plan }");
+    told.tell("order p price_plan x 10001 => rejected InvalidConfiguration { field: \"quantity\"");
+    told.tell("order p price_pack trial 7 => rejected InvalidConfiguration { field: \"trial_days\", problem: \"is for");
+    told.tell("order p price_plan trial 731 => rejected InvalidConfiguration { field: \"trial_days\", problem: \"must be");
+    told.tell("order p price_plan trial 730 => 0 [order.placed]");
+    let trial = crate::domain::order::OrderedSubscription { trial_days: Some(730) };
+    assert_eq!((placed(&told).subscription, order(&told, "p").subscription), (Some(trial), Some(trial)));
     let largest = crate::domain::amount::MAX_AMOUNT;
     for (id, money, credits) in
         [("price_dear", largest, 1), ("price_much", 1, largest), ("price_half", largest / 2, largest / 2)]

@@ -36,6 +36,7 @@ fn book_of_ten() -> Book {
 fn account(books: impl IntoIterator<Item = Book>) -> Account {
     let units = ["credits", "bonus"].map(unit);
     Account {
+        had_trial: false,
         number: AccountNumber(1),
         status: AccountStatus::Open,
         opened_at: start(),

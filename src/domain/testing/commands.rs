@@ -29,15 +29,15 @@ use crate::domain::{
     time::{Span, Timestamp},
 };
 
-fn account_id(account: u8) -> AccountId {
+pub fn account_id(account: u8) -> AccountId {
     AccountId::parse(&format!("account-{account}")).expect("a valid name")
 }
 
-fn unit(unit: u8) -> Unit {
+pub fn unit(unit: u8) -> Unit {
     Unit::parse(["credits", "licence_30d", "unknown"][usize::from(unit)]).expect("a valid name")
 }
 
-fn amount(value: i64) -> Amount {
+pub fn amount(value: i64) -> Amount {
     Amount::new(value).expect("a positive amount")
 }
 
@@ -45,7 +45,7 @@ fn share(whole: i64, percent: i64) -> Amount {
     amount((whole * percent / 100).max(1))
 }
 
-fn stripe_id(kind: &str, number: impl std::fmt::Display) -> StripeId {
+pub fn stripe_id(kind: &str, number: impl std::fmt::Display) -> StripeId {
     StripeId::parse(&format!("{kind}_{number}")).expect("a valid id")
 }
 
@@ -65,7 +65,7 @@ fn feature_key(feature: u8) -> FeatureKey {
     FeatureKey::parse(&format!("feature_{feature}")).expect("a valid name")
 }
 
-fn price_id(price: u8) -> PriceId {
+pub fn price_id(price: u8) -> PriceId {
     PriceId::parse(&format!("price_{price}")).expect("a valid id")
 }
 
@@ -262,6 +262,7 @@ impl Harness {
                 Command::UnlinkCustomer(UnlinkCustomer { account, customer, order })
             }
             Step::Order { account, price, quantity } => Command::PlaceOrder(PlaceOrder {
+                trial_days: None,
                 account: account_id(*account),
                 price: price_id(*price),
                 quantity: amount(*quantity),
@@ -334,6 +335,7 @@ impl Harness {
                     },
                 })
             }
+            Step::Billing(step) => self.billing(step),
             Step::Configure { policy, claw_on_pending, freeze_on_dispute, signup } => {
                 let settings = settings(*policy, *claw_on_pending, *freeze_on_dispute, *signup);
                 Command::ConfigureLedger(settings)
@@ -406,13 +408,13 @@ impl Harness {
     }
 
     /// The number of an account; one that never was, if there is none.
-    fn number(&self, account: u8) -> AccountNumber {
+    pub fn number(&self, account: u8) -> AccountNumber {
         let known = self.set.account_numbers.get(&account_id(account));
         known.copied().unwrap_or(AccountNumber(i64::MAX))
     }
 
     /// An order and its place in time, the newest being 0; beyond the oldest, one that never was.
-    fn order(&self, place: u8) -> (OrderId, usize) {
+    pub fn order(&self, place: u8) -> (OrderId, usize) {
         let mut known = self.model.order_ids.iter().enumerate().rev();
         let found = known.nth(usize::from(place)).map(|(number, id)| (*id, number));
         found.unwrap_or_else(|| (OrderId::from_bits(99 << 64), usize::MAX))
@@ -451,10 +453,10 @@ impl Harness {
     }
 
     /// How many payments of checkout sessions are known; they are numbered in order.
-    fn payments(&self) -> usize {
+    pub fn payments(&self) -> usize {
         let is_stripe = |reference: &PaymentReference| matches!(reference, PaymentReference::Stripe(_));
-        let purchases = self.set.purchases.values();
-        purchases.filter(|purchase| purchase.payment.as_ref().is_some_and(is_stripe)).count()
+        let known = self.set.payments.values().filter(|payment| payment.money.is_some());
+        known.filter(|payment| is_stripe(&payment.reference)).count()
     }
 
     /// A hold and what it holds: the newest open one being 0, resolved ones after the open ones; beyond, one that never

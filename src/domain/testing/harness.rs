@@ -217,6 +217,9 @@ impl Harness {
         for (id, order) in &pruned.orders {
             assert_eq!(Some(order), whole.orders.get(id));
         }
+        for (id, subscription) in &pruned.subscriptions {
+            assert_eq!(Some(subscription), whole.subscriptions.get(id));
+        }
     }
 
     /// The model, with everything that is due having happened.

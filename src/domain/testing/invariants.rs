@@ -11,6 +11,7 @@ use crate::domain::{
     ids::{AccountNumber, Actor, DebtId, HoldId, LotId, OrderId, PurchaseId, RefundRequestId, Unit},
     order::{Order, OrderStatus},
     purchase::{Part, Purchase, TakenFrom},
+    subscription::Subscription,
     working_set::{Decision, WorkingSet},
 };
 
@@ -33,6 +34,7 @@ pub fn check_state(set: &WorkingSet) {
     check_clawback_debts(set);
     check_customers(set);
     set.orders.values().for_each(|order| check_order(set, order));
+    set.subscriptions.values().for_each(|subscription| check_subscription(set, subscription));
 }
 
 /// One account, one customer, and the other way round.
@@ -60,6 +62,21 @@ fn check_order(set: &WorkingSet, order: &Order) {
         let sold = order.sold.iter().map(|sold| (sold.unit.clone(), sold.amount.get()));
         assert_eq!(granted.collect::<BTreeMap<_, _>>(), sold.collect(), "{order:?}");
     }
+}
+
+/// Its lots are its account's; what changes granted is never negative, and not less than what they are worth.
+fn check_subscription(set: &WorkingSet, subscription: &Subscription) {
+    let account = &set.accounts[&subscription.account];
+    for lot in &subscription.lots {
+        assert!(account.books[&lot.unit].lots.contains_key(&lot.lot), "{subscription:?}");
+    }
+    for changes in &subscription.changes {
+        for (unit, expected) in &changes.expected {
+            let granted = changes.granted.get(unit).copied().unwrap_or(0);
+            assert!(granted >= 0 && granted >= *expected, "{subscription:?}");
+        }
+    }
+    assert!(subscription.changes.is_sorted_by_key(|changes| changes.period_end), "{subscription:?}");
 }
 
 /// granted = remaining + held + disputed + spent + expired + clawed + moved + adjusted + settled, none negative.
@@ -287,6 +304,9 @@ fn lots_made_by(event: &Event) -> Vec<LotId> {
     let moves: &[TargetMove] = match &event.body {
         EventBody::CreditsPurchased(bought) => return vec![bought.lot],
         EventBody::CreditsGranted(granted) => return vec![granted.lot],
+        EventBody::CreditsRolledOver(moved) => {
+            return moved.lots.iter().map(|rolled| rolled.into.lot).collect();
+        }
         EventBody::CreditsAdjusted(adjusted) => return adjusted.lot.into_iter().collect(),
         EventBody::TransferReceived(received) => return received.lots.iter().map(|lot| lot.lot).collect(),
         EventBody::PurchaseClawed(clawed) => &clawed.0.moves,

@@ -16,6 +16,7 @@
 //! | `properties` | the properties |
 //! | `golden` | the stored shapes of events, which must stay readable for ever |
 
+mod billing;
 mod commands;
 mod golden;
 mod harness;

@@ -34,6 +34,9 @@ impl Harness {
         for order in needs.orders.iter().filter_map(|id| self.set.orders.get(id)) {
             set.orders.insert(order.id, order.clone());
         }
+        for known in needs.subscriptions.iter().filter_map(|id| self.set.subscriptions.get(id)) {
+            set.subscriptions.insert(known.id.clone(), known.clone());
+        }
         for customer in &needs.customers {
             if let Some(number) = self.set.customers.get(customer) {
                 set.customers.insert(customer.clone(), *number);

@@ -3,6 +3,7 @@
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
+use super::billing::{BillingStep, billing_steps, renewals};
 use crate::domain::{
     order::OrderFailure,
     payment::{DisputeStatus, RefundRefusal, RefundStatus},
@@ -179,6 +180,8 @@ pub enum Step {
         request: u8,
         reason: RefundRefusal,
     },
+    /// Something about a subscription.
+    Billing(BillingStep),
     Configure {
         policy: ClawbackPolicy,
         claw_on_pending: bool,
@@ -545,8 +548,11 @@ pub fn plan(longest: usize) -> impl Strategy<Value = Vec<Step>> {
         3 => request_steps(),
         3 => transfer(),
         2 => elsewhere(),
+        3 => billing_steps().prop_map(Step::Billing),
     ];
-    let steps = prop_oneof![16 => step.prop_map(|step| vec![step]), 1 => there_and_back(), 1 => sale()];
+    let renewed = renewals().prop_map(|steps| steps.into_iter().map(Step::Billing).collect());
+    let steps =
+        prop_oneof![16 => step.prop_map(|step| vec![step]), 1 => there_and_back(), 1 => sale(), 1 => renewed];
     let begin = prop_oneof![purchases().prop_map(|step| vec![step]), sale()];
     (begin, vec(steps, longest / 4..longest)).prop_map(|(begin, steps)| {
         let mut plan = begin;

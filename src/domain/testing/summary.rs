@@ -22,6 +22,8 @@ pub struct Summary {
     pub purchases: Vec<BTreeMap<Unit, PartSummary>>,
     /// Orders, in order.
     pub orders: Vec<OrderSummary>,
+    /// Subscriptions, in order of their ids: how they are, and with which order they began.
+    pub subscriptions: BTreeMap<StripeId, (&'static str, bool)>,
     /// Refunds that were asked of us, in order: how much, and how far each has come.
     pub requests: Vec<(i64, &'static str)>,
 }
@@ -107,7 +109,9 @@ pub fn difference(code: &Summary, model: &Summary) -> String {
         let orders = orders.map(|(index, order)| format!("order {index}: {order:?}"));
         let requests = summary.requests.iter().enumerate();
         let requests = requests.map(|(index, request)| format!("request {index}: {request:?}"));
-        accounts.chain(parts).chain(orders).chain(requests).collect()
+        let subscriptions = summary.subscriptions.iter();
+        let subscriptions = subscriptions.map(|(id, known)| format!("{id}: {known:?}"));
+        accounts.chain(parts).chain(orders).chain(requests).chain(subscriptions).collect()
     };
     let (code, model) = (lines(code), lines(model));
     let only = |these: &[String], those: &[String], whose: &str| -> Vec<String> {
@@ -156,6 +160,11 @@ pub fn of_code(set: &WorkingSet) -> Summary {
         accounts: accounts.collect(),
         purchases: parts.collect(),
         orders: orders.collect(),
+        subscriptions: set
+            .subscriptions
+            .values()
+            .map(|known| (known.id.clone(), (known.terms.status.as_str(), known.order.is_some())))
+            .collect(),
         requests: requests.into_iter().map(|(_, request)| request).collect(),
     }
 }
@@ -246,6 +255,11 @@ pub fn of_model(model: &Model) -> Summary {
         accounts: accounts.collect(),
         purchases: parts.collect(),
         orders: model.orders.iter().map(order_of_model).collect(),
+        subscriptions: model
+            .subscriptions
+            .iter()
+            .map(|known| (known.id.clone(), (known.status(), known.order.is_some())))
+            .collect(),
         requests: requests.map(|(index, request)| (request.amount, model.request_status(index))).collect(),
     }
 }

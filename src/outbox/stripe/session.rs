@@ -38,7 +38,11 @@ impl StripeEffects {
         let success_url = address(row.details.success_url.as_ref(), settings.success_url.as_ref(), &row);
         let new = NewCheckoutSession {
             origin: origin(ordered, &access, row.buyer.account.clone(), Some(order), None),
-            mode: CheckoutMode::Payment,
+            mode: match row.order.subscription {
+                Some(_) => CheckoutMode::Subscription,
+                None => CheckoutMode::Payment,
+            },
+            trial_days: row.order.subscription.and_then(|ordered| ordered.trial_days),
             customer: customer.clone(),
             price: row.order.price.clone(),
             quantity,

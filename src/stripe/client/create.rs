@@ -71,6 +71,8 @@ pub struct NewCheckoutSession {
     pub collect_tax_id: bool,
     /// Whether buyers may use promotion codes.
     pub allow_promotion_codes: bool,
+    /// For how many days nothing has to be paid, if it is a subscription.
+    pub trial_days: Option<u32>,
     /// Whether a payment gets an invoice; subscriptions have theirs in any case.
     pub create_invoice: bool,
     /// Until when the buyer may pay: 30 minutes to 24 hours from now. Stripe's own default if absent.
@@ -205,6 +207,7 @@ fn checkout_session(new: &NewCheckoutSession) -> CreateCheckoutSession {
         CheckoutMode::Subscription => {
             let mut subscription = CreateCheckoutSessionSubscriptionData::new();
             subscription.metadata = Some(marks);
+            subscription.trial_period_days = new.trial_days;
             request.mode(CheckoutSessionMode::Subscription).subscription_data(subscription)
         }
     };

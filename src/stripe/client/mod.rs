@@ -16,6 +16,7 @@
 
 mod answer;
 mod api_key;
+mod billing;
 mod create;
 mod error;
 mod fetch;

@@ -99,6 +99,13 @@ impl Model {
         }
     }
 
+    /// Whether Stripe took what paid for a purchase for a fraud.
+    pub fn is_warned_of(&self, purchase: usize) -> bool {
+        let payment = self.purchases[purchase].payment.as_ref();
+        let mut about = self.facts.iter().filter(|(about, _)| Some(about) == payment);
+        about.any(|(_, fact)| matches!(fact, PaymentFact::FraudWarning { .. }))
+    }
+
     pub fn freeze_for_dispute(&mut self, account: usize) {
         if self.settings.freeze_on_dispute && self.accounts[account].status == Status::Open {
             self.accounts[account].status = Status::Frozen;

@@ -16,6 +16,7 @@ use crate::domain::{
     time::Timestamp,
 };
 
+mod billing;
 mod clawback;
 mod facts;
 mod lots;
@@ -43,6 +44,7 @@ pub struct Model {
     pub facts: Vec<(PaymentName, PaymentFact)>,
     pub orders: Vec<Order>,
     pub requests: Vec<Request>,
+    pub subscriptions: Vec<billing::Subscription>,
     /// How the code under test calls all of these, in order; only used to read commands.
     pub account_numbers: Vec<AccountNumber>,
     pub hold_ids: Vec<HoldId>,
@@ -63,6 +65,7 @@ pub struct Account {
     pub id: AccountId,
     pub status: Status,
     pub customer: Option<StripeId>,
+    pub had_trial: bool,
     pub overdraft_limits: BTreeMap<Unit, i64>,
 }
 
@@ -96,6 +99,9 @@ pub enum PaymentName {
 pub struct Purchase {
     pub account: usize,
     pub payment: Option<PaymentName>,
+    /// The invoice of which it is a line.
+    pub invoice: Option<StripeId>,
+    /// What the whole payment paid.
     pub money: PaidMoney,
     pub parts: BTreeMap<Unit, Part>,
 }
@@ -196,6 +202,9 @@ impl Model {
             Command::CloseOrder(command) => self.close_order(command)?,
             Command::RequestRefund(command) => self.request_refund(command, now)?,
             Command::RefuseRefund(command) => self.refuse_refund(command, now)?,
+            Command::StartSubscription(command) => self.start_subscription(command)?,
+            Command::RecordSubscription(command) => self.record_subscription(command, now)?,
+            Command::RecordInvoiceLine(command) => self.record_invoice_line(command, now)?,
             Command::SetFeature(feature) => {
                 self.features.retain(|known| known.feature != feature.feature);
                 self.features.push(feature.clone());

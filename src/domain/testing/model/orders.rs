@@ -65,7 +65,7 @@ impl Model {
         Ok(())
     }
 
-    fn find_order(&self, id: OrderId) -> Result<usize, Broken> {
+    pub fn find_order(&self, id: OrderId) -> Result<usize, Broken> {
         self.order_ids.iter().position(|known| *known == id).ok_or_else(|| vec![Rejection::OrderNotFound])
     }
 

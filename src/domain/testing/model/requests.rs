@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Account, Debt, Hold, Lot, Model, Part, PaymentName, Place, Purchase, Status};
 use crate::domain::{
-    amount::MAX_AMOUNT,
+    amount::{MAX_AMOUNT, PaidMoney},
     command::{
         AdjustCredits, CaptureHold, Charge, CloseAccount, Direction, FreezeAccount, GrantCredits,
         OpenAccount, PaidThrough, PlaceHold, RecordPurchase, RefundPurchase, ReleaseHold, SetOverdraftLimit,
@@ -55,7 +55,13 @@ impl Model {
         }
         let account = known.unwrap_or_else(|| {
             let (id, status) = (command.account.clone(), Status::Open);
-            self.accounts.push(Account { id, status, customer: None, overdraft_limits: BTreeMap::new() });
+            self.accounts.push(Account {
+                id,
+                status,
+                customer: None,
+                had_trial: false,
+                overdraft_limits: BTreeMap::new(),
+            });
             self.accounts.len() - 1
         });
         if known.is_none() {
@@ -323,12 +329,7 @@ impl Model {
         now: Timestamp,
     ) {
         let purchase = self.purchases.len();
-        let grants = lots.iter().map(|lot| {
-            let part = Part { granted: lot.amount, ..Part::default() };
-            (lot.unit.clone(), part)
-        });
-        let parts = grants.collect();
-        self.purchases.push(Purchase { account, payment: payment.clone(), money: command.money, parts });
+        self.push_purchase(account, payment.clone(), command.money, lots, None);
         for lot in lots {
             self.add_lot(account, Some(purchase), lot);
         }
@@ -336,12 +337,27 @@ impl Model {
             self.apply_facts(purchase, now);
         }
         let (_, open_disputes, _) = self.money_back(purchase);
-        let mut about = self.facts.iter().filter(|(about, _)| Some(about) == payment.as_ref());
-        let is_warned_of = about.any(|(_, fact)| matches!(fact, PaymentFact::FraudWarning { .. }));
-        if open_disputes > 0 || is_warned_of {
+        if open_disputes > 0 || self.is_warned_of(purchase) {
             self.freeze_for_dispute(account);
         }
         self.settle_debt(account, now);
+    }
+
+    /// A purchase, without its lots.
+    pub fn push_purchase(
+        &mut self,
+        account: usize,
+        payment: Option<PaymentName>,
+        money: PaidMoney,
+        lots: &[NewLot],
+        invoice: Option<StripeId>,
+    ) {
+        let grants = lots.iter().map(|lot| {
+            let part = Part { granted: lot.amount, ..Part::default() };
+            (lot.unit.clone(), part)
+        });
+        let parts = grants.collect();
+        self.purchases.push(Purchase { account, payment, invoice, money, parts });
     }
 
     pub fn refund(&mut self, command: &RefundPurchase, now: Timestamp) -> Result<(), Broken> {
@@ -501,7 +517,7 @@ impl Model {
         lots
     }
 
-    fn add_lot(&mut self, account: usize, purchase: Option<usize>, new: &NewLot) {
+    pub fn add_lot(&mut self, account: usize, purchase: Option<usize>, new: &NewLot) {
         let mut lot = Lot::new(account, &new.unit, new.amount);
         lot.purchase = purchase;
         lot.expires_at = new.expires_at;

@@ -1,0 +1,62 @@
+//! Subscriptions, as they are read.
+
+use super::{Caller, NotFound, PositionToken, Service, ServiceError, position::check_seen};
+use crate::{
+    domain::{
+        ids::{AccountId, Position, StripeId},
+        subscription::SubscriptionStatus,
+    },
+    store::reads::{
+        self,
+        subscriptions::{SubscriptionRow, find_subscription, list_subscriptions},
+    },
+};
+
+/// A page of subscriptions.
+pub struct SubscriptionPage {
+    /// The subscriptions, newest first.
+    pub subscriptions: Vec<SubscriptionRow>,
+    /// The place after which the next page begins, if there is one.
+    pub next: Option<Position>,
+}
+
+impl Service {
+    /// A subscription.
+    ///
+    /// # Errors
+    /// [`NotFound::Subscription`] if the ledger does not know it.
+    pub async fn subscription(
+        &self,
+        caller: &Caller,
+        subscription: &StripeId,
+        seen: Option<PositionToken>,
+    ) -> Result<SubscriptionRow, ServiceError> {
+        let (moment, row) = find_subscription(&self.database, caller.ledger, subscription).await?;
+        check_seen(&moment, seen)?;
+        row.ok_or(ServiceError::NotFound(NotFound::Subscription))
+    }
+
+    /// A page of an account's subscriptions, newest first, of those that became known before the position `before`.
+    ///
+    /// # Errors
+    /// [`NotFound::Account`] if there is none.
+    pub async fn subscriptions(
+        &self,
+        caller: &Caller,
+        account: &AccountId,
+        status: Option<SubscriptionStatus>,
+        before: Option<Position>,
+        limit: i64,
+    ) -> Result<SubscriptionPage, ServiceError> {
+        let (_, number) = reads::accounts::find_number(&self.database, caller.ledger, account).await?;
+        let number = number.ok_or(ServiceError::NotFound(NotFound::Account))?;
+        let (database, ledger) = (&self.database, caller.ledger);
+        let mut subscriptions =
+            list_subscriptions(database, ledger, number, status, before, limit + 1).await?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = subscriptions.len() > limit;
+        subscriptions.truncate(limit);
+        let next = subscriptions.last().filter(|_| has_more).map(|row| row.subscription.started);
+        Ok(SubscriptionPage { subscriptions, next })
+    }
+}

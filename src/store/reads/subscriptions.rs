@@ -1,0 +1,111 @@
+//! Subscriptions as they are.
+
+use tokio_postgres::{Row, types::Type};
+
+use super::{Moment, ReadError, read};
+use crate::{
+    domain::{
+        ids::{AccountId, AccountNumber, LedgerId, Position, StripeId},
+        subscription::{SUBSCRIPTION_STATE_VERSION, Subscription, SubscriptionStatus},
+    },
+    store::{
+        pool::Database,
+        reads::READ_MOMENT,
+        rows::{RowError, state},
+        session::{Statement, Value},
+    },
+};
+
+/// A subscription, and what the client calls its account.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SubscriptionRow {
+    /// The subscription.
+    pub subscription: Subscription,
+    /// Whose it is.
+    pub account: AccountId,
+    /// The account's customer at Stripe.
+    pub customer: Option<StripeId>,
+}
+
+impl SubscriptionRow {
+    fn from_row(row: &Row) -> Result<Self, RowError> {
+        let (version, known) = (row.try_get("state_version")?, SUBSCRIPTION_STATE_VERSION);
+        let customer: Option<&str> = row.try_get("stripe_customer")?;
+        let customer = customer.map(StripeId::parse).transpose();
+        let account = AccountId::parse(row.try_get("external_id")?);
+        Ok(Self {
+            subscription: state("subscription", version, known, row.try_get("state")?)?,
+            account: account.map_err(|_| RowError::Value { column: "external_id" })?,
+            customer: customer.map_err(|_| RowError::Value { column: "stripe_customer" })?,
+        })
+    }
+}
+
+// As in `working_set`: `OFFSET 0` keeps each look-up as it is, so that the planner can do nothing but use its index.
+
+macro_rules! subscriptions_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT a.external_id, a.stripe_customer, s.state_version, s.state::text AS state
+               FROM (SELECT * FROM subscriptions s WHERE s.ledger_id = $1 AND ",
+            $condition,
+            " OFFSET 0) s, LATERAL (
+                    SELECT a.external_id, a.stripe_customer FROM accounts a
+                     WHERE a.ledger_id = $1 AND a.account_number = s.account_number OFFSET 0) a
+              ORDER BY s.started DESC"
+        )
+    };
+}
+
+static READ_SUBSCRIPTION: Statement = Statement {
+    name: "read_subscription",
+    sql: subscriptions_where!("s.subscription_id = $2"),
+    parameters: &[Type::INT8, Type::TEXT],
+};
+
+static LIST_SUBSCRIPTIONS: Statement = Statement {
+    name: "list_subscriptions",
+    sql: subscriptions_where!(
+        "s.account_number = $2 AND s.started < $3 AND ($5 = '' OR s.status = $5) ORDER BY s.started DESC LIMIT $4"
+    ),
+    parameters: &[Type::INT8, Type::INT8, Type::INT8, Type::INT8, Type::TEXT],
+};
+
+/// The subscription of that id, if the ledger knows it, as of the moment that is told.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn find_subscription(
+    database: &Database,
+    ledger: LedgerId,
+    subscription: &StripeId,
+) -> Result<(Moment, Option<SubscriptionRow>), ReadError> {
+    let id = subscription.as_str();
+    let statements: [(&Statement, &[Value<'_>]); 2] =
+        [(&READ_MOMENT, &[&ledger.0]), (&READ_SUBSCRIPTION, &[&ledger.0, &id])];
+    let answers = read(database, ledger, &statements).await?;
+    let moment = Moment::from_rows(&answers[0])?;
+    Ok((moment, answers[1].first().map(SubscriptionRow::from_row).transpose()?))
+}
+
+/// Up to `limit` subscriptions of an account, of one status if any is named, newest first, of those that became known
+/// before the position `before`.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn list_subscriptions(
+    database: &Database,
+    ledger: LedgerId,
+    account: AccountNumber,
+    status: Option<SubscriptionStatus>,
+    before: Option<Position>,
+    limit: i64,
+) -> Result<Vec<SubscriptionRow>, ReadError> {
+    let before = before.map_or(i64::MAX, |position| position.0);
+    let status = status.map_or("", SubscriptionStatus::as_str);
+    let values: [Value<'_>; 5] = [&ledger.0, &account.0, &before, &limit, &status];
+    let answers = read(database, ledger, &[(&LIST_SUBSCRIPTIONS, &values)]).await?;
+    Ok(answers[0].iter().map(SubscriptionRow::from_row).collect::<Result<_, _>>()?)
+}
+
+pub(super) static STATEMENTS: &[&Statement] = &[&READ_SUBSCRIPTION, &LIST_SUBSCRIPTIONS];
