@@ -11,19 +11,10 @@ use crate::{
     },
 };
 
-const DAY: i64 = 24 * 60 * 60;
 /// A card whose refunds stay on their way.
 const SLOW_REFUNDS: &str = "4000000000007726";
 
 impl Shop {
-    /// Both clocks go on, the ledger's and Stripe's.
-    async fn days_pass(&self, days: i64) {
-        let body = json!({"seconds": days * DAY});
-        let advanced = self.app.keyed("/v1/test/clock/advance", &format!("{days} days"), &body).await;
-        assert_eq!(advanced.status, 201, "{advanced:?}");
-        self.outbox_empties().await;
-    }
-
     /// The money of the one purchase that there is, as its first event tells it: in all, tax, and what the lot cost.
     async fn money(&self) -> (i64, i64, i64) {
         let purchased = self.events("credits.purchased").await;

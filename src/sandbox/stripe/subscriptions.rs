@@ -13,7 +13,7 @@ use super::{
     store::{Kind, Store},
     world::Transaction,
 };
-pub(super) use change::{Prorations, change_item};
+pub(super) use change::{Prorations, Wanted, change_item, preview};
 
 /// Starts what a checkout session sold, unpaid as yet. Returns the subscription and its first invoice, which is open.
 pub(super) fn start(
@@ -125,7 +125,12 @@ pub(super) fn renew(transaction: &mut Transaction<'_>, before: &Value) -> Value 
     }
     let (invoice, subscription) =
         bill(transaction, before, subscription, "subscription_cycle", Vec::new(), true);
-    billing::collect(transaction, &invoice);
+    match subscription["pause_collection"]["behavior"].as_str() {
+        None => {
+            billing::collect(transaction, &invoice);
+        }
+        Some(behavior) => invoices::give_up(transaction, &invoice, behavior),
+    }
     transaction.peek(Kind::Subscription, &subscription["id"])
 }
 

@@ -113,7 +113,11 @@ pub(super) fn draft(transaction: &Transaction<'_>, draft: &Draft<'_>) -> Value {
     let (subtotal, discount, tax) = (sum("amount_subtotal"), sum("amount_discount"), sum("amount_tax"));
     let total = sum("amount_total");
     // What a change gives back beyond what it costs is taken off later invoices.
-    let due = total.max(0);
+    let balance = match subscription.is_null() {
+        true => 0,
+        false => transaction.peek(Kind::Customer, &payer.customer)["balance"].as_i64().unwrap_or(0),
+    };
+    let due = (total + balance).max(0);
     let discount_id = ids::with_prefix("di_1", 23);
     let shown: Vec<Value> = lines.iter().map(|line| line.shown(&id, &discount_id)).collect();
     let discounts =
@@ -198,7 +202,7 @@ pub(super) fn draft(transaction: &Transaction<'_>, draft: &Draft<'_>) -> Value {
         "rendering": { "amount_tax_display": null, "pdf": { "page_size": "letter" }, "template": null, "template_version": null },
         "shipping_cost": null,
         "shipping_details": null,
-        "starting_balance": 0,
+        "starting_balance": balance,
         "statement_descriptor": null,
         "status": "draft",
         "status_transitions": {

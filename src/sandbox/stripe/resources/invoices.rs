@@ -7,13 +7,16 @@ use super::{
         answer::Failure,
         billing,
         cards::{Bank, GENERIC, Method},
-        lists,
+        invoices, lists,
         parameters::{
-            CREATED, ENDING_BEFORE, LIMIT, Parameter, STARTING_AFTER, boolean, choice, object, range, text,
+            CREATED, ENDING_BEFORE, LIMIT, Parameter, STARTING_AFTER, boolean, choice, integer, list, object,
+            range, text,
         },
         store::Kind,
+        subscriptions,
     },
-    Call, Route, payment_methods,
+    Call, Given, Route, payment_methods,
+    subscriptions::{ITEM, PRORATION_BEHAVIORS, wanted},
 };
 
 const LIST: &[Parameter] = &[
@@ -28,6 +31,8 @@ const LIST: &[Parameter] = &[
     text("subscription"),
 ];
 
+const LIST_LINES: &[Parameter] = &[ENDING_BEFORE, LIMIT, STARTING_AFTER];
+
 const LIST_PAYMENTS: &[Parameter] = &[
     CREATED,
     ENDING_BEFORE,
@@ -36,6 +41,15 @@ const LIST_PAYMENTS: &[Parameter] = &[
     object("payment", &[text("payment_intent"), choice("type", &["charge", "payment_intent"]).required()]),
     STARTING_AFTER,
     choice("status", &["canceled", "open", "paid"]),
+];
+
+const PREVIEW: &[Parameter] = &[
+    text("customer"),
+    text("subscription").required(),
+    object(
+        "subscription_details",
+        &[list("items", &ITEM), choice("proration_behavior", PRORATION_BEHAVIORS), integer("proration_date")],
+    ),
 ];
 
 const PAY: &[Parameter] = &[boolean("off_session"), boolean("paid_out_of_band"), text("payment_method")];
@@ -52,6 +66,13 @@ pub(super) const ROUTES: &[Route] = &[
         })
     }),
     Route::get("/v1/invoices/{id}", &[], |call| call.transaction.find(Kind::Invoice, call.id)),
+    Route::get("/v1/invoices/{id}/lines", LIST_LINES, |call| {
+        let invoice = call.transaction.find(Kind::Invoice, call.id)?;
+        let lines = invoices::lines(call.transaction, &invoice);
+        let url = format!("/v1/invoices/{}/lines", call.id);
+        lists::page_of(lines.iter().collect(), &call.given, &url, |_| false)
+    }),
+    Route::post("/v1/invoices/create_preview", PREVIEW, preview),
     Route::post("/v1/invoices/{id}/pay", PAY, pay),
     Route::post("/v1/invoices/{id}/void", &[], void),
     Route::get("/v1/invoice_payments", LIST_PAYMENTS, |call| {
@@ -65,6 +86,25 @@ pub(super) const ROUTES: &[Route] = &[
     }),
     Route::get("/v1/invoice_payments/{id}", &[], |call| call.transaction.find(Kind::InvoicePayment, call.id)),
 ];
+
+/// What the next invoice would be, after a change of at most one item.
+fn preview(call: &mut Call<'_, '_>) -> Result<Value, Failure> {
+    let subscription = call.given.text("subscription").unwrap_or_default();
+    let subscription = call.transaction.find_in("subscription", Kind::Subscription, subscription)?;
+    let details =
+        Given::from(call.given.value("subscription_details").as_object().cloned().unwrap_or_default());
+    let path = "subscription_details[items]";
+    let mut changes = wanted(call.transaction, &subscription, &details, path)?;
+    if changes.len() > 1 {
+        return Err(Failure::state("The simulator previews the change of one item.").of(path));
+    }
+    if subscriptions::is_alive(&subscription) {
+        Ok(subscriptions::preview(call.transaction, &subscription, changes.pop().as_ref()))
+    } else {
+        let message = "You cannot preview the upcoming invoice for a canceled subscription.";
+        Err(Failure::state(message).code("invoice_upcoming_none"))
+    }
+}
 
 fn pay(call: &mut Call<'_, '_>) -> Result<Value, Failure> {
     let invoice = billing::open(call.transaction, call.id)?;
@@ -87,11 +127,7 @@ fn pay(call: &mut Call<'_, '_>) -> Result<Value, Failure> {
 }
 
 fn void(call: &mut Call<'_, '_>) -> Result<Value, Failure> {
-    let mut invoice = billing::open(call.transaction, call.id)?;
-    invoice["next_payment_attempt"] = Value::Null;
-    invoice["status"] = "void".into();
-    invoice["status_transitions"]["voided_at"] = call.transaction.now().into();
-    call.transaction.put(Kind::Invoice, &invoice);
-    call.transaction.emit("invoice.voided", &invoice);
-    Ok(invoice)
+    let invoice = billing::open(call.transaction, call.id)?;
+    invoices::give_up(call.transaction, &invoice, "void");
+    Ok(call.transaction.peek(Kind::Invoice, &invoice["id"]))
 }

@@ -5,16 +5,17 @@ use serde_json::Value;
 use super::{
     super::{
         answer::Failure,
+        cards::GENERIC,
         lists,
         parameters::{
             CREATED, ENDING_BEFORE, Kind as Type, LIMIT, METADATA, Parameter, STARTING_AFTER, boolean,
             choice, integer, list, merge_metadata, object, short_text, text,
         },
         store::Kind,
-        subscriptions::{self, Prorations},
+        subscriptions::{self, Prorations, Wanted},
         world::Transaction,
     },
-    Call, Route,
+    Call, Given, Route,
 };
 
 const LIST: &[Parameter] = &[
@@ -47,10 +48,18 @@ const UPDATE: &[Parameter] = &[
     object("cancellation_details", CANCELLATION),
     text("default_payment_method"),
     short_text("description", 500),
-    list("items", &Type::Object(&[text("id"), text("price"), integer("quantity")])),
+    list("items", &ITEM),
     METADATA,
-    choice("proration_behavior", &["always_invoice", "create_prorations", "none"]),
+    object("pause_collection", &[choice("behavior", &["mark_uncollectible", "void"]).required()]),
+    choice("payment_behavior", &["allow_incomplete", "error_if_incomplete"]),
+    choice("proration_behavior", PRORATION_BEHAVIORS),
+    integer("proration_date"),
 ];
+
+/// An item that changes.
+pub(super) const ITEM: Type = Type::Object(&[text("id"), text("price"), integer("quantity")]);
+
+pub(super) const PRORATION_BEHAVIORS: &[&str] = &["always_invoice", "create_prorations", "none"];
 
 const CANCELLATION: &[Parameter] = &[
     text("comment"),
@@ -97,7 +106,7 @@ const CANCEL: &[Parameter] =
 fn update(call: &mut Call<'_, '_>) -> Result<Value, Failure> {
     let before = alive(call.transaction, call.id)?;
     let mut subscription = before.clone();
-    for field in ["cancel_at", "description"] {
+    for field in ["cancel_at", "description", "pause_collection"] {
         if let Some(value) = call.given.get(field) {
             subscription[field] = value.clone();
         }
@@ -115,30 +124,38 @@ fn update(call: &mut Call<'_, '_>) -> Result<Value, Failure> {
         subscription["default_payment_method"] = method["id"].clone();
     }
     merge_metadata(&mut subscription, call.given.get("metadata"))?;
-    let items = call.given.value("items");
-    let changes = changes(call.transaction, &subscription, items.as_array().map_or(&[][..], Vec::as_slice))?;
+    let wanted = wanted(call.transaction, &subscription, &call.given, "items")?;
     if subscription != before {
         call.transaction.put(Kind::Subscription, &subscription);
         call.transaction.emit_change("customer.subscription.updated", &before, &subscription);
     }
-    let prorations = match call.given.text("proration_behavior") {
-        Some("none") => Prorations::Never,
-        Some("always_invoice") => Prorations::Now,
-        _ => Prorations::Later,
-    };
-    for (place, price, quantity) in changes {
-        subscription =
-            subscriptions::change_item(call.transaction, &subscription, place, &price, quantity, prorations);
+    for wanted in wanted {
+        subscription = subscriptions::change_item(call.transaction, &subscription, &wanted);
+    }
+    let is_unpaid = call.transaction.peek(Kind::Invoice, &subscription["latest_invoice"])["status"] == "open";
+    if call.given.text("payment_behavior") == Some("error_if_incomplete") && is_unpaid {
+        // Nothing of it has happened, not even the try to collect.
+        call.transaction.store.undo();
+        return Err(Failure::declined(&GENERIC));
     }
     Ok(subscription)
 }
 
-/// Which items get which price and quantity.
-fn changes(
+/// Which items get which price and quantity, and how that is charged.
+pub(super) fn wanted(
     transaction: &Transaction<'_>,
     subscription: &Value,
-    items: &[Value],
-) -> Result<Vec<(usize, Value, i64)>, Failure> {
+    given: &Given,
+    path: &str,
+) -> Result<Vec<Wanted>, Failure> {
+    let prorations = match given.text("proration_behavior") {
+        Some("none") => Prorations::Never,
+        Some("always_invoice") => Prorations::Now,
+        _ => Prorations::Later,
+    };
+    let at = given.integer("proration_date").unwrap_or_else(|| transaction.now());
+    let items = given.value("items");
+    let items = items.as_array().map_or(&[][..], Vec::as_slice);
     let known = subscription["items"]["data"].as_array().map_or(&[][..], Vec::as_slice);
     let mut changes = Vec::new();
     for (number, item) in items.iter().enumerate() {
@@ -146,18 +163,18 @@ fn changes(
         let Some(place) = known.iter().position(|known| known["id"] == id) else {
             let message =
                 "The simulator changes the items that a subscription has, by their `id`, and adds none.";
-            return Err(Failure::state(message).of(format!("items[{number}][id]")));
+            return Err(Failure::state(message).of(format!("{path}[{number}][id]")));
         };
         let price = match item["price"].as_str() {
-            Some(price) => transaction.find_in(&format!("items[{number}][price]"), Kind::Price, price)?,
+            Some(price) => transaction.find_in(&format!("{path}[{number}][price]"), Kind::Price, price)?,
             None => known[place]["price"].clone(),
         };
         if price["type"] != "recurring" || price["currency"] != subscription["currency"] {
             let message = "The price must recur, in the currency of the subscription.";
-            return Err(Failure::state(message).of(format!("items[{number}][price]")));
+            return Err(Failure::state(message).of(format!("{path}[{number}][price]")));
         }
         let quantity = item["quantity"].as_i64().or_else(|| known[place]["quantity"].as_i64()).unwrap_or(1);
-        changes.push((place, price, quantity));
+        changes.push(Wanted { place, price, quantity, prorations, at });
     }
     Ok(changes)
 }
