@@ -12,6 +12,7 @@
 //! | `checkpoint` | signed tree heads |
 //! | `tlog_proof` | a proof of inclusion with its checkpoint, as one text |
 //! | `record`, `replay` | events as an auditor reads them, and what follows from them |
+//! | `revenue` | what became of the money, recounted |
 //! | `memory` | what an auditor keeps from one time to the next |
 //! | `verification` | all of it together, over a whole history |
 //!
@@ -26,6 +27,7 @@ pub mod note;
 pub mod proof;
 pub mod record;
 pub mod replay;
+pub mod revenue;
 pub mod tile;
 pub mod tlog_proof;
 pub mod verification;

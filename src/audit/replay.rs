@@ -8,6 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+use super::revenue::Revenue;
 use crate::domain::{
     Event, EventBody, WorkingSet, account_at,
     event::BalanceAfter,
@@ -21,6 +22,7 @@ use crate::domain::{
 pub struct Replay {
     set: WorkingSet,
     balances: BTreeMap<(AccountNumber, Unit), i64>,
+    revenue: Revenue,
     position: i64,
     recorded_at: Timestamp,
     clock_ahead: i64,
@@ -32,6 +34,11 @@ impl Replay {
         self.position
     }
 
+    /// When it was recorded.
+    pub fn recorded_at(&self) -> Timestamp {
+        self.recorded_at
+    }
+
     /// How many accounts there are.
     pub fn accounts(&self) -> usize {
         self.set.accounts.len()
@@ -40,6 +47,11 @@ impl Replay {
     /// How many balances there are: one for each unit that an account ever had.
     pub fn balances(&self) -> usize {
         self.balances.len()
+    }
+
+    /// What became of the money that credits were bought with.
+    pub fn revenue(&self) -> &Revenue {
+        &self.revenue
     }
 
     /// Plays the next event.
@@ -62,7 +74,11 @@ impl Replay {
         }
         self.play_arithmetic(event)?;
         // A state that an event cannot belong to makes `evolve` panic: here it is what is looked for.
-        catch_unwind(AssertUnwindSafe(|| evolve(&mut self.set, event)))
+        let take_in = || {
+            evolve(&mut self.set, event);
+            self.revenue.take_in(event, &self.set);
+        };
+        catch_unwind(AssertUnwindSafe(take_in))
             .map_err(|_| "it cannot follow from the events before it".to_owned())?;
         let (Some(number), Some(unit), Some(told)) = (event.account, &event.unit, event.balance) else {
             return Ok(());

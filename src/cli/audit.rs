@@ -1,5 +1,6 @@
 //! `counterfoil audit`: verifies a ledger from outside, with nothing but what is published of it.
 
+mod revenue;
 mod source;
 
 use std::fs;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use secrecy::SecretString;
 
-use self::source::{Balances, Source};
+use self::source::{Compared, Source};
 use super::progress::Rate;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::memory::{Memory, Range};
@@ -72,17 +73,21 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let has_root = verification.has_signed_root();
     let size = verification.size();
     let mut verified = verification.finish();
-    let mut balances = Balances::NotCompared("there is no service to ask");
+    let nobody = || Compared::Not("there is no service to ask");
+    let (mut balances, mut revenue) = (nobody(), nobody());
     if verified.findings.is_empty()
         && let Source::Service(service) = &source
     {
         balances = service.compare_balances(&mut verified).await?;
+        revenue = service.compare_revenue(&mut verified).await?;
     }
     tell(&verified, &head, (has_root, size), seen);
     println!("inclusion of {proofs} events proven by the service");
-    match balances {
-        Balances::NotCompared(why) => println!("balances not compared: {why}"),
-        Balances::Compared(number) => println!("{number} balances are what the service says"),
+    for (what, compared) in [("balances", balances), ("days of revenue", revenue)] {
+        match compared {
+            Compared::Not(why) => println!("{what} not compared: {why}"),
+            Compared::All(number) => println!("{number} {what} compared with what the service says"),
+        }
     }
     for finding in &verified.findings {
         println!("WRONG {finding}");

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use counterfoil::{
+    audit::{replay::Replay, revenue::RevenueDay},
     domain::{
         Command, EventBody,
         amount::{Currency, PaidMoney},
@@ -417,11 +418,49 @@ async fn check_history(history: &History, pages: i64) {
     while fold(&mut client, book, &at_once, 100_000).await.is_some() {}
     check_same(&superuser, &build_in_pages, &at_once).await;
     check_lots(&superuser, book, &at_once).await;
+    check_revenue(&superuser, history, &at_once).await;
+}
+
+/// What is folded by SQL is what an auditor recounts from the events.
+async fn check_revenue(client: &Client, history: &History, build: &Build) {
+    let mut replay = Replay::default();
+    for event in &history.events {
+        replay.play(event).expect("an event that follows");
+    }
+    let statement = format!(
+        "SELECT currency, day::text, sold, recognised, breakage, refunded FROM {}.revenue ORDER BY currency, day",
+        build.schema
+    );
+    let rows = client.query(&statement, &[]).await.expect("the days");
+    let by_sql: Vec<(String, String, RevenueDay)> = rows
+        .iter()
+        .map(|row| {
+            let day = RevenueDay {
+                sold: row.get(2),
+                recognised: row.get(3),
+                breakage: row.get(4),
+                refunded: row.get(5),
+            };
+            (row.get(0), row.get(1), day)
+        })
+        .filter(|(.., day)| *day != RevenueDay::default())
+        .collect();
+    let recounted: Vec<(String, String, RevenueDay)> = replay
+        .revenue()
+        .days()
+        .iter()
+        .filter(|(_, day)| **day != RevenueDay::default())
+        .map(|((currency, day), of_day)| (currency.to_string(), day.to_string(), *of_day))
+        .collect();
+    assert!(!by_sql.is_empty());
+    assert_eq!(by_sql, recounted);
 }
 
 /// However the events are cut into pages, the tables are the same.
 async fn check_same(client: &Client, one: &Build, other: &Build) {
-    for table in ["lots", "payment_facts", "pending_counts", "journal", "revenue", "deferred_days"] {
+    for table in
+        ["lots", "lot_changes", "payment_facts", "pending_counts", "journal", "revenue", "deferred_days"]
+    {
         let (one, other) = (&one.schema, &other.schema);
         let statement = format!(
             "SELECT count(*) FROM ((TABLE {one}.{table} EXCEPT TABLE {other}.{table})

@@ -23,6 +23,7 @@ use crate::{
 async fn what_is_written_is_sealed_and_verified_from_outside() {
     let sealed = Sealed::start().await;
     sealed.trade("ada", 4).await;
+    sealed.sell("ada").await;
     let first = sealed.everything_sealed().await;
     let (is_good, said) = sealed.audit(&[]).await;
     assert!(is_good, "{said}");
@@ -36,7 +37,8 @@ async fn what_is_written_is_sealed_and_verified_from_outside() {
         format!("it goes on from the {} events that were seen before", first.size),
         format!("{} events have the root that is signed", second.size),
         "replayed to 2 accounts and 2 balances".to_owned(),
-        "4 balances are what the service says".to_owned(),
+        "4 balances compared with what the service says".to_owned(),
+        "2 days of revenue compared".to_owned(),
     ] {
         assert!(said.contains(&words), "{words}: {said}");
     }

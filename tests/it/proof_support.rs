@@ -81,6 +81,20 @@ impl Sealed {
         }
     }
 
+    /// A sale that is used in part on the day after.
+    pub async fn sell(&self, account: &str) {
+        let money = json!({"amount": 999, "tax": 0, "currency": "eur"});
+        let purchase = json!({"unit": "credits", "amount": 70, "money": money, "reference": "invoice 7"});
+        let path = format!("/v1/accounts/{account}/purchases");
+        let bought = self.app.keyed(&path, "sale", &purchase).await;
+        assert_eq!(bought.status, 201, "{}", bought.text);
+        let later = self.app.keyed("/v1/test/clock/advance", "day", &json!({"seconds": 86_400})).await;
+        assert_eq!(later.status, 201, "{}", later.text);
+        let spend = json!({"unit": "credits", "amount": 1_000});
+        let spent = self.app.keyed(&format!("/v1/accounts/{account}/spends"), "much", &spend).await;
+        assert_eq!(spent.status, 201, "{}", spent.text);
+    }
+
     /// Waits until everything that is written by now is sealed and stands outside.
     pub async fn everything_sealed(&self) -> Checkpoint {
         let head = self.app.get("/v1/events?limit=1").await["head"].as_u64().expect("a position");

@@ -36,12 +36,12 @@ pub(super) struct Service {
     api_key: SecretString,
 }
 
-/// What came of comparing balances.
-pub(super) enum Balances {
+/// What came of a comparison with what the service says.
+pub(super) enum Compared {
     /// So many are as they should be, or are among the findings.
-    Compared(usize),
-    /// They were not.
-    NotCompared(&'static str),
+    All(usize),
+    /// There was none.
+    Not(&'static str),
 }
 
 /// The lines of a source.
@@ -126,7 +126,7 @@ impl EventLines {
 }
 
 impl Service {
-    async fn get(&self, path: &str, accept: Option<&str>) -> anyhow::Result<Response> {
+    pub(super) async fn get(&self, path: &str, accept: Option<&str>) -> anyhow::Result<Response> {
         let request =
             self.client.get(format!("{}{path}", self.url)).bearer_auth(self.api_key.expose_secret());
         let request = match accept {
@@ -224,15 +224,15 @@ impl Service {
 
     /// Compares what the events lead to with what the service says of every account. Events that came meanwhile are
     /// played as well: they are not covered by the head yet.
-    pub(super) async fn compare_balances(&self, verified: &mut Verified) -> anyhow::Result<Balances> {
+    pub(super) async fn compare_balances(&self, verified: &mut Verified) -> anyhow::Result<Compared> {
         if !verified.is_replayed {
-            return Ok(Balances::NotCompared("not all events could be replayed"));
+            return Ok(Compared::Not("not all events could be replayed"));
         }
         let mut compared = 0;
         for (name, number) in verified.names.clone() {
             let answer = self.get(&format!("/v1/accounts/{name}/balance"), None).await?;
             if answer.status().as_u16() == 403 {
-                return Ok(Balances::NotCompared("the API key lacks the scope `read`"));
+                return Ok(Compared::Not("the API key lacks the scope `read`"));
             }
             ensure!(answer.status().is_success(), "the balance of {name} answered {}", answer.status());
             let told: Balance = answer.json().await.context("a balance is not of the known shape")?;
@@ -257,7 +257,7 @@ impl Service {
                 }
             }
         }
-        Ok(Balances::Compared(compared))
+        Ok(Compared::All(compared))
     }
 
     async fn play_up_to(&self, verified: &mut Verified, position: i64) -> anyhow::Result<()> {

@@ -194,6 +194,11 @@ impl Ground {
         Ok(begun.elapsed())
     }
 
+    /// A place for files that go when this ends.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
     /// The owner's connection to the service's database.
     pub async fn owner(&self) -> anyhow::Result<Client> {
         self.connect(OWNER, OURS).await

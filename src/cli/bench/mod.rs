@@ -6,7 +6,8 @@
 //! answers over HTTP. Both run on a private PostgreSQL that is as durable as in production, which is checked; afterwards both must have stored exactly the spends that were acknowledged.
 //!
 //! Others measure something else: `counterfoil bench outbox` how fast the outbox is emptied, `bench projections` how fast
-//! projections are filled anew, `bench lag` how far behind they follow.
+//! projections are filled anew, `bench lag` how far behind they follow, `bench sealer` how fast
+//! events are sealed.
 //!
 //! Rounds of both alternate, and medians are compared, because machines are noisy. Only ratios of one run mean anything.
 
@@ -19,6 +20,7 @@ mod outbox;
 mod projections;
 mod report;
 mod rival;
+mod sealer;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -67,6 +69,7 @@ enum Measurement {
     Outbox(outbox::Arguments),
     Projections(projections::Arguments),
     Lag(lag::Arguments),
+    Sealer(sealer::Arguments),
 }
 
 /// The numbers of connections that the other design may choose from.
@@ -87,6 +90,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Measurement::Outbox(arguments)) => outbox::measure(&ground, arguments).await,
         Some(Measurement::Projections(arguments)) => projections::measure(&ground, arguments).await,
         Some(Measurement::Lag(arguments)) => lag::measure(&ground, arguments).await,
+        Some(Measurement::Sealer(arguments)) => sealer::measure(&ground, arguments).await,
         None => measure(&ground, &arguments).await,
     };
     ground.remove().await?;
@@ -129,6 +133,11 @@ async fn measure(ground: &Ground, arguments: &Arguments) -> anyhow::Result<()> {
     );
     report.end(stored, their_stored);
     Ok(())
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }
 
 async fn best_connections(rival: &Rival, plan: Plan) -> anyhow::Result<usize> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use clap::Args;
 
-use super::ground::Ground;
+use super::{ground::Ground, median};
 use crate::{
     domain::{
         ids::{LedgerId, LedgerSlug},
@@ -88,9 +88,4 @@ async fn fill(ground: &Ground, ledger: LedgerId, definition: &Definition) -> any
     // What was filled before: disks are finite.
     drop_unused(&mut owner).await?;
     Ok(seconds)
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }
