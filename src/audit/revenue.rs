@@ -139,6 +139,12 @@ impl Revenue {
                     self.live_on(lot.of, lot.lot, lot.granted, lot.cost, &mut shifts);
                 }
             }
+            EventBody::CreditsRolledOver(body) => {
+                for rolled in &body.lots {
+                    shifts.of(rolled.lot).live -= rolled.amount;
+                    self.live_on(rolled.lot, rolled.into.lot, rolled.amount, rolled.into.cost, &mut shifts);
+                }
+            }
             EventBody::PurchaseClawed(body) => self.move_target(event, &body.0, after, &mut shifts),
             EventBody::PurchaseRestored(body) => self.move_target(event, &body.0, after, &mut shifts),
             _ => return,
@@ -160,7 +166,8 @@ impl Revenue {
             granted: body.granted,
             origin: body.lot,
             payment,
-            paid: body.money.gross,
+            // A payment may have paid for more than these credits.
+            paid: body.paid_with.unwrap_or(body.money).gross,
             cost_before: *cost_before,
             live: 0,
             used: 0,
