@@ -1,6 +1,6 @@
 -- Words only: amounts stand in columns of their own, because how a unit is written is a setting and not a fact. Money is
 -- written out, with the decimals of its currency.
-INSERT INTO history (ledger_id, account_number, position, type, unit, amount, balance_after, description,
+INSERT INTO history (ledger_id, account_number, position, type, unit, amount, balance_after, description, description_de,
                      recorded_at, effective_at, actor, reference)
 SELECT e.ledger_id,
        e.account_number,
@@ -96,6 +96,83 @@ SELECT e.ledger_id,
            -- Written by a newer release; a later version of this projection will know the words.
            ELSE e.type
        END,
+       -- The same in German.
+       CASE e.type
+           WHEN 'account.opened' THEN 'Konto eröffnet'
+           WHEN 'account.changed' THEN
+               CASE WHEN e.body -> 'fields' ? 'erased' THEN 'Personenbezogene Daten gelöscht'
+                    ELSE 'Kontodaten geändert: '
+                         || (SELECT string_agg(CASE f.field WHEN 'email' THEN 'E-Mail'
+                                                            WHEN 'name' THEN 'Name'
+                                                            WHEN 'locale' THEN 'Sprache'
+                                                            WHEN 'metadata' THEN 'eigene Angaben'
+                                                            ELSE f.field END, ', ' ORDER BY f.place)
+                               FROM jsonb_array_elements_text(e.body -> 'fields') WITH ORDINALITY f (field, place))
+               END
+           WHEN 'account.frozen' THEN
+               CASE e.body ->> 'cause' WHEN 'dispute' THEN 'Konto gesperrt: eine Zahlung wird bestritten'
+                                       WHEN 'fraud_warning' THEN 'Konto gesperrt: das Kartennetz warnt vor Betrug'
+                                       ELSE 'Konto gesperrt' END
+           WHEN 'account.unfrozen' THEN 'Konto entsperrt'
+           WHEN 'account.closed' THEN 'Konto geschlossen'
+           WHEN 'credits.purchased' THEN
+               concat('Gekauft: ', e.unit, ' für ', replace(m.written, '.', ','),
+                      ' (' || (e.body ->> 'price') || ' × ' || COALESCE(e.body ->> 'quantity', '1') || ')')
+           WHEN 'credits.granted' THEN
+               CASE WHEN e.body ->> 'source' = 'requested' THEN concat('Gutgeschrieben: ', e.unit)
+                    WHEN e.body ->> 'source' = 'sign_up' THEN concat('Gutgeschrieben zur Eröffnung: ', e.unit)
+                    ELSE concat('Gutgeschrieben nach kostenlosem Checkout: ', e.unit) END
+           WHEN 'credits.spent' THEN
+               concat('Verbraucht: ', e.unit,
+                      ' für ' || (e.body ->> 'feature'),
+                      ' × ' || NULLIF(e.body ->> 'quantity', '1'),
+                      CASE WHEN e.body ? 'overdraft' THEN ', das Konto ist damit überzogen' END)
+           WHEN 'credits.held' THEN concat('Für einen Auftrag zurückgelegt: ', e.unit)
+           WHEN 'hold.captured' THEN 'Für einen Auftrag abgerechnet'
+           WHEN 'hold.released' THEN
+               CASE e.body ->> 'cause' WHEN 'lapsed' THEN 'Für einen Auftrag Zurückgelegtes wieder frei: seine Zeit ist abgelaufen'
+                                       ELSE 'Für einen Auftrag Zurückgelegtes wieder frei' END
+           WHEN 'credits.expired' THEN concat('Verfallen: ', e.unit)
+           WHEN 'credits.adjusted' THEN
+               CASE WHEN (e.body ->> 'adjusted')::bigint > 0 THEN concat('Von Hand hinzugefügt: ', e.unit)
+                    ELSE concat('Von Hand entfernt: ', e.unit) END
+           WHEN 'purchase.clawed' THEN
+               concat(CASE WHEN e.amount < 0 THEN 'Zurückgenommen: ' ELSE 'Nicht zurückgenommen: ' END, e.unit, ', ', d.cause)
+           WHEN 'purchase.restored' THEN
+               concat(CASE WHEN e.amount > 0 THEN 'Zurückgegeben: ' ELSE 'Nicht zurückgegeben: ' END, e.unit, ', ', d.cause)
+           WHEN 'transfer.sent' THEN concat('An ein anderes Konto gesendet: ', e.unit)
+           WHEN 'transfer.received' THEN concat('Von einem anderen Konto erhalten: ', e.unit)
+           WHEN 'debt.settled' THEN concat('Schulden beglichen: ', e.unit)
+           WHEN 'customer.linked' THEN
+               CASE e.body ->> 'cause' WHEN 'deleted' THEN 'Kunde bei Stripe gelöscht'
+                                       ELSE 'Mit einem Kunden bei Stripe verknüpft' END
+           WHEN 'order.placed' THEN
+               concat('Checkout begonnen (', e.body ->> 'price', ' × ', e.body ->> 'quantity', ')')
+           WHEN 'order.session_created' THEN 'Checkout kann bezahlt werden'
+           WHEN 'order.paid' THEN
+               CASE WHEN (e.body ->> 'again')::boolean THEN 'Checkout wurde noch einmal bezahlt'
+                    ELSE 'Checkout wurde bezahlt' END
+           WHEN 'order.expired' THEN 'Checkout wurde nicht rechtzeitig bezahlt'
+           WHEN 'order.failed' THEN
+               CASE e.body ->> 'reason' WHEN 'payment_failed' THEN 'Checkout gescheitert: die Zahlung ging nicht ein'
+                                        WHEN 'refused' THEN 'Checkout gescheitert: Stripe hat ihn abgelehnt'
+                                        ELSE 'Checkout gescheitert: er wurde aufgegeben' END
+           WHEN 'refund.requested' THEN concat('Erstattung von ', replace(m.written, '.', ','), ' erbeten')
+           WHEN 'refund.refused' THEN
+               concat('Erstattung abgelehnt: ',
+                      CASE e.body ->> 'reason' WHEN 'already_refunded' THEN 'das Geld ging schon zurück'
+                                               WHEN 'disputed' THEN 'die Zahlung wird bestritten'
+                                               WHEN 'insufficient_funds' THEN 'das Guthaben bei Stripe reicht nicht aus'
+                                               WHEN 'refused' THEN 'Stripe führt sie nicht aus'
+                                               ELSE 'sie wurde aufgegeben' END)
+           WHEN 'checkout_link.created' THEN
+               concat('Link zum Kaufen erstellt (', e.body ->> 'price', ' × ', e.body ->> 'quantity', ')')
+           WHEN 'checkout_link.revoked' THEN 'Link zum Kaufen widerrufen'
+           WHEN 'limit.changed' THEN
+               CASE WHEN (e.body ->> 'overdraft')::bigint > 0 THEN concat('Überziehungsrahmen geändert: ', e.unit)
+                    ELSE concat('Überziehen nicht mehr erlaubt: ', e.unit) END
+           ELSE e.type
+       END,
        e.recorded_at,
        e.effective_at,
        e.actor,
@@ -138,5 +215,27 @@ SELECT e.ledger_id,
                                      ELSE 'the payment changed' END END
               END AS cause
        ) c
+ CROSS JOIN LATERAL (
+       SELECT CASE e.body #>> '{cause,fact,kind}'
+                  WHEN 'refund' THEN
+                      CASE e.body #>> '{cause,fact,status}' WHEN 'succeeded' THEN 'eine Erstattung ist erfolgt'
+                                                            WHEN 'failed' THEN 'eine Erstattung ist gescheitert'
+                                                            WHEN 'cancelled' THEN 'eine Erstattung wurde abgebrochen'
+                                                            ELSE 'eine Erstattung ist unterwegs' END
+                  WHEN 'charge_refunded' THEN 'die Zahlung wurde erstattet'
+                  WHEN 'fraud_warning' THEN 'das Kartennetz warnt vor Betrug'
+                  WHEN 'dispute' THEN
+                      CASE e.body #>> '{cause,fact,status}' WHEN 'won' THEN 'ein Zahlungsstreit wurde gewonnen'
+                                                            WHEN 'lost' THEN 'ein Zahlungsstreit wurde verloren'
+                                                            WHEN 'open' THEN 'die Zahlung wird bestritten'
+                                                            ELSE 'die Bank fragt nach der Zahlung' END
+                  ELSE CASE e.body ->> 'cause'
+                           WHEN 'noted_before' THEN 'die Zahlung wurde früh erstattet oder bestritten'
+                           WHEN 'credits_returned' THEN 'Credits einer erstatteten Zahlung kamen zurück'
+                           ELSE CASE WHEN e.body -> 'cause' ? 'refund_requested' THEN 'eine Erstattung wurde erbeten'
+                                     WHEN e.body -> 'cause' ? 'refund_refused' THEN 'eine Erstattung wurde abgelehnt'
+                                     ELSE 'die Zahlung hat sich geändert' END END
+              END AS cause
+       ) d
  WHERE e.ledger_id = $1 AND e.position > $2 AND e.position <= $3 AND e.account_number IS NOT NULL
  ORDER BY e.account_number, e.position;

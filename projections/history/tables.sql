@@ -7,6 +7,7 @@ CREATE TABLE history (
     amount          bigint      NOT NULL,
     balance_after   bigint,
     description     text        NOT NULL,
+    description_de  text        NOT NULL,
     recorded_at     timestamptz NOT NULL,
     effective_at    timestamptz,
     actor           text        NOT NULL,

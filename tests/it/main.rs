@@ -30,6 +30,7 @@ mod outbox_store;
 mod outbox_support;
 mod portal;
 mod projector;
+mod projector_german;
 mod projector_history;
 mod projector_plans;
 mod projector_subscriptions;

@@ -266,7 +266,8 @@ fn checkout_stories() -> Vec<(Fact, &'static str)> {
     ]
 }
 
-fn all_stories() -> Vec<(Fact, &'static str)> {
+/// All of them.
+pub fn all_stories() -> Vec<(Fact, &'static str)> {
     [stories(), checkout_stories(), projector_subscriptions::stories()].concat()
 }
 

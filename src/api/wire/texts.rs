@@ -169,6 +169,13 @@ impl Parameter for CauseCode {
     }
 }
 
+impl Parameter for Locale {
+    fn parse(text: &str) -> Result<Self, InvalidName> {
+        let expected = "must be a language such as `en` or `de-AT`";
+        serde_json::from_value(text.into()).map_err(|_| InvalidName { expected })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

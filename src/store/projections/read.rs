@@ -81,6 +81,8 @@ pub struct HistoryEntry {
     pub balance_after: Option<i64>,
     /// What happened, in English.
     pub description: String,
+    /// The same in German.
+    pub description_de: String,
     /// When it was recorded.
     pub recorded_at: Timestamp,
     /// When it took effect, where that was earlier.
@@ -165,9 +167,12 @@ async fn history_in(
     limit: u16,
     serving: &Serving,
 ) -> Result<HistoryPage, RowError> {
+    // A build of an older release, which serves until that of this one is level, knows English only.
     let statement = format!(
-        "SELECT position, type, unit, amount, balance_after, description, recorded_at, effective_at, actor, reference
-           FROM {}.history
+        "SELECT position, type, unit, amount, balance_after, description,
+                COALESCE(to_jsonb(h) ->> 'description_de', description) AS description_de,
+                recorded_at, effective_at, actor, reference
+           FROM {}.history h
           WHERE ledger_id = $1 AND account_number = $2 AND position < $3
           ORDER BY position DESC LIMIT $4",
         serving.schema
@@ -248,6 +253,7 @@ impl HistoryEntry {
             amount: row.try_get("amount")?,
             balance_after: row.try_get("balance_after")?,
             description: row.try_get("description")?,
+            description_de: row.try_get("description_de")?,
             recorded_at: timestamp(row.try_get("recorded_at")?, "recorded_at")?,
             effective_at: effective_at.map(|moment| timestamp(moment, "effective_at")).transpose()?,
             actor: row.try_get("actor")?,
