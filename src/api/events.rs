@@ -1,4 +1,6 @@
-//! The event stream: pages of JSON, or all of it as NDJSON, in order and complete up to the head.
+//! The event stream: pages of JSON, all of it as NDJSON, or live, in order and without a gap.
+
+mod live;
 
 use std::sync::Arc;
 
@@ -27,13 +29,13 @@ use crate::{
         ids::{AccountId, Position, Unit},
         time::Timestamp,
     },
-    service::{Caller, Service, ServiceError, StoredEvent, leaf_bytes},
+    service::{Caller, PositionToken, Service, ServiceError, StoredEvent, leaf_bytes},
 };
 
 /// The media type of one event per line.
 pub(super) const NDJSON: &str = "application/x-ndjson";
 /// How many events are read at once for a stream.
-const STREAM_PAGE: i64 = 500;
+const STREAM_PAGE: i64 = 1_000;
 
 /// One immutable fact. Amounts are in the smallest part of the unit.
 #[derive(Clone, Debug, Object)]
@@ -123,6 +125,8 @@ pub enum Events {
     Page(Found<EventList>),
     /// One event per line.
     Lines(Body),
+    /// One after the other, as they happen.
+    Live(Body),
 }
 
 impl IntoResponse for Events {
@@ -130,6 +134,12 @@ impl IntoResponse for Events {
         match self {
             Self::Page(page) => page.into_response(),
             Self::Lines(body) => Response::builder().content_type(NDJSON).body(body),
+            Self::Live(body) => Response::builder()
+                .content_type(live::MEDIA_TYPE)
+                .header(header::CACHE_CONTROL, "no-store")
+                // nginx would collect them otherwise.
+                .header("X-Accel-Buffering", "no")
+                .body(body),
         }
     }
 }
@@ -138,16 +148,24 @@ impl ApiResponse for Events {
     fn meta() -> MetaResponses {
         let page =
             MetaMediaType { content_type: Json::<EventList>::CONTENT_TYPE, schema: EventList::schema_ref() };
-        let lines = MetaSchemaRef::Inline(Box::new(MetaSchema {
-            description: Some("One event per line, as in `events` of the page."),
-            ..MetaSchema::new("string")
-        }));
+        let text = |content_type, description: &'static str| MetaMediaType {
+            content_type,
+            schema: MetaSchemaRef::Inline(Box::new(MetaSchema {
+                description: Some(description),
+                ..MetaSchema::new("string")
+            })),
+        };
+        let lines = text(NDJSON, "One event per line, as in `events` of the page.");
+        let live = text(
+            live::MEDIA_TYPE,
+            "Each event as `data`, as in `events` of the page, with an `id` to resume after it.",
+        );
         MetaResponses {
             responses: vec![MetaResponse {
                 description: "The events.",
                 status: Some(200),
                 status_range: None,
-                content: vec![page, MetaMediaType { content_type: NDJSON, schema: lines }],
+                content: vec![page, lines, live],
                 headers: Vec::new(),
             }],
         }
@@ -158,13 +176,36 @@ impl ApiResponse for Events {
     }
 }
 
-/// Whether the client asked for one event per line.
-pub struct WantsLines(bool);
+/// The form that the client asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Page,
+    Lines,
+    Live,
+}
 
-impl<'a> FromRequest<'a> for WantsLines {
+impl<'a> FromRequest<'a> for Form {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         let accept = request.header(header::ACCEPT).unwrap_or_default();
-        Ok(Self(accept.split(',').any(|part| part.split(';').next().unwrap_or_default().trim() == NDJSON)))
+        let mut types = accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
+        let form = types.find_map(|media_type| match media_type {
+            NDJSON => Some(Self::Lines),
+            live::MEDIA_TYPE => Some(Self::Live),
+            _ => None,
+        });
+        Ok(form.unwrap_or(Self::Page))
+    }
+}
+
+/// The last event that a client saw of a live stream before it was cut off, as the `Last-Event-ID` that browsers send.
+struct LastSeen(Option<PositionToken>);
+
+impl<'a> FromRequest<'a> for LastSeen {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let Some(id) = request.header("Last-Event-ID") else { return Ok(Self(None)) };
+        let problem = "must be the `id` of an event of a live stream";
+        let seen = PositionToken::parse(id).ok_or_else(|| ApiError::invalid("Last-Event-ID", problem))?;
+        Ok(Self(Some(seen)))
     }
 }
 
@@ -177,25 +218,68 @@ impl EventStream {
     ///
     /// In order, after a position. With `Accept: application/x-ndjson` one event per line, without `limit` up to the head
     /// at the time of the request; a stream that ends early was cut off and can be taken up after the last whole line.
+    ///
+    /// With `Accept: text/event-stream` as server-sent events: all after the position, then each as it happens. Each has an
+    /// `id`; who sends the last one as `Last-Event-ID` goes on after it and misses nothing. If that history was lost, the
+    /// answer is 409. The stream ends when the key is revoked or the process stops.
     #[oai(path = "/v1/events", method = "get", operation_id = "list_events")]
     async fn list(
         &self,
         caller: Authorised<Audit>,
         /// Only events after this position; all if absent.
         after: Query<Whole>,
-        /// How many at most; in a page 50 if absent.
+        /// Only events up to this position, which the ledger must have reached; not of a live stream.
+        until: Query<Whole>,
+        /// How many at most; in a page 50 if absent; not of a live stream.
         limit: Query<Limit>,
-        wants_lines: WantsLines,
+        form: Form,
+        last_seen: LastSeen,
     ) -> Result<Events, Failure<Reading>> {
         let after = Position(after.0.map_or(0, Whole::get));
-        if wants_lines.0 {
-            let lines = lines(caller.service, caller.caller, after, limit.0.map(Into::into), line).await?;
-            return Ok(Events::Lines(lines));
+        let until = until.0.map(|until| Position(until.get()));
+        if until.is_some_and(|until| until < after) {
+            return Err(ApiError::invalid("until", "is before `after`").into());
         }
-        let page = caller.service.events(&caller.caller, after, limit.0.unwrap_or_default().into()).await?;
-        let events = page.events.into_iter().map(Event::try_from).collect::<Result<_, _>>()?;
+        if form == Form::Live {
+            for (name, is_given) in [("until", until.is_some()), ("limit", limit.0.is_some())] {
+                if is_given {
+                    return Err(ApiError::invalid(name, "a live stream has no end").into());
+                }
+            }
+            return Ok(Events::Live(live::live(&caller.service, &caller.caller, after, last_seen.0).await?));
+        }
+        if form == Form::Lines {
+            let range = Range { after, until, limit: limit.0.map(Into::into) };
+            return Ok(Events::Lines(lines(caller.service, caller.caller, range, line).await?));
+        }
+        let limit = limit.0.unwrap_or_default().into();
+        let page = caller.service.events(&caller.caller, after, limit).await?;
+        check_until(until, page.head)?;
+        let events = page.events.into_iter();
+        let events = events.take_while(|stored| until.is_none_or(|until| stored.event.position <= until));
+        let events = events.map(Event::try_from).collect::<Result<_, _>>()?;
         Ok(Events::Page(Found(EventList { events, head: page.head.0 })))
     }
+}
+
+/// Refuses a range whose end is not there yet.
+fn check_until(until: Option<Position>, head: Position) -> Result<(), ApiError> {
+    match until {
+        Some(until) if until > head => {
+            Err(ApiError::invalid("until", format!("is beyond the ledger's last position, {head}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Which events are asked for.
+pub(super) struct Range {
+    /// Those after this position.
+    pub after: Position,
+    /// Up to this one; to where the ledger ends, if absent.
+    pub until: Option<Position>,
+    /// So many at most.
+    pub limit: Option<i64>,
 }
 
 /// How far a stream has come.
@@ -205,6 +289,7 @@ struct Progress {
     after: Position,
     until: Position,
     left: Option<i64>,
+    head: Position,
 }
 
 /// The events after a position, read page by page, each as one line. The first page is read before the answer begins, so
@@ -212,13 +297,15 @@ struct Progress {
 async fn lines(
     service: Arc<Service>,
     caller: Arc<Caller>,
-    after: Position,
-    left: Option<i64>,
+    range: Range,
     line: Line,
-) -> Result<Body, ServiceError> {
+) -> Result<Body, ApiError> {
     let who = Arc::clone(&caller);
-    let mut progress = Progress { service, caller, after, until: Position(i64::MAX), left };
+    let Range { after, until, limit } = range;
+    let end = until.unwrap_or(Position(i64::MAX));
+    let mut progress = Progress { service, caller, after, until: end, left: limit, head: end };
     let first = progress.read().await?;
+    check_until(until, progress.head)?;
     let rest = stream::try_unfold(progress, |mut progress| async move {
         let events = progress.read().await?;
         Ok((!events.is_empty()).then_some((events, progress)))
@@ -252,13 +339,13 @@ pub(super) async fn canonical_lines(
     caller: Arc<Caller>,
     after: Position,
     left: Option<i64>,
-) -> Result<Body, ServiceError> {
+) -> Result<Body, ApiError> {
     let line: Line = |caller, event| {
         let mut bytes = leaf_bytes(caller, &event)?;
         bytes.push(b'\n');
         Ok(bytes)
     };
-    lines(service, caller, after, left, line).await
+    lines(service, caller, Range { after, until: None, limit: left }, line).await
 }
 
 impl Progress {
@@ -269,6 +356,7 @@ impl Progress {
             return Ok(Vec::new());
         }
         let page = self.service.events(&self.caller, self.after, limit).await?;
+        self.head = page.head;
         self.until = self.until.min(page.head);
         let events: Vec<StoredEvent> =
             page.events.into_iter().filter(|stored| stored.event.position <= self.until).collect();

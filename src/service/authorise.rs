@@ -45,6 +45,8 @@ pub struct Caller {
     pub slug: LedgerSlug,
     pub(super) ledger: LedgerId,
     pub(super) buy_url: Option<Arc<str>>,
+    /// When the key ends, if it does.
+    pub(super) works_until: Option<Instant>,
     scopes: BTreeSet<Scope>,
 }
 
@@ -170,6 +172,7 @@ impl Service {
                 slug: text.ledger,
                 ledger: ledger.ledger,
                 buy_url: known.buy_url.map(Into::into),
+                works_until: known.expires_in.map(|rest| Instant::now() + rest),
                 scopes: known.scopes,
             };
             (caller, known.expires_in)

@@ -10,6 +10,7 @@ mod authorise;
 mod checkout;
 mod checkout_links;
 mod error;
+mod follow;
 mod history;
 mod inbox;
 mod key_text;
@@ -23,15 +24,13 @@ mod subscriptions;
 mod views;
 pub mod webhooks;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 pub use authorise::Caller;
 pub use checkout::CheckedOut;
 pub use checkout_links::{LinkPage, Offer, Shopper};
 pub use error::{NotFound, ServiceError, StripeFailure};
+pub use follow::{Follower, Run};
 pub use inbox::{InboxPage, InboxQuery};
 pub use key_text::{KeySecret, KeyText};
 pub use outbox::{DeadQuery, DecidedGroup, EffectPage, EffectQuery};
@@ -77,6 +76,8 @@ pub use crate::{
 };
 
 use authorise::KeyCache;
+use follow::Tails;
+use tokio::sync::watch;
 
 use crate::{
     config::PublicUrl,
@@ -108,7 +109,8 @@ pub struct Service {
     stripe: Arc<StripeClients>,
     keys: KeyCache,
     public_url: Option<PublicUrl>,
-    is_going_down: AtomicBool,
+    tails: Tails,
+    is_going_down: watch::Sender<bool>,
 }
 
 impl Service {
@@ -120,8 +122,9 @@ impl Service {
         stripe: Arc<StripeClients>,
         public_url: Option<PublicUrl>,
     ) -> Arc<Self> {
-        let (keys, is_going_down) = (KeyCache::default(), AtomicBool::new(false));
-        Arc::new(Self { database, writers, stripe, keys, public_url, is_going_down })
+        let (keys, tails) = (KeyCache::default(), Tails::default());
+        let is_going_down = watch::Sender::new(false);
+        Arc::new(Self { database, writers, stripe, keys, public_url, tails, is_going_down })
     }
 
     /// Has a command carried out.
@@ -156,7 +159,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::Failed`] if they cannot.
     pub async fn check_readiness(&self) -> Result<(), ServiceError> {
-        if self.is_going_down.load(Ordering::Relaxed) {
+        if self.is_going_down() {
             return Err(SubmitError::ShuttingDown.into());
         }
         if self.writers.met_newer_version() {
@@ -167,7 +170,11 @@ impl Service {
 
     /// Says from now on that requests cannot be served, so that none are sent here any more. Those that come are served.
     pub fn begin_to_go_down(&self) {
-        self.is_going_down.store(true, Ordering::Relaxed);
+        self.is_going_down.send_replace(true);
+    }
+
+    fn is_going_down(&self) -> bool {
+        *self.is_going_down.borrow()
     }
 }
 

@@ -33,6 +33,11 @@ impl PositionToken {
         Self { incarnation: accepted.incarnation, position: accepted.head }
     }
 
+    /// A position of a history.
+    pub(super) fn at(incarnation: Incarnation, position: Position) -> Self {
+        Self { incarnation, position }
+    }
+
     /// The position alone.
     pub(super) fn position(self) -> Position {
         self.position

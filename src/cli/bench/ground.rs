@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use secrecy::SecretString;
 use tokio_postgres::Client;
 
 use crate::{
@@ -127,6 +128,18 @@ impl Ground {
     /// The service's own database, as the service logs in.
     pub fn ours(&self) -> anyhow::Result<Database> {
         self.database(SERVICE, OURS, 8)
+    }
+
+    /// Where the service's own database is, as the service logs in.
+    pub fn our_url(&self) -> SecretString {
+        self.cluster.url(SERVICE, OURS)
+    }
+
+    /// How many transactions have ended in the service's own database; the server says so with a delay of a second.
+    pub async fn transactions(&self) -> anyhow::Result<i64> {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let statement = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = $1";
+        Ok(self.connect(OWNER, THEIRS).await?.query_one(statement, &[&OURS]).await?.get(0))
     }
 
     /// A connection to the other design's database.

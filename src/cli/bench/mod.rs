@@ -11,6 +11,7 @@
 //!
 //! Rounds of both alternate, and medians are compared, because machines are noisy. Only ratios of one run mean anything.
 
+mod followers;
 mod ground;
 mod http;
 mod lag;
@@ -66,6 +67,7 @@ pub struct Arguments {
 /// Something else to measure.
 #[derive(Subcommand)]
 enum Measurement {
+    Followers(followers::Arguments),
     Outbox(outbox::Arguments),
     Projections(projections::Arguments),
     Lag(lag::Arguments),
@@ -87,6 +89,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     start_logging(&arguments.log)?;
     let ground = Ground::prepare(arguments.directory.clone(), arguments.accounts).await?;
     let outcome = match &arguments.measurement {
+        Some(Measurement::Followers(arguments)) => followers::measure(&ground, arguments).await,
         Some(Measurement::Outbox(arguments)) => outbox::measure(&ground, arguments).await,
         Some(Measurement::Projections(arguments)) => projections::measure(&ground, arguments).await,
         Some(Measurement::Lag(arguments)) => lag::measure(&ground, arguments).await,
