@@ -1,6 +1,7 @@
 //! The event stream: pages of JSON, all of it as NDJSON, or live, in order and without a gap.
 
 mod live;
+mod schemas;
 
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use poem_openapi::{
     types::{Any, ToJSON, Type},
 };
 use serde_json::{Map, Value};
+
+pub use schemas::schemas;
 
 use super::{
     answers::Found,

@@ -58,7 +58,7 @@ mod json;
 mod notes;
 mod probes;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use poem::{
     Endpoint, EndpointExt, Response, Route,
@@ -114,6 +114,11 @@ fn resources() -> impl OpenApi + 'static {
 /// The specification of the interface, as a JSON value.
 pub fn specification() -> Value {
     openapi::specification(resources())
+}
+
+/// JSON Schemas of all events, as files by name.
+pub fn event_schemas() -> BTreeMap<String, Value> {
+    events::schemas(&specification())
 }
 
 /// Pages for browsers, which stand beside the interface.

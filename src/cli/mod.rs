@@ -17,6 +17,7 @@ mod parse;
 mod progress;
 mod rebuild;
 mod recover;
+mod schemas;
 mod serve;
 mod stripe;
 mod verify;
@@ -50,6 +51,7 @@ enum Command {
     Verify(verify::Arguments),
     Audit(audit::Arguments),
     Openapi(openapi::Arguments),
+    Schemas(schemas::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -85,6 +87,7 @@ fn run_to_completion(command: Command) -> anyhow::Result<()> {
             Command::Verify(arguments) => verify::run(arguments).await,
             Command::Audit(arguments) => audit::run(arguments).await,
             Command::Openapi(arguments) => openapi::run(&arguments),
+            Command::Schemas(arguments) => schemas::run(&arguments),
             Command::Bench(arguments) => bench::run(arguments).await,
         }
     })

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// The largest amount, and the largest sum of amounts: 2^53 − 1, the last whole number that a double holds exactly.
@@ -108,7 +109,7 @@ impl<'de> Deserialize<'de> for Currency {
 }
 
 /// What a buyer paid, in the smallest part of the currency (cents; whole yen).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PaidMoney {
     /// Everything that was paid, tax included: 0 to 2^53 − 1.
     pub gross: i64,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 
 /// A named thing that costs credits.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Feature {
     /// Its name in requests.
@@ -25,7 +26,7 @@ pub struct Feature {
 }
 
 /// What buying one of a price grants in one unit.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PriceGrant {
     /// The unit.
@@ -44,7 +45,7 @@ pub struct PriceGrant {
 /// A Stripe price and what buying one of it grants: what counts, and the two sides that it was put together from.
 ///
 /// What the operator says wins over what Stripe says, field by field; only what it costs is Stripe's to say.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
     /// Stripe's id of it.
@@ -70,7 +71,7 @@ pub struct Price {
 }
 
 /// What an operator says of a price; what is absent is left to Stripe.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PriceSettings {
     /// What a shop shows.
@@ -91,7 +92,7 @@ pub struct PriceSettings {
 }
 
 /// What a price costs.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MoneyOfPrice {
     /// In the currency's smallest part: 0 to 2^53 − 1.

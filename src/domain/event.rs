@@ -94,6 +94,16 @@ macro_rules! event_bodies {
             /// Every event type that this version writes, with its newest version.
             pub const TYPES: &[(&str, i16)] = &[$(($type, $version)),*];
 
+            /// Every event type and version that this version reads, with what it means and the JSON Schema of its body. Bodies
+            /// of an older version are read as what the newest one allows to be left out.
+            pub fn schemas() -> Vec<(&'static str, i16, &'static str, schemars::Schema)> {
+                let mut schemas = Vec::new();
+                $(for version in [$version $(, $older)*] {
+                    schemas.push(($type, version, concat!($($doc),*).trim_start(), schemars::schema_for!($name)));
+                })*
+                schemas
+            }
+
             /// The event's type as stored, e.g. `credits.spent`.
             pub fn type_name(&self) -> &'static str {
                 match self { $(Self::$name(_) => $type,)* }

@@ -3,6 +3,7 @@
 //! States arrive in any order and more than once, so each knows the moment that it is of: the newest one counts, whenever
 //! it arrives. Where two are of the same moment, their content decides, so that every order of arrival ends alike.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
 const DEFAULT_PRIORITY: u8 = 50;
 
 /// A price as Stripe has it. Ordered by the moment, then by content.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listing {
     /// The moment that it is the state of, by Stripe's clock.
@@ -45,7 +46,7 @@ pub struct Listing {
 }
 
 /// A product as Stripe has it. Ordered by the moment, then by content.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProductListing {
     /// The moment that it is the state of, by Stripe's clock.
@@ -73,7 +74,7 @@ pub struct Moments {
 }
 
 /// How a price is paid.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PriceMode {
     /// Once.
@@ -83,7 +84,7 @@ pub enum PriceMode {
 }
 
 /// How often a recurring price is paid.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Period {
     /// Each so many …
@@ -93,7 +94,7 @@ pub struct Period {
 }
 
 /// What a period is measured in.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Interval {
     /// Days.
@@ -107,7 +108,7 @@ pub enum Interval {
 }
 
 /// What the metadata of one object says of credits; each part is absent if it does not say it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
     /// How many credits, of the one unit that is meant.

@@ -33,6 +33,7 @@ pub mod purchase;
 pub mod redirect;
 pub mod rejection;
 pub mod sale;
+mod schema;
 pub mod settings;
 pub mod subscription;
 pub mod time;

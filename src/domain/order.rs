@@ -3,6 +3,7 @@
 //! Invariants: what was sold is settled when the order is placed, so that a price which changes meanwhile changes nothing
 //! for the buyer; an order that is paid stays paid.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -63,7 +64,7 @@ impl OrderStatus {
 }
 
 /// Why an order came to nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderFailure {
     /// The checkout was completed, but its money never came.
@@ -95,7 +96,7 @@ pub enum OrderEnding {
 }
 
 /// Credits of one unit as they were sold, for the whole order.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SoldCredits {
     /// The unit.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 pub const PAYMENT_STATE_VERSION: i16 = 2;
 
 /// How far a refund has come; later ranks win over earlier ones, equal ranks change nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundStatus {
     /// On its way (Stripe's `pending` and `requires_action`).
@@ -48,7 +49,7 @@ impl RefundStatus {
 }
 
 /// How far a dispute has come; later ranks win over earlier ones, equal ranks change nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DisputeStatus {
     /// A question of the bank (Stripe's `warning_*`): no money moved.
@@ -83,7 +84,7 @@ impl DisputeStatus {
 }
 
 /// Something that was reported about a payment. Amounts are in the currency's smallest part.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum PaymentFact {
     /// The state of one refund.
@@ -169,7 +170,7 @@ impl PaymentFact {
 }
 
 /// Why a refund that was asked of us will not be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundRefusal {
     /// The money has gone back already.

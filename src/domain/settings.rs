@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{amount::Amount, ids::Unit};
@@ -32,7 +33,7 @@ impl LedgerMode {
 }
 
 /// Where a clawback's shortfall comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClawbackPolicy {
     /// From the account's other lots, then as debt.
@@ -43,7 +44,7 @@ pub enum ClawbackPolicy {
 }
 
 /// How a unit is shown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UnitSettings {
     /// Decimal places for display: 0 to 9.
@@ -51,7 +52,7 @@ pub struct UnitSettings {
 }
 
 /// A ledger's settings; each change is an event with all of them.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LedgerSettings {
     /// The units that this ledger counts.
@@ -112,7 +113,7 @@ pub struct LedgerRules {
 }
 
 /// What a renewal moves into the new period of what is left of the old one, of each unit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rollover {
     /// Nothing: it expires.
@@ -125,7 +126,7 @@ pub enum Rollover {
 }
 
 /// How long credits of subscriptions live, and what trials grant.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubscriptionRules {
     /// For how many days after the end of a period its credits can still be used, because renewals are paid late: 0 to
@@ -155,7 +156,7 @@ impl SubscriptionRules {
 }
 
 /// Credits that each new account gets.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignupGrant {
     /// Of which unit.
@@ -170,7 +171,7 @@ pub struct SignupGrant {
 }
 
 /// How checkouts at Stripe look, and where they lead back to.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckoutSettings {
     /// Where buyers go after payment, unless an order says otherwise; `{LOCALE}`, `{ORDER_ID}` and Stripe's
@@ -204,7 +205,7 @@ impl CheckoutSettings {
 }
 
 /// What an API key may do.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Read accounts, balances, history and the catalogue.

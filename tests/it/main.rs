@@ -18,6 +18,7 @@ mod command_line;
 mod connections;
 mod dev;
 mod disputes;
+mod event_schemas;
 mod event_stream;
 mod month_model;
 mod month_plan;

@@ -117,7 +117,7 @@ impl Dice {
 }
 
 /// Trades for some days by a test clock, with all that moves money. Gives the first day.
-async fn trade_for(app: &TestApp, days: i64) -> Day {
+pub async fn trade_for(app: &TestApp, days: i64) -> Day {
     let mut dice = Dice(5);
     let mut purchases: Vec<(String, i64)> = Vec::new();
     for account in ["ada", "bob", "eve"] {

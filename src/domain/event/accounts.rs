@@ -1,16 +1,17 @@
 //! What happened to an account itself: its standing, its profile, its customer at Stripe, its limits.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{OrderId, StripeId};
 
 /// See [`super::EventBody::AccountOpened`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountOpened {}
 
 /// See [`super::EventBody::AccountChanged`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountChanged {
     /// Which fields of the profile changed; never their values.
@@ -18,7 +19,7 @@ pub struct AccountChanged {
 }
 
 /// A part of what is known of an account's holder, all of it erasable.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProfileField {
     /// The e-mail address.
@@ -34,7 +35,7 @@ pub enum ProfileField {
 }
 
 /// Why an account was frozen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FreezeCause {
     /// Somebody asked for it.
@@ -46,7 +47,7 @@ pub enum FreezeCause {
 }
 
 /// See [`super::EventBody::AccountFrozen`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountFrozen {
     /// Why.
@@ -64,17 +65,17 @@ impl AccountFrozen {
 }
 
 /// See [`super::EventBody::AccountUnfrozen`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountUnfrozen {}
 
 /// See [`super::EventBody::AccountClosed`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountClosed {}
 
 /// Why an account's customer is what it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkCause {
     /// We made it.
@@ -86,7 +87,7 @@ pub enum LinkCause {
 }
 
 /// See [`super::EventBody::CustomerLinked`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CustomerLinked {
     /// The account's customer from here on; none after it was deleted.
@@ -99,7 +100,7 @@ pub struct CustomerLinked {
 }
 
 /// See [`super::EventBody::LimitChanged`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitChanged {
     /// How many credits the account may owe by spending; 0 allows none.

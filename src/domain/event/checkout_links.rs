@@ -1,5 +1,6 @@
 //! Links by which a price can be bought for an account.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
@@ -9,7 +10,7 @@ use crate::domain::{
 };
 
 /// See [`super::EventBody::CheckoutLinkCreated`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckoutLinkCreated {
     /// The link.
@@ -23,7 +24,7 @@ pub struct CheckoutLinkCreated {
 }
 
 /// See [`super::EventBody::CheckoutLinkRevoked`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CheckoutLinkRevoked {
     /// The link.

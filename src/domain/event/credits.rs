@@ -1,5 +1,6 @@
 //! What happened to credits: they came, were spent, held, adjusted, ran out of time, or paid debt off.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
@@ -10,7 +11,7 @@ use crate::domain::{
 };
 
 /// How a purchase reached us.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PurchaseSource {
     /// A Stripe checkout session.
@@ -22,7 +23,7 @@ pub enum PurchaseSource {
 }
 
 /// See [`super::EventBody::CreditsPurchased`]. One for each unit that the purchase grants.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditsPurchased {
     /// What was bought; the same in all events of one purchase.
@@ -65,7 +66,7 @@ impl CreditsPurchased {
 }
 
 /// Where an unpaid lot came from.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantSource {
     /// Granted through the interface: bonus, promotion, goodwill.
@@ -81,7 +82,7 @@ pub enum GrantSource {
 }
 
 /// See [`super::EventBody::CreditsGranted`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditsGranted {
     /// The lot that it made.
@@ -108,7 +109,7 @@ impl CreditsGranted {
 }
 
 /// An amount taken from, or given back to, one lot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Draw {
     /// The lot.
@@ -118,7 +119,7 @@ pub struct Draw {
 }
 
 /// See [`super::EventBody::CreditsSpent`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditsSpent {
     /// The spend.
@@ -139,7 +140,7 @@ pub struct CreditsSpent {
 }
 
 /// A new debt item, or more of an old one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DebtIncurred {
     /// The item.
@@ -149,7 +150,7 @@ pub struct DebtIncurred {
 }
 
 /// See [`super::EventBody::CreditsHeld`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditsHeld {
     /// The hold.
@@ -163,7 +164,7 @@ pub struct CreditsHeld {
 }
 
 /// See [`super::EventBody::HoldCaptured`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldCaptured {
     /// The hold.
@@ -179,7 +180,7 @@ pub struct HoldCaptured {
 }
 
 /// Why a hold was released.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReleaseCause {
     /// The client gave it up.
@@ -189,7 +190,7 @@ pub enum ReleaseCause {
 }
 
 /// See [`super::EventBody::HoldReleased`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldReleased {
     /// The hold.
@@ -201,7 +202,7 @@ pub struct HoldReleased {
 }
 
 /// See [`super::EventBody::CreditsExpired`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditsExpired {
     /// What was lost of which lots.
@@ -209,7 +210,7 @@ pub struct CreditsExpired {
 }
 
 /// See [`super::EventBody::CreditsAdjusted`]: either a lot or draws.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditsAdjusted {
     /// What the operator asked for: positive puts credits in, negative takes them out.
@@ -221,7 +222,7 @@ pub struct CreditsAdjusted {
 }
 
 /// One draw on a lot that paid off a part of one debt item.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settlement {
     /// The debt item.
@@ -233,7 +234,7 @@ pub struct Settlement {
 }
 
 /// See [`super::EventBody::DebtSettled`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DebtSettled {
     /// What paid off what.

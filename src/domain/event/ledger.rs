@@ -1,5 +1,6 @@
 //! What concerns a ledger as a whole: its catalogue, settings, API keys, clock and history.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
@@ -10,12 +11,12 @@ use crate::domain::{
 };
 
 /// See [`super::EventBody::FeatureSet`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct FeatureSet(pub Feature);
 
 /// See [`super::EventBody::PriceSet`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct PriceSet(pub Price);
 
@@ -27,7 +28,7 @@ impl PriceSet {
 }
 
 /// See [`super::EventBody::LedgerConfigured`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct LedgerConfigured(pub LedgerSettings);
 
@@ -42,7 +43,7 @@ impl LedgerConfigured {
 }
 
 /// See [`super::EventBody::KeyCreated`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyCreated {
     /// The key.
@@ -54,7 +55,7 @@ pub struct KeyCreated {
 }
 
 /// See [`super::EventBody::KeyRevoked`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRevoked {
     /// The key.
@@ -62,7 +63,7 @@ pub struct KeyRevoked {
 }
 
 /// See [`super::EventBody::HistoryLost`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HistoryLost {
     /// The last position that the process had seen committed.
@@ -70,7 +71,7 @@ pub struct HistoryLost {
 }
 
 /// See [`super::EventBody::ClockAdvanced`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClockAdvanced {
     /// By how many seconds: positive. Everything after this event is judged at the later time.

@@ -1,5 +1,6 @@
 //! What became of a checkout, and of the refunds that were asked for.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
@@ -11,7 +12,7 @@ use crate::domain::{
 };
 
 /// See [`super::EventBody::OrderPlaced`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderPlaced {
     /// The order.
@@ -41,7 +42,7 @@ impl OrderPlaced {
 }
 
 /// See [`super::EventBody::OrderSessionCreated`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderSessionCreated {
     /// The order.
@@ -53,7 +54,7 @@ pub struct OrderSessionCreated {
 }
 
 /// See [`super::EventBody::OrderPaid`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderPaid {
     /// The order.
@@ -67,7 +68,7 @@ pub struct OrderPaid {
 }
 
 /// See [`super::EventBody::OrderExpired`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderExpired {
     /// The order.
@@ -77,7 +78,7 @@ pub struct OrderExpired {
 }
 
 /// See [`super::EventBody::OrderFailed`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderFailed {
     /// The order.
@@ -89,7 +90,7 @@ pub struct OrderFailed {
 }
 
 /// See [`super::EventBody::RefundRequested`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefundRequested {
     /// The refund.
@@ -107,7 +108,7 @@ pub struct RefundRequested {
 }
 
 /// See [`super::EventBody::RefundRefused`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefundRefused {
     /// The refund.

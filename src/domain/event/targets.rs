@@ -1,5 +1,6 @@
 //! What became of a purchase after its payment was refunded or disputed (rule 7).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
@@ -9,7 +10,7 @@ use crate::domain::{
 };
 
 /// A part of a purchase's target that was moved; what `evolve` applies, in order.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "move", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TargetMove {
     /// Own unspent credits were set aside (`disputed`).
@@ -109,7 +110,7 @@ pub enum TargetMove {
 }
 
 /// A lot that credits live on in which came back to a lot that had expired meanwhile: same unit, purchase and priority.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuccessorLot {
     /// The new lot.
@@ -121,7 +122,7 @@ pub struct SuccessorLot {
 }
 
 /// What made a purchase's target be looked at again.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetCause {
     /// Stripe, or whoever recorded an external purchase, reported a fact about the payment.
@@ -137,7 +138,7 @@ pub enum TargetCause {
 }
 
 /// How much of a purchase must not be in the buyer's hands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
     /// For refunds that succeeded or are asked for, and disputes open or lost.
@@ -147,7 +148,7 @@ pub struct Target {
 }
 
 /// See [`super::EventBody::PurchaseClawed`] and [`super::EventBody::PurchaseRestored`]. One for each unit of the purchase.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetMoved {
     /// The purchase.
@@ -165,7 +166,7 @@ pub struct TargetMoved {
 }
 
 /// See [`super::EventBody::PurchaseClawed`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct PurchaseClawed(pub TargetMoved);
 
@@ -180,12 +181,12 @@ impl PurchaseClawed {
 }
 
 /// See [`super::EventBody::PurchaseRestored`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct PurchaseRestored(pub TargetMoved);
 
 /// See [`super::EventBody::PaymentNoted`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PaymentNoted {
     /// The payment.

@@ -1,5 +1,6 @@
 //! Credits that went from one account of the ledger to another: a pair of events, in one command.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Draw;
@@ -9,7 +10,7 @@ use crate::domain::{
 };
 
 /// See [`super::EventBody::TransferSent`]. The event is the sender's.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransferSent {
     /// The transfer; the same in both events of a pair, and in all pairs of one that is too large for one.
@@ -23,7 +24,7 @@ pub struct TransferSent {
 }
 
 /// See [`super::EventBody::TransferReceived`]. The event is the recipient's.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransferReceived {
     /// The transfer.
@@ -37,7 +38,7 @@ pub struct TransferReceived {
 }
 
 /// A lot that credits live on in which came from another account.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReceivedLot {
     /// The new lot.
