@@ -121,6 +121,9 @@ SELECT e.ledger_id,
            WHEN 'credits.granted' THEN
                CASE WHEN e.body ->> 'source' = 'requested' THEN concat('Gutgeschrieben: ', e.unit)
                     WHEN e.body ->> 'source' = 'sign_up' THEN concat('Gutgeschrieben zur Eröffnung: ', e.unit)
+                    WHEN e.body -> 'source' ? 'trial' THEN concat('Gutgeschrieben zur Probe: ', e.unit)
+                    WHEN e.body -> 'source' ? 'invoice_line'
+                    THEN concat('Gutgeschrieben durch kostenloses Abonnement: ', e.unit)
                     ELSE concat('Gutgeschrieben nach kostenlosem Checkout: ', e.unit) END
            WHEN 'credits.spent' THEN
                concat('Verbraucht: ', e.unit,
@@ -168,6 +171,16 @@ SELECT e.ledger_id,
            WHEN 'checkout_link.created' THEN
                concat('Link zum Kaufen erstellt (', e.body ->> 'price', ' × ', e.body ->> 'quantity', ')')
            WHEN 'checkout_link.revoked' THEN 'Link zum Kaufen widerrufen'
+           WHEN 'subscription.started' THEN 'Abonnement begonnen'
+           WHEN 'subscription.changed' THEN
+               CASE WHEN e.body -> 'change' ? 'prorated' THEN 'Abonnement während des Zeitraums geändert'
+                    WHEN e.body #>> '{change,terms,status}' = 'past_due' THEN 'Zahlung des Abonnements ist überfällig'
+                    WHEN e.body #>> '{change,terms,status}' = 'unpaid' THEN 'Abonnement ist nicht bezahlt'
+                    WHEN (e.body #>> '{change,terms,cancel_at_period_end}')::boolean
+                    THEN 'Abonnement geändert: es endet mit dem Zeitraum'
+                    ELSE 'Abonnement geändert' END
+           WHEN 'subscription.ended' THEN 'Abonnement beendet'
+           WHEN 'credits.rolled_over' THEN concat('In den nächsten Zeitraum übernommen: ', e.unit)
            WHEN 'limit.changed' THEN
                CASE WHEN (e.body ->> 'overdraft')::bigint > 0 THEN concat('Überziehungsrahmen geändert: ', e.unit)
                     ELSE concat('Überziehen nicht mehr erlaubt: ', e.unit) END

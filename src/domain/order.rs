@@ -22,7 +22,7 @@ pub const MAX_QUANTITY: i64 = 10_000;
 pub const LONGEST_TRIAL_DAYS: u32 = 730;
 
 /// That an order is of a subscription, and how that begins. Its credits come with its invoices.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderedSubscription {
     /// For how many days nothing has to be paid.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -23,7 +24,7 @@ const REMEMBERED_PERIODS: usize = 8;
 const REMEMBERED_LOTS: usize = 64;
 
 /// How a subscription is at Stripe. The order is that of two states of one moment: the later variant counts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SubscriptionStatus {
     /// Its first invoice is not paid yet.
@@ -83,7 +84,7 @@ impl SubscriptionStatus {
 }
 
 /// How many of a price are subscribed to.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubscribedPrice {
     /// The price.
@@ -93,7 +94,7 @@ pub struct SubscribedPrice {
 }
 
 /// What Stripe says of a subscription at one moment. Ordered by the moment, then by content.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubscriptionTerms {
     /// The moment that it is the state of, by Stripe's clock. The beginning of time, if only an invoice told of it.
@@ -123,7 +124,7 @@ impl SubscriptionTerms {
 }
 
 /// A stretch of time that is paid for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Period {
     /// Its first moment.
@@ -152,7 +153,7 @@ impl Period {
 }
 
 /// A line of an invoice that granted credits.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InvoiceLine {
     /// The invoice.

@@ -30,7 +30,7 @@ pub use authorise::Caller;
 pub use checkout::CheckedOut;
 pub use checkout_links::{LinkPage, Offer, Shopper};
 pub use error::{NotFound, ServiceError, StripeFailure};
-pub use follow::{Follower, Run};
+pub use follow::Follower;
 pub use inbox::{InboxPage, InboxQuery};
 pub use key_text::{KeySecret, KeyText};
 pub use outbox::{DeadQuery, DecidedGroup, EffectPage, EffectQuery};

@@ -91,6 +91,19 @@ const WORDS: &[(&str, &str)] = &[
     ("Refund refused: it was given up", "Erstattung abgelehnt: sie wurde aufgegeben"),
     ("Took credits back: a refund was asked for", "Zurückgenommen: credits, eine Erstattung wurde erbeten"),
     ("Gave credits back: a refund was refused", "Zurückgegeben: credits, eine Erstattung wurde abgelehnt"),
+    ("Subscription started", "Abonnement begonnen"),
+    ("Granted credits for a trial", "Gutgeschrieben zur Probe: credits"),
+    (
+        "Granted credits by a subscription at no charge",
+        "Gutgeschrieben durch kostenloses Abonnement: credits",
+    ),
+    ("Subscription changed", "Abonnement geändert"),
+    ("Subscription changed: it ends with its period", "Abonnement geändert: es endet mit dem Zeitraum"),
+    ("Subscription payment is overdue", "Zahlung des Abonnements ist überfällig"),
+    ("Subscription is not paid", "Abonnement ist nicht bezahlt"),
+    ("Subscription changed within its period", "Abonnement während des Zeitraums geändert"),
+    ("Moved credits into the next period", "In den nächsten Zeitraum übernommen: credits"),
+    ("Subscription ended", "Abonnement beendet"),
 ];
 
 #[tokio::test]

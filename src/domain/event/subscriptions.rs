@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SuccessorLot;
@@ -12,7 +13,7 @@ use crate::domain::{
 };
 
 /// See [`super::EventBody::SubscriptionStarted`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubscriptionStarted {
     /// The subscription.
@@ -25,7 +26,7 @@ pub struct SubscriptionStarted {
 }
 
 /// What changed about a subscription.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SubscriptionChange {
     /// How it is.
@@ -37,7 +38,7 @@ pub enum SubscriptionChange {
 }
 
 /// Changes within a period.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Prorated {
     /// The invoice.
@@ -52,7 +53,7 @@ pub struct Prorated {
 }
 
 /// See [`super::EventBody::SubscriptionChanged`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubscriptionChanged {
     /// The subscription.
@@ -62,7 +63,7 @@ pub struct SubscriptionChanged {
 }
 
 /// A lot that expires sooner, since there is no renewal to be waited for.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShortenedLot {
     /// Of which unit.
@@ -74,7 +75,7 @@ pub struct ShortenedLot {
 }
 
 /// See [`super::EventBody::SubscriptionEnded`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubscriptionEnded {
     /// The subscription.
@@ -86,7 +87,7 @@ pub struct SubscriptionEnded {
 }
 
 /// Credits of one lot that live on in another.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RolledOver {
     /// The lot of the period before.
@@ -98,7 +99,7 @@ pub struct RolledOver {
 }
 
 /// See [`super::EventBody::CreditsRolledOver`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditsRolledOver {
     /// The subscription.
