@@ -56,7 +56,7 @@ async fn every_event_of_an_exported_history_is_valid_by_the_schemas() {
     let (validators, mut schemas) = (validators(), files(&["openapi", "events"]));
     // The whole without its bodies, which are looked at one by one.
     let mut whole = schemas.remove("event.json").expect("a schema");
-    whole["allOf"] = json!([]);
+    whole.as_object_mut().expect("an object").remove("allOf");
     let whole = jsonschema::validator_for(&whole).expect("a schema");
     for line in exported.lines() {
         let event: Value = serde_json::from_str(line).expect("JSON");
