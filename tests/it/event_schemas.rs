@@ -7,7 +7,7 @@ use jsonschema::Validator;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{api_support::Requests, reports::trade_for, support::app::TestApp};
+use crate::{reports::trade_for, support::app::TestApp};
 
 fn files(directory: &[&str]) -> BTreeMap<String, Value> {
     let path: PathBuf = [&[env!("CARGO_MANIFEST_DIR")], directory].concat().iter().collect();
