@@ -1,7 +1,7 @@
 //! The service as one process: its parts put together, started, and ended in order.
 //!
 //! ```text
-//! HTTP ──▶ service ──▶ writers ──▶ PostgreSQL ◀── projector, sealer, inbox worker, outbox, sweeper
+//! HTTP ──▶ service ──▶ writers ──▶ PostgreSQL ◀── projector, sealer, inbox worker, outbox, sweeper, reconciliation
 //! ```
 //!
 //! Invariants:
@@ -32,6 +32,7 @@ use crate::domain::ids::LedgerId;
 use crate::inbox::{Batches, InboxWorker};
 use crate::outbox::{Outbox, OutboxSettings, stripe::StripeEffects};
 use crate::projector::Projector;
+use crate::reconcile::{ReconcileWorker, Reconciler};
 use crate::sealer::{Sealer, outside::Outside};
 use crate::service::{Service, webhooks::Webhooks};
 use crate::store::database_url::DatabaseUrl;
@@ -147,12 +148,20 @@ pub async fn serve(
         listener,
         grace: settings.shutdown_seconds,
         service: Arc::clone(&service),
-        webhooks: Arc::new(Webhooks::new(vault.clone(), ringer, system_clock)),
+        webhooks: Arc::new(Webhooks::new(vault.clone(), ringer.clone(), system_clock)),
         metrics: Arc::clone(&metrics),
     };
     parts.spawn_front("HTTP", http.run(stop));
     let stop = parts.last_call();
     if settings.workers {
+        let every = settings.reconcile_seconds;
+        let reconciler =
+            Reconciler::new(database.clone(), Arc::clone(&writers), Arc::clone(&clients), ringer, every);
+        let (reconciliation, stopped) = (ReconcileWorker::new(Arc::new(reconciler)), parts.last_call());
+        parts.spawn_worker("reconciliation", async move {
+            reconciliation.run(stopped.requested()).await;
+            Ok(())
+        });
         start_workers(&mut parts, &database, &writers, bell, clients);
         let (sealer, heads, stopped) = (Sealer::new(vault, outside), writers.commits(), parts.last_call());
         parts.spawn_worker("sealer", async move {

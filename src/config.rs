@@ -181,6 +181,10 @@ pub struct ServiceSettings {
     /// How Stripe is called.
     #[command(flatten)]
     pub stripe: StripeSettings,
+    /// How often Stripe's events are read, for those that no webhook has brought.
+    #[arg(long, env = "COUNTERFOIL_RECONCILE_SECONDS", default_value = "300", value_name = "SECONDS")]
+    #[arg(value_parser = seconds)]
+    pub reconcile_seconds: Duration,
     /// Where checkpoints go.
     #[command(flatten)]
     pub checkpoints: CheckpointSettings,

@@ -13,6 +13,7 @@ pub mod domain;
 pub mod inbox;
 pub mod outbox;
 pub mod projector;
+pub mod reconcile;
 pub mod sandbox;
 pub mod sealer;
 pub mod service;

@@ -118,6 +118,10 @@ codes! {
     InboxEventNotFound => NOT_FOUND,
     /// There is no such effect, or it is done.
     EffectNotFound => NOT_FOUND,
+    /// There is no such run of the reconciliation, or it is no longer kept.
+    ReconciliationRunNotFound => NOT_FOUND,
+    /// There is no such finding of the reconciliation.
+    FindingNotFound => NOT_FOUND,
     /// The ledger has no log, or nothing of it is sealed yet.
     LogNotFound => NOT_FOUND,
     /// The sealed tree has no such tile yet.
@@ -156,6 +160,10 @@ codes! {
     EntryTooLong => CONFLICT,
     /// The effect is not dead, so that there is nothing to decide.
     EffectNotDead => CONFLICT,
+    /// The finding is not open, so that there is nothing to decide.
+    FindingNotOpen => CONFLICT,
+    /// The service has no repair for the finding.
+    FindingNotRepairable => CONFLICT,
     /// The position token is of a history that was lost.
     HistoryLost => CONFLICT,
     /// The ledger has no key for Stripe that can be used; the message says what to do.

@@ -14,7 +14,7 @@
 //! | `envelope`, `site_map`, `metrics` | what stands around every request |
 //! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
 //! | `answers`, `error` | how they are answered |
-//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `subscriptions`, `checkout_links`, `portal`, `settings`, `rules`, `catalogue`, `prices`, `transfers`, `events`, `reports`, `audit`, `inbox`, `outbox`, `api_keys`, `test_clock` | the resources |
+//! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `subscriptions`, `checkout_links`, `portal`, `settings`, `rules`, `catalogue`, `prices`, `transfers`, `events`, `reports`, `audit`, `inbox`, `outbox`, `reconciliation`, `api_keys`, `test_clock` | the resources |
 //! | `webhooks` | where Stripe leaves its events |
 //! | `probes`, `openapi`, `tags` | what machines and readers of the specification ask |
 
@@ -41,6 +41,7 @@ pub mod payload;
 pub mod portal;
 pub mod prices;
 pub mod purchases;
+pub mod reconciliation;
 pub mod reports;
 pub mod rules;
 pub mod settings;
@@ -105,6 +106,7 @@ fn resources() -> impl OpenApi + 'static {
             audit::AuditTrail,
             inbox::Inbox,
             outbox::Outbox,
+            reconciliation::Reconciliation,
             api_keys::ApiKeys,
             test_clock::TestClock,
         ),

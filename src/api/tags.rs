@@ -35,6 +35,8 @@ pub enum Tag {
     Inbox,
     /// What is still to be done outside of the ledger, and what waits there for a person.
     Outbox,
+    /// What Stripe knows and the ledger does not, and the other way round.
+    Reconciliation,
     /// Who may call.
     #[oai(rename = "API keys")]
     ApiKeys,

@@ -22,8 +22,8 @@ use crate::{
         amount::Currency,
         day::Day,
         ids::{
-            AccountId, CheckoutLinkId, EffectId, FeatureKey, InvalidName, KeyId, LotId, OrderId, PriceId,
-            PurchaseId, RefundRequestId, SpendId, StripeId, TransferId, Unit,
+            AccountId, CheckoutLinkId, EffectId, FeatureKey, FindingId, InvalidName, KeyId, LotId, OrderId,
+            PriceId, PurchaseId, ReconciliationId, RefundRequestId, SpendId, StripeId, TransferId, Unit,
         },
         settings::Scope,
         time::Timestamp,
@@ -113,6 +113,8 @@ scalar!(RefundRequestId, public_id("rfd", "a1b2c3d4e5f607"));
 scalar!(KeyId, public_id("key", "a1b2c3d4e5f607"));
 scalar!(CheckoutLinkId, public_id("lnk", "a1b2c3d4e5f607"));
 scalar!(EffectId, public_id("eff", "a1b2c3d4e5f607"));
+scalar!(ReconciliationId, public_id("rcn", "a1b2c3d4e5f607"));
+scalar!(FindingId, public_id("fnd", "a1b2c3d4e5f607"));
 scalar!(
     Scope,
     MetaSchema {
@@ -149,6 +151,10 @@ named_in_paths! {
     SubscriptionId = "subscription", |text| StripeId::parse(text).map(Self);
     PurchaseId = "purchase", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of a purchase, `pur_…`" });
     EffectId = "effect", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of an effect, `eff_…`" });
+    ReconciliationId = "run",
+        |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of a run, `rcn_…`" });
+    FindingId = "finding",
+        |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of a finding, `fnd_…`" });
     OrderId = "order", |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of an order, `ord_…`" });
     CheckoutLinkId = "link",
         |text| Self::parse(text).ok_or(InvalidName { expected: "must be the id of a checkout link, `lnk_…`" });

@@ -42,6 +42,7 @@ const OWNER: &str = "counterfoil_owner";
 const APP: &str = "counterfoil_app";
 const POOL_SIZE: u16 = 16;
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+const RECONCILE_EVERY: Duration = Duration::from_secs(60);
 
 /// Run everything on this machine: a private PostgreSQL, a simulated Stripe, a demo ledger, the service.
 ///
@@ -96,6 +97,7 @@ async fn run_on(
         workers: true,
         sealing,
         stripe: StripeSettings::default(),
+        reconcile_seconds: RECONCILE_EVERY,
         checkpoints: CheckpointSettings {
             checkpoint_dir: Some(data_directory.join("checkpoints")),
             checkpoint_url: None,

@@ -16,6 +16,7 @@ mod openapi;
 mod parse;
 mod progress;
 mod rebuild;
+mod reconcile;
 mod recover;
 mod schemas;
 mod serve;
@@ -48,6 +49,7 @@ enum Command {
     Recover(recover::Arguments),
     Stripe(stripe::Arguments),
     Rebuild(rebuild::Arguments),
+    Reconcile(reconcile::Arguments),
     Verify(verify::Arguments),
     Audit(audit::Arguments),
     Openapi(openapi::Arguments),
@@ -84,6 +86,7 @@ fn run_to_completion(command: Command) -> anyhow::Result<()> {
             Command::Recover(arguments) => recover::run(arguments).await,
             Command::Stripe(arguments) => stripe::run(arguments).await,
             Command::Rebuild(arguments) => rebuild::run(arguments).await,
+            Command::Reconcile(arguments) => reconcile::run(arguments).await,
             Command::Verify(arguments) => verify::run(arguments).await,
             Command::Audit(arguments) => audit::run(arguments).await,
             Command::Openapi(arguments) => openapi::run(&arguments),

@@ -63,3 +63,38 @@ fn bar(what: &str, from: i64) -> ProgressBar {
         .with_message(what.to_owned())
         .with_position(from.unsigned_abs())
 }
+
+const PARTS_STYLE: &str = "{prefix} [{wide_bar}] {percent} % {msg}";
+
+/// Tells on standard error how far something is that counts in thousandths.
+pub(super) struct Parts {
+    what: String,
+    bar: ProgressBar,
+    told: Option<Instant>,
+}
+
+impl Parts {
+    pub(super) fn new(what: String) -> Self {
+        let style =
+            ProgressStyle::with_template(PARTS_STYLE).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::new(1_000).with_style(style).with_prefix(what.clone());
+        Self { what, bar, told: None }
+    }
+
+    /// So much of it is done; `words` say more.
+    pub(super) fn report(&mut self, permille: i64, words: &str) {
+        self.bar.set_position(permille.clamp(0, 1_000).unsigned_abs());
+        self.bar.set_message(words.to_owned());
+        // Where there is no terminal, the bar is not seen.
+        if self.bar.is_hidden() && self.told.is_none_or(|told| told.elapsed() >= INTERVAL) {
+            self.told = Some(Instant::now());
+            eprintln!("{}: {} %, {words}", self.what, permille / 10);
+        }
+    }
+
+    /// All of it is done.
+    pub(super) fn finish(self, words: &str) {
+        self.bar.finish_and_clear();
+        eprintln!("{}: done, {words}", self.what);
+    }
+}

@@ -12,13 +12,15 @@ use crate::sealer::outside::{Outside, Standing};
 use crate::store::logs::keys::open_log;
 use crate::store::logs::read::read_log;
 use crate::store::logs::{Log, StoredPredecessor};
+use crate::store::reconciliation::gate;
 
 /// Open another log for a ledger whose log is halted.
 ///
 /// A log halts when the database is not what was signed of it: it lost events in a fail-over or a restored backup, or
 /// somebody changed it. Nothing is signed in that log's name again. Find out what is missing first: an auditor's copy of
 /// the events, and `counterfoil verify`. The new log begins with the events that there are now, and every checkpoint of it
-/// names the old log and its last known head, so that nobody takes one for the other. Prints the new verifier keys.
+/// names the old log and its last known head, so that nobody takes one for the other. Prints the new verifier keys. What the
+/// ledger has ordered outside waits until Stripe was asked what is missing: see `counterfoil reconcile`.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The ledger.
@@ -70,6 +72,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let origin = keys::origin(name_of(&log, &ledger.slug), &ledger.slug);
     let is_opened = open_log(&client, ledger.ledger, log.number + 1, &origin, predecessor.as_ref()).await?;
     ensure!(is_opened, "somebody else has opened another log at this moment");
+    // Stripe knows what was done since; nothing is done again before it was asked.
+    gate::close(&client, ledger.ledger).await?;
     drop(client);
     if let Some(StoredPredecessor { origin, size, .. }) = predecessor {
         eprintln!("counterfoil: it takes the place of {origin}, which covered {size} events");

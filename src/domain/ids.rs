@@ -4,6 +4,7 @@
 //! so that no id can be guessed or come twice if history is lost.
 
 mod key;
+mod random;
 
 use std::fmt;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha256};
 
 pub use key::{Key, Namespace};
+pub use random::{EffectId, FindingId, ReconciliationId};
 
 /// The place of an event in its ledger: 1, 2, 3 … without gaps, in commit order. 0 is before the first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
@@ -370,54 +372,6 @@ public_id!(
     CheckoutLinkId,
     "lnk"
 );
-
-/// One thing to be done outside: random, so that it can be the idempotency key of the calls that do it.
-///
-/// Written as `eff_` and 32 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EffectId(u128);
-
-impl EffectId {
-    /// The id with these bits, which are to be random.
-    pub fn from_bits(bits: u128) -> Self {
-        Self(bits)
-    }
-
-    /// The 16 bytes as a number, for storage.
-    pub fn to_bits(self) -> u128 {
-        self.0
-    }
-
-    /// Reads what [`fmt::Display`] wrote.
-    pub fn parse(text: &str) -> Option<Self> {
-        hexadecimal(text.strip_prefix("eff_")?).map(Self)
-    }
-}
-
-impl fmt::Display for EffectId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "eff_{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for EffectId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
-
-impl Serialize for EffectId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for EffectId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| D::Error::custom("must be the id of an effect, `eff_…`"))
-    }
-}
 
 /// The number that 32 lower-case hexadecimal digits write.
 fn hexadecimal(digits: &str) -> Option<u128> {

@@ -296,14 +296,19 @@ impl Batches {
 /// The event that a body holds, if it is this ledger's.
 fn event_for(ledger: &Ledger, body: &[u8]) -> Result<Event, NotDone> {
     let event = Event::parse(body).map_err(NoFact::from)?;
+    check(ledger, &event)?;
+    Ok(event)
+}
+
+/// Whether an event is this ledger's.
+pub(super) fn check(ledger: &Ledger, event: &Event) -> Result<(), NotDone> {
     if event.livemode != (ledger.mode == LedgerMode::Live) {
         return Err(Ignored::WrongMode.into());
     }
     if event.account.is_some() {
         return Err(Ignored::ForeignAccount.into());
     }
-    check_mark(ledger, &event)?;
-    Ok(event)
+    check_mark(ledger, event)
 }
 
 /// Ledgers may share a Stripe account. What one of them had made is none of the others' business.

@@ -10,6 +10,7 @@
 //! | `questions` | what a body leaves open is asked of Stripe |
 //! | `mapping` | facts that Stripe reported become commands under the names of business facts |
 //! | `billing` | the same for subscriptions and their invoices |
+//! | `judgement` | what an event would come to, without anything being done |
 //! | `agreement` | whether a fact that is told again is told with the same money |
 //! | `ties` | which of two states of one second is the newer |
 //! | `outcome` | every way in which a webhook can end other than processed |
@@ -23,6 +24,7 @@
 mod agreement;
 mod batch;
 mod billing;
+mod judgement;
 mod mapping;
 mod outcome;
 mod questions;
@@ -30,4 +32,5 @@ mod ties;
 mod worker;
 
 pub use batch::Batches;
+pub use judgement::{Judgement, judge};
 pub use worker::InboxWorker;

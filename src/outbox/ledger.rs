@@ -33,6 +33,7 @@ use crate::{
         finish::{Batch, End, Finished, finish},
         lease::{self, Lease, find_work},
     },
+    store::reconciliation::gate,
 };
 
 /// How many leases are taken at once: processes that start together share the shards of a backlog.
@@ -77,6 +78,8 @@ pub(super) struct LedgerOutbox<P> {
     /// Whether others' shards are to be looked at.
     is_curious: bool,
     is_troubled: bool,
+    /// Whether effects wait until Stripe was asked, which has been told.
+    is_paused: bool,
     last_work: Instant,
     /// Where the ledger ended when it was last read.
     witness: Option<Witness>,
@@ -99,6 +102,7 @@ impl<P: Perform> LedgerOutbox<P> {
             is_hungry: false,
             is_curious: true,
             is_troubled: false,
+            is_paused: false,
             last_work: Instant::now(),
             witness: None,
         }
@@ -252,13 +256,18 @@ impl<P: Perform> LedgerOutbox<P> {
         let room = Room { fresh: count(room.max(1)), due: count(due_in_hand + DUE_AT_ONCE) };
         let readings: Vec<_> = self.shards.values().map(Shard::reading).collect();
         let ledger = self.ledger;
-        let Claim { effects, witness } =
+        let Claim { effects, is_paused, witness } =
             self.talk(async |client| claim(client, ledger, &readings, room).await).await?;
         if self.witness.is_some_and(|before| !before.is_continued_by(&witness)) {
+            // Written down first: if this process dies, nobody else may know.
+            self.talk(async |client| gate::close(client, ledger).await).await?;
             self.forget(witness);
             return Ok(());
         }
         self.witness = Some(witness);
+        if is_paused != std::mem::replace(&mut self.is_paused, is_paused) {
+            tracing::warn!(%ledger, is_paused, "effects wait while the ledger may lack what Stripe knows");
+        }
         let mut read: HashMap<i16, i64> = HashMap::new();
         for effect in effects {
             let Some(shard) = self.shards.get_mut(&effect.place.shard) else { continue };

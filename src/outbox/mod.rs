@@ -15,6 +15,7 @@
 //! Invariants:
 //! - effects of one key go one after the other, as they were ordered; one that failed holds the later ones back, and so
 //!   does a dead one if its kind says so;
+//! - none is begun while the ledger may lack what Stripe knows, after a restore: see `store::reconciliation::gate`;
 //! - no transaction is open while an effect is carried out;
 //! - its result is a command, and the ledger has it before the effect leaves;
 //! - whoever lost the lease of a shard completes nothing of it: every completion names the fence;

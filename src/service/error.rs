@@ -72,6 +72,12 @@ pub enum ServiceError {
     /// Only of dead effects there is something to decide.
     #[error("the effect is not dead")]
     EffectNotDead,
+    /// Only of open findings there is something to decide.
+    #[error("the finding is not open")]
+    FindingNotOpen,
+    /// The service cannot put it right.
+    #[error("the finding has no repair")]
+    FindingNotRepairable,
     /// The position is of a history that was lost.
     #[error("the position is of a history that was lost")]
     HistoryLost,
@@ -107,6 +113,10 @@ pub enum NotFound {
     InboxEvent,
     /// An effect in the outbox.
     Effect,
+    /// A run of the reconciliation.
+    Reconciliation,
+    /// A finding of the reconciliation.
+    Finding,
     /// An order.
     Order,
     /// A checkout link, or one that works.

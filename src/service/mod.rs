@@ -19,6 +19,7 @@ mod portal;
 mod position;
 mod price_sync;
 mod proof;
+mod reconciliation;
 mod reports;
 mod subscriptions;
 mod views;
@@ -37,6 +38,7 @@ pub use outbox::{DeadQuery, DecidedGroup, EffectPage, EffectQuery};
 pub use position::PositionToken;
 pub use price_sync::{PriceSync, SyncOutcome, SyncedPrice};
 pub use proof::{LogKeyView, LogView, leaf_bytes};
+pub use reconciliation::{FindingPage, FindingQuery, RunPage};
 pub use reports::{Report, UsageFilter};
 pub use subscriptions::SubscriptionPage;
 pub use views::{
@@ -70,6 +72,10 @@ pub use crate::{
             keys::KeyRow,
             orders::{DisputeRow, OrderRow, RefundRow},
             subscriptions::SubscriptionRow,
+        },
+        reconciliation::{
+            findings::{Details, Finding, FindingFilter, FindingKind, FindingState, Side},
+            runs::{Run, RunCounts, RunKind, RunState},
         },
     },
     writer::{Accepted, SubmitError},

@@ -123,6 +123,72 @@ pub async fn insert_webhook(
     Ok(write(client, ledger, statement, &parameters).await? == 1)
 }
 
+/// An event that no webhook has brought.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewEvent {
+    /// See [`InboxEntry::event_id`].
+    pub event_id: String,
+    /// See [`InboxEntry::kind`].
+    pub kind: String,
+    /// What a webhook of it would hold.
+    pub body: Vec<u8>,
+}
+
+/// Stores those of the events that are not there yet, to be taken up at once; says how many.
+///
+/// # Errors
+/// Those of the database.
+pub async fn insert_missing(client: &Client, ledger: LedgerId, events: &[NewEvent]) -> Result<u64, Error> {
+    let find = "SELECT event_id FROM stripe_inbox WHERE ledger_id = $1 AND event_id = ANY ($2)";
+    let insert = "INSERT INTO stripe_inbox (ledger_id, event_id, type, received_at, body, status, next_attempt_at)
+                  SELECT h.ledger_id, missing.event_id, missing.type, now(), missing.body, 'received', now()
+                    FROM ledger_heads h, unnest($2::text[], $3::text[], $4::bytea[]) AS missing (event_id, type, body)
+                   WHERE h.ledger_id = $1
+                      ON CONFLICT (ledger_id, event_id) DO NOTHING";
+    let ids: Vec<&str> = events.iter().map(|event| event.event_id.as_str()).collect();
+    let parameters: [Parameter<'_>; 2] = [(&ledger.0, Type::INT8), (&ids, Type::TEXT_ARRAY)];
+    let rows = query(client, &scope::begin_reading(ledger), find, &parameters).await?;
+    let known: Vec<&str> = rows.iter().map(|row| row.try_get("event_id")).collect::<Result<_, _>>()?;
+    let missing: Vec<&NewEvent> =
+        events.iter().filter(|event| !known.contains(&event.event_id.as_str())).collect();
+    if missing.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<&str> = missing.iter().map(|event| event.event_id.as_str()).collect();
+    let kinds: Vec<&str> = missing.iter().map(|event| event.kind.as_str()).collect();
+    let bodies: Vec<&[u8]> = missing.iter().map(|event| event.body.as_slice()).collect();
+    let parameters: [Parameter<'_>; 4] = [
+        (&ledger.0, Type::INT8),
+        (&ids, Type::TEXT_ARRAY),
+        (&kinds, Type::TEXT_ARRAY),
+        (&bodies, Type::BYTEA_ARRAY),
+    ];
+    write(client, ledger, insert, &parameters).await
+}
+
+/// Stores an event, or puts it in the place of one of the same id, to be taken up at once. A worker that has the former one
+/// in hand can finish nothing any more.
+///
+/// # Errors
+/// Those of the database.
+pub async fn put_event(client: &Client, ledger: LedgerId, event: &NewEvent) -> Result<(), Error> {
+    let statement = "INSERT INTO stripe_inbox
+                            (ledger_id, event_id, type, received_at, body, status, next_attempt_at)
+                     VALUES ($1, $2, $3, now(), $4, 'received', now())
+                         ON CONFLICT (ledger_id, event_id) DO UPDATE
+                        SET type = excluded.type, received_at = now(), body = excluded.body, status = 'received',
+                            reason = NULL, attempts = 0, next_attempt_at = now(), finished_at = NULL,
+                            claim_fence = NULL, claimed_until = NULL";
+    let parameters: [Parameter<'_>; 4] = [
+        (&ledger.0, Type::INT8),
+        (&event.event_id, Type::TEXT),
+        (&event.kind, Type::TEXT),
+        (&event.body, Type::BYTEA),
+    ];
+    write(client, ledger, statement, &parameters).await?;
+    Ok(())
+}
+
 /// A webhook that was claimed to be worked on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClaimedWebhook {
@@ -356,6 +422,20 @@ pub async fn replay_webhook(client: &Client, ledger: LedgerId, event_id: &str) -
     }
     let known = find_webhook(client, ledger, event_id).await?;
     Ok(if known.is_some() { Replay::BodyGone } else { Replay::NotFound })
+}
+
+/// Whether the work on everything that arrived up to that moment is done, one way or the other.
+///
+/// # Errors
+/// Those of the database.
+pub async fn is_at_rest(client: &Client, ledger: LedgerId, up_to: Timestamp) -> Result<bool, Error> {
+    let statement = "SELECT NOT EXISTS (SELECT FROM stripe_inbox
+                                         WHERE ledger_id = $1 AND next_attempt_at IS NOT NULL AND received_at <= $2)
+                            AS is_at_rest";
+    let up_to = up_to.to_datetime();
+    let parameters: [Parameter<'_>; 2] = [(&ledger.0, Type::INT8), (&up_to, Type::TIMESTAMPTZ)];
+    let rows = query(client, &scope::begin_reading(ledger), statement, &parameters).await?;
+    rows.first().map_or(Ok(true), |row| row.try_get("is_at_rest"))
 }
 
 /// How many entries there are of each status.

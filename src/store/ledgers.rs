@@ -4,6 +4,7 @@ use tokio_postgres::{Client, Error, Row, types::Type};
 use uuid::Uuid;
 
 use super::{
+    reconciliation::gate::place,
     rows::{RowError, timestamp},
     scope::{self, Parameter},
 };
@@ -96,6 +97,15 @@ async fn insert_head(client: &Client, Ledger { ledger, mode, .. }: &Ledger) -> R
     let statement =
         "INSERT INTO ledger_heads (ledger_id, position, batch_id, recorded_at, fence, incarnation, clock_ahead)
                      VALUES ($1, 0, $2, now(), $3, $4, $5) ON CONFLICT (ledger_id) DO NOTHING";
+    // Effects may be carried out from the start: there is nothing yet that Stripe could know and the ledger does not.
+    let reconciliation = concat!(
+        "INSERT INTO reconciliation (ledger_id, events_until, next_events_at, next_comparison_at, next_recovery_at,
+                                     incarnation, place)
+         SELECT h.ledger_id, now(), now() + interval '1 minute', now() + interval '1 day', now(), h.incarnation, ",
+        place!(),
+        "  FROM ledger_heads h WHERE h.ledger_id = $1
+             ON CONFLICT (ledger_id) DO NOTHING"
+    );
     client.batch_execute(&scope::begin_writing(*ledger)).await?;
     let clock_ahead = (*mode == LedgerMode::Test).then_some(0_i64);
     let parameters: [Parameter<'_>; 5] = [
@@ -105,7 +115,11 @@ async fn insert_head(client: &Client, Ledger { ledger, mode, .. }: &Ledger) -> R
         (&Uuid::new_v4(), Type::UUID),
         (&clock_ahead, Type::INT8),
     ];
-    let inserted = client.execute_typed(statement, &parameters).await;
+    let mut inserted = client.execute_typed(statement, &parameters).await;
+    if matches!(inserted, Ok(1)) {
+        let made = client.execute_typed(reconciliation, &[(&ledger.0, Type::INT8)]).await;
+        inserted = made.and(inserted);
+    }
     let end = if inserted.is_ok() { "COMMIT" } else { "ROLLBACK" };
     client.batch_execute(end).await?;
     Ok(inserted? == 1)

@@ -19,6 +19,7 @@ pub mod pool;
 pub mod projections;
 pub mod provision;
 pub mod reads;
+pub mod reconciliation;
 pub mod roles;
 pub mod rows;
 pub mod scope;

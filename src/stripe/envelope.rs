@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    client::origin,
+    client::{self, origin},
     fields::Fields,
     invoice, json,
     no_fact::{Nonsense, Problem},
@@ -47,6 +47,21 @@ impl Identity {
         is_type.then_some(())?;
         Some(Self { id: StripeId::parse(&named.id).ok()?, kind: named.kind.into_owned() })
     }
+}
+
+/// What a webhook would hold that tells how an object is now. It is no event of Stripe's and has an id of its own.
+#[must_use]
+pub fn event_about(id: &str, kind: &str, object: &Value, livemode: bool, created: Timestamp) -> Vec<u8> {
+    let event = serde_json::json!({
+        "id": id,
+        "object": "event",
+        "type": kind,
+        "created": created.unix_seconds(),
+        "livemode": livemode,
+        "api_version": client::api_version(),
+        "data": { "object": object },
+    });
+    event.to_string().into_bytes()
 }
 
 /// An event as Stripe sent it.
@@ -188,6 +203,16 @@ mod tests {
         assert_eq!(event.created, Timestamp::from_unix_seconds(1));
         assert_eq!(event.account, None);
         assert_eq!(event.payload, Payload::Snapshot(json!({"id": "re_1"})));
+    }
+
+    #[test]
+    fn what_tells_how_an_object_is_reads_as_an_event() {
+        let (object, moment) = (json!({"id": "re_1"}), Timestamp::from_unix_seconds(9).expect("a moment"));
+        let body = event_about("evt_of_ours", "refund.updated", &object, true, moment);
+        let event = Event::parse(&body).expect("an event");
+        assert_eq!((event.id.as_str(), event.kind.as_str()), ("evt_of_ours", "refund.updated"));
+        assert!(event.livemode && event.created == Some(moment));
+        assert_eq!(event.payload, Payload::Snapshot(object));
     }
 
     #[test]

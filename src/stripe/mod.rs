@@ -31,7 +31,7 @@ pub mod signature;
 mod subscription;
 mod terms;
 
-pub use envelope::{Event, Identity, Payload};
+pub use envelope::{Event, Identity, Payload, event_about};
 pub use fact::{
     AccountMarker, BegunSubscription, ClosedSession, Fact, InvoicedLine, PaidInvoice, PaidSession,
     PaymentReport, PriceReport, ProductReport, SessionEnding, SoldPrice, StatedCredits, SubscriptionReport,
@@ -78,6 +78,12 @@ pub fn extract_refund(refund: &Refund) -> Result<PaymentReport, NoFact> {
 /// [`NoFact`] if it tells nothing, or what cannot be.
 pub fn extract_price(price: &serde_json::Value, as_of: Timestamp) -> Result<PriceReport, NoFact> {
     price::report(&Fields::of("price", price)?, as_of)
+}
+
+/// Whether events of this type may tell the ledger something.
+#[must_use]
+pub fn is_used(kind: &str) -> bool {
+    reader(kind).is_some()
 }
 
 /// Reads an object that an event of the given moment carries.

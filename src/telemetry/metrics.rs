@@ -40,6 +40,16 @@ pub const OUTBOX_OLDEST_SECONDS: &str = "counterfoil_outbox_oldest_seconds";
 pub const OUTBOX_ATTEMPTS: &str = "counterfoil_outbox_attempts_total";
 /// Gauge: ledgers for which this process leaves a destination alone, by `destination`.
 pub const OUTBOX_BREAKERS_OPEN: &str = "counterfoil_outbox_breakers_open";
+/// Counter: runs of the reconciliation with Stripe that this process ended, by `kind` and `outcome`.
+pub const RECONCILIATION_RUNS: &str = "counterfoil_reconciliation_runs_total";
+/// Counter: events of Stripe's that no webhook had brought, taken in by this process.
+pub const RECONCILIATION_EVENTS: &str = "counterfoil_reconciliation_events_total";
+/// Gauge: differences between Stripe and the ledgers that nobody has settled, by `kind`.
+pub const RECONCILIATION_FINDINGS: &str = "counterfoil_reconciliation_findings";
+/// Gauge: seconds since Stripe's events were last read, of the ledger for which that is longest ago.
+pub const RECONCILIATION_LAG_SECONDS: &str = "counterfoil_reconciliation_lag_seconds";
+/// Gauge: ledgers whose effects wait because they may lack what Stripe knows.
+pub const RECONCILIATION_PAUSED: &str = "counterfoil_reconciliation_paused_ledgers";
 /// Counter: events folded by this process, by `projection`.
 pub const PROJECTOR_EVENTS: &str = "counterfoil_projector_events_total";
 /// Gauge: events that the ledger furthest behind has not folded yet, by `projection`.
@@ -101,6 +111,11 @@ pub const SERIES: &[Series] = &[
     gauge(OUTBOX_OLDEST_SECONDS, Unit::Seconds, "Age of the oldest effect that is not done."),
     counter(OUTBOX_ATTEMPTS, "Attempts at effects."),
     gauge(OUTBOX_BREAKERS_OPEN, Unit::Count, "Ledgers for which a destination of effects is left alone."),
+    counter(RECONCILIATION_RUNS, "Runs of the reconciliation with Stripe."),
+    counter(RECONCILIATION_EVENTS, "Events of Stripe's that no webhook had brought."),
+    gauge(RECONCILIATION_FINDINGS, Unit::Count, "Differences between Stripe and the ledgers."),
+    gauge(RECONCILIATION_LAG_SECONDS, Unit::Seconds, "Time since Stripe's events were last read."),
+    gauge(RECONCILIATION_PAUSED, Unit::Count, "Ledgers whose effects wait until Stripe was asked."),
     counter(PROJECTOR_EVENTS, "Events folded into a projection."),
     gauge(PROJECTOR_LAG_EVENTS, Unit::Count, "Events that the ledger furthest behind has yet to fold."),
     gauge(PROJECTOR_LAG_SECONDS, Unit::Seconds, "Age of the oldest event that is yet to be folded."),

@@ -41,9 +41,18 @@ fn every_operation_says_who_may_call_it_and_how_it_fails() {
             .flatten()
             .find(|one| one["name"] == "Idempotency-Key");
         // Repeats of these are the same by themselves, or change nothing in the ledger.
-        let is_same_twice = ["/replay", "/retry", "/discard", "/prices/sync", "/portal-sessions"]
-            .iter()
-            .any(|end| path.ends_with(end));
+        let is_same_twice = [
+            "/replay",
+            "/retry",
+            "/discard",
+            "/prices/sync",
+            "/portal-sessions",
+            "/reconciliation/runs",
+            "/repair",
+            "/dismiss",
+        ]
+        .iter()
+        .any(|end| path.ends_with(end));
         let must_have_key = method == "post" && path != "/v1/accounts" && !is_same_twice;
         assert_eq!(key.is_some_and(|key| key["required"] == true), must_have_key, "{place}");
     }

@@ -11,7 +11,11 @@ use std::{
 use counterfoil::domain::ids::Actor;
 use counterfoil::{
     outbox::{BreakerSettings, Cause, Class, Looked, OutboxSettings, Performed, Report},
-    store::outbox::entries::{self, Decision, EffectState, OutboxEntry},
+    store::{
+        ledgers::list_ledgers,
+        outbox::entries::{self, Decision, EffectState, OutboxEntry},
+        reconciliation::{gate, turn},
+    },
 };
 
 use crate::{
@@ -334,6 +338,19 @@ async fn whoever_worked_on_a_history_that_was_lost_begins_where_the_database_say
         COMMIT";
     superuser.batch_execute(lost).await.expect("a restored database");
     order(&book, 5, &[refund(1, 5)]).await;
+    // Nothing is done before somebody has asked what the ledger may lack, and whoever noticed has left word.
+    wait::until("the loss to be written down", async || {
+        let row = superuser.query_one("SELECT restored_at IS NOT NULL FROM reconciliation", &[]).await;
+        row.expect("a row").get::<_, bool>(0).then_some(())
+    })
+    .await;
+    assert_eq!(recorder.performed(), [10, 11]);
+    let client = book.database.runtime().await;
+    let ledgers = list_ledgers(&client).await.expect("ledgers");
+    let ledger = ledgers.iter().find(|ledger| ledger.ledger == book.ledger).expect("the ledger");
+    let fence = turn::acquire(&client, ledger, Duration::from_secs(60)).await.expect("a lease");
+    let seen = gate::look(&client, book.ledger).await.expect("a history");
+    assert!(gate::open(&client, book.ledger, fence.expect("the lease"), &seen).await.expect("a gate"));
     until_only(&book, &[]).await;
     running.stop().await;
     assert_eq!(recorder.performed(), [10, 11, 5]);

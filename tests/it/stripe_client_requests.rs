@@ -11,7 +11,7 @@ use counterfoil::{
     domain::{
         amount::Amount,
         ids::{PriceId, RefundRequestId},
-        time::Timestamp,
+        time::{Span, Timestamp},
     },
     stripe::client::{
         CheckoutMode, EventQuery, NewCheckoutSession, NewCustomer, NewRefund, RefundReason, StripeClient,
@@ -277,6 +277,7 @@ async fn lists_are_asked_for_page_by_page() {
     let query = EventQuery {
         types: &["price.updated", "refund.created"],
         since: Some(since),
+        until: Some(since.plus(Span::seconds(60))),
         newer_than: Some(&newer),
         older_than: None,
     };
@@ -285,6 +286,7 @@ async fn lists_are_asked_for_page_by_page() {
         ("types[0]", "price.updated"),
         ("types[1]", "refund.created"),
         ("created[gte]", "1800000000"),
+        ("created[lt]", "1800000060"),
         ("ending_before", "evt_5"),
     ];
     assert_reads("/v1/events", &events, async |stripe| drop(stripe.list_events(&query).await)).await;

@@ -70,6 +70,11 @@ const MODULES: &[Module] = &[
         because: "it carries out what events order, and nothing that answers requests may be needed for that",
     },
     Module {
+        name: "reconcile",
+        may_use: &["credentials", "domain", "inbox", "store", "stripe", "writer"],
+        because: "what is ours is judged by the inbox, and nothing that answers requests may be needed to reconcile",
+    },
+    Module {
         name: "service",
         may_use: &["audit", "credentials", "domain", "store", "writer", "stripe"],
         because: "use cases know nothing of HTTP",
@@ -98,6 +103,7 @@ const MODULES: &[Module] = &[
             "inbox",
             "outbox",
             "projector",
+            "reconcile",
             "sandbox",
             "sealer",
             "service",
@@ -120,6 +126,7 @@ const MODULES: &[Module] = &[
             "inbox",
             "outbox",
             "projector",
+            "reconcile",
             "sandbox",
             "sealer",
             "service",

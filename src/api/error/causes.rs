@@ -47,6 +47,13 @@ impl From<ServiceError> for ApiError {
             ServiceError::EffectNotDead => {
                 Self::new(Code::EffectNotDead, "the effect is not dead: there is nothing to decide")
             }
+            ServiceError::FindingNotOpen => {
+                Self::new(Code::FindingNotOpen, "the finding is not open: there is nothing to decide")
+            }
+            ServiceError::FindingNotRepairable => Self::new(
+                Code::FindingNotRepairable,
+                "a person has to put it right; the finding vanishes with that, or can be dismissed",
+            ),
             ServiceError::HistoryLost => Self::new(
                 Code::HistoryLost,
                 "the position token is of a history that was lost: read again without it",
@@ -87,6 +94,10 @@ impl From<NotFound> for ApiError {
             NotFound::Account => Self::new(Code::AccountNotFound, "there is no such account"),
             NotFound::Feature => Self::new(Code::FeatureNotFound, "there is no such feature"),
             NotFound::Price => Self::new(Code::PriceNotFound, "there is no such price"),
+            NotFound::Reconciliation => {
+                Self::new(Code::ReconciliationRunNotFound, "there is no such run, or it is no longer kept")
+            }
+            NotFound::Finding => Self::new(Code::FindingNotFound, "there is no such finding"),
             NotFound::Effect => Self::new(Code::EffectNotFound, "there is no such effect, or it is done"),
             NotFound::Log => Self::new(Code::LogNotFound, "the ledger has no log, or nothing is sealed yet"),
             NotFound::Tile => Self::new(Code::TileNotFound, "the sealed tree has no such tile yet"),

@@ -55,6 +55,7 @@ impl OverHttp {
             workers: false,
             sealing: SealingSettings::default(),
             stripe: StripeSettings::default(),
+            reconcile_seconds: Duration::from_secs(3600),
             checkpoints: CheckpointSettings::default(),
         };
         let (database, stop) = (ground.ours()?, Stop::default());

@@ -14,6 +14,7 @@ use crate::{
     },
     store::{
         heads::Incarnation,
+        reconciliation::gate::is_closed,
         rows::{RowError, timestamp},
     },
 };
@@ -109,14 +110,17 @@ impl Witness {
 /// What a claim has read, all as of one moment.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Claim {
-    /// In the order in which they were ordered.
+    /// In the order in which they were ordered; none while they are paused.
     pub effects: Vec<WaitingEffect>,
+    /// Whether effects wait until the ledger has all that Stripe knows.
+    pub is_paused: bool,
     /// Where the ledger ended.
     pub witness: Witness,
 }
 
 /// The next effects of the shards, fresh ones and those that are due again. Those of a test ledger whose clock was moved on
 /// since they were ordered, and a simulated Stripe's with it, have to be looked for: keys are forgotten there by that clock.
+/// While the ledger may lack what Stripe knows, there are none: see `reconciliation::gate`.
 ///
 /// # Errors
 /// Those of the database, and rows that cannot be read.
@@ -164,7 +168,14 @@ pub async fn claim(
                        ORDER BY w.next_attempt_at
                        LIMIT $3) r
                 WHERE h.ledger_id = $1";
-    let head = "SELECT position, incarnation FROM ledger_heads WHERE ledger_id = $1";
+    let head = concat!(
+        "SELECT h.position, h.incarnation, ",
+        is_closed!(),
+        " AS is_paused
+           FROM ledger_heads h
+           LEFT JOIN reconciliation r ON r.ledger_id = h.ledger_id AND r.ledger_id = $1
+          WHERE h.ledger_id = $1"
+    );
     let shards: Vec<i16> = readings.iter().map(|reading| reading.shard).collect();
     let positions: Vec<i64> = readings.iter().map(|reading| reading.after.0.0).collect();
     let ordinals: Vec<i16> = readings.iter().map(|reading| reading.after.1).collect();
@@ -191,11 +202,15 @@ pub async fn claim(
         head: Position(head.try_get("position")?),
         incarnation: Incarnation(head.try_get("incarnation")?),
     };
+    let is_paused = head.try_get("is_paused")?;
+    if is_paused {
+        return Ok(Claim { effects: Vec::new(), is_paused, witness });
+    }
     let origins = [Origin::Fresh, Origin::Retry];
     let rows =
         answers.iter().zip(origins).flat_map(|(rows, origin)| rows.iter().map(move |row| (row, origin)));
     let effects: Result<Vec<_>, _> = rows.map(|(row, origin)| WaitingEffect::from_row(row, origin)).collect();
     let mut effects = effects?;
     effects.sort_by_key(|effect| (effect.place.position, effect.place.ordinal));
-    Ok(Claim { effects, witness })
+    Ok(Claim { effects, is_paused, witness })
 }

@@ -17,7 +17,7 @@ use stripe_product::{
     price::{ListPrice, RetrievePrice},
     product::RetrieveProduct,
 };
-use stripe_types::RangeQueryTs;
+use stripe_types::{RangeBoundsTs, RangeQueryTs};
 
 use super::{CallCause, CallError, StripeClient, answer::doubtful, in_path, unusable};
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How many objects a page has: as many as Stripe gives.
-const PAGE: i64 = 100;
+pub(super) const PAGE: i64 = 100;
 /// How many pages of line items a session may have; Stripe's own limit is one.
 const LINE_ITEM_PAGES: usize = 10;
 
@@ -40,6 +40,8 @@ pub struct EventQuery<'a> {
     pub types: &'a [&'a str],
     /// Only those that happened then or later.
     pub since: Option<Timestamp>,
+    /// Only those that happened before then.
+    pub until: Option<Timestamp>,
     /// The page of those directly before this event in Stripe's order, thus newer ones.
     pub newer_than: Option<&'a StripeId>,
     /// The page of those directly after this event in Stripe's order, thus older ones.
@@ -166,8 +168,8 @@ impl StripeClient {
         if !query.types.is_empty() {
             request = request.types(query.types.iter().map(|kind| (*kind).to_owned()).collect::<Vec<_>>());
         }
-        if let Some(since) = query.since {
-            request = request.created(RangeQueryTs::gte(since.unix_seconds()));
+        if query.since.is_some() || query.until.is_some() {
+            request = request.created(between(query.since, query.until));
         }
         if let Some(event) = query.newer_than {
             request = request.ending_before(event.as_str());
@@ -225,4 +227,13 @@ impl StripeClient {
         }
         self.list("customer", &request).await
     }
+}
+
+/// What was made from `since` on and before `until`; Stripe knows whole seconds.
+pub(super) fn between(since: Option<Timestamp>, until: Option<Timestamp>) -> RangeQueryTs {
+    RangeQueryTs::Bounds(RangeBoundsTs {
+        gte: since.map(Timestamp::unix_seconds),
+        lt: until.map(Timestamp::unix_seconds),
+        ..RangeBoundsTs::default()
+    })
 }

@@ -22,6 +22,7 @@ mod error;
 mod fetch;
 mod find;
 mod limiter;
+mod lists;
 pub mod origin;
 mod portal;
 mod simulated;
@@ -37,6 +38,7 @@ pub use create::{CheckoutMode, NewCheckoutSession, NewCustomer, NewRefund, Refun
 pub use error::{CallCause, CallClass, CallError, Refusal};
 pub use fetch::EventQuery;
 pub use limiter::Limiter;
+pub use lists::MadeIn;
 pub use origin::Origin;
 pub use portal::NewPortalSession;
 pub use transport::{ClientSettings, Connections, NoConnections};

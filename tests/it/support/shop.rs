@@ -1,5 +1,7 @@
 //! A shop: the service, and the simulated Stripe that it sells through, each a process of its own.
 
+use std::process::Command;
+
 use counterfoil::store::sealing::KeyRing;
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
@@ -79,10 +81,16 @@ impl Shop {
         self.command(&["verify"], None).await;
     }
 
-    async fn command(&self, arguments: &[&str], setting: Option<(&str, &str)>) {
+    /// A command line with what it needs to reach this shop's database and Stripe.
+    pub fn command_line(&self, arguments: &[&str]) -> Command {
         let mut command = process::command(arguments);
         command.env("DATABASE_URL", self.app.database.runtime_url().expose_secret());
         command.env(SEALING, self.key.expose_secret());
+        command
+    }
+
+    async fn command(&self, arguments: &[&str], setting: Option<(&str, &str)>) {
+        let mut command = self.command_line(arguments);
         command.envs(setting);
         let output = process::output(command).await;
         assert!(output.status.success(), "{arguments:?}: {output:?}");
