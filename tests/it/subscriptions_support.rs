@@ -113,7 +113,13 @@ impl Shop {
     pub async fn invoices(&self, subscribed: &Subscribed) -> Vec<Value> {
         let invoices = self.stripe.objects("invoice").await.into_iter();
         let of = |invoice: &Value| invoice["parent"]["subscription_details"]["subscription"].clone();
-        invoices.filter(|invoice| of(invoice) == subscribed.id.as_str()).collect()
+        let mut invoices: Vec<Value> =
+            invoices.filter(|invoice| of(invoice) == subscribed.id.as_str()).collect();
+        // Several may be of the same second, when much time passes at once.
+        invoices.sort_by_key(|invoice| {
+            (invoice["created"].as_i64(), invoice["lines"]["data"][0]["period"]["end"].as_i64())
+        });
+        invoices
     }
 
     /// What paid the newest invoice of a subscription.
