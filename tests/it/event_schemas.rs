@@ -50,7 +50,7 @@ fn every_body_that_any_release_wrote_is_valid_by_its_schema() {
 #[tokio::test]
 async fn every_event_of_an_exported_history_is_valid_by_the_schemas() {
     let app = TestApp::start().await;
-    trade_for(&app, 3).await;
+    trade_for(&app, 7).await;
     let request = app.request(Method::GET, "/v1/events").header("Accept", "application/x-ndjson");
     let exported = request.send().await.expect("an answer").text().await.expect("text");
     let (validators, mut schemas) = (validators(), files(&["openapi", "events"]));

@@ -445,7 +445,7 @@ const TABLE: &[(&str, &str)] = &[
     (
         "subscription_deleted__2020-08-27",
         "subscription sub_1 canceled, customer-7, 2 x price_demo_pro, until 2026-10-21T14:13:20.000000Z, paused, as of \
-         2026-09-21T14:13:20.000002Z",
+         2026-09-21T14:13:20.999999Z",
     ),
     (
         "subscription_updated",

@@ -84,11 +84,11 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         "customer.subscription.deleted__2020-03-02__1",
-        "subscription sub_RayNAtWkfYQybL canceled, 1 x price_qxkffKmuTykKJjrpVTGaT5eM, until 2021-07-08T10:41:58.000000Z, as of 2021-06-08T10:45:02.000002Z",
+        "subscription sub_RayNAtWkfYQybL canceled, 1 x price_qxkffKmuTykKJjrpVTGaT5eM, until 2021-07-08T10:41:58.000000Z, as of 2021-06-08T10:45:02.999999Z",
     ),
     (
         "customer.subscription.deleted__2020-08-27__1",
-        "subscription sub_000000000000000000000000 canceled, 1 x price_000000000000000000000000, until 2022-04-26T18:41:36.000000Z, as of 2022-03-26T18:41:37.000002Z",
+        "subscription sub_000000000000000000000000 canceled, 1 x price_000000000000000000000000, until 2022-04-26T18:41:36.000000Z, as of 2022-03-26T18:41:37.999999Z",
     ),
     (
         "customer.subscription.updated__2020-03-02__1",
