@@ -38,7 +38,7 @@ const HISTORY: &str = r#"
                         balance_after, held_after, disputed_after, recorded_at, actor, key_namespace, key, key_hash,
                         fingerprint, body)
     SELECT $1, e.position, e.position, 1, e.account, e.type, 1, e.unit, e.amount, e.balance, e.nothing, e.nothing,
-           '2026-01-01'::timestamptz + e.position * interval '1 second', 'key_0190a1b2c3d47e8f9a0b1c2d3e4f5a6b',
+           '2026-01-01'::timestamptz + e.position * interval '1 second', 'operator',
            'client', e.key::text, substr(sha256(e.key::text::bytea), 1, 16), sha256(e.key::text::bytea), e.body
       FROM (
            SELECT a.position, a.account, gen_random_uuid() AS key,
