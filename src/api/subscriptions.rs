@@ -110,7 +110,7 @@ pub struct Subscription {
     pub current_period_end: Nullable<Timestamp>,
     /// Whether it ends with the period.
     pub cancel_at_period_end: bool,
-    /// Whether Stripe collects no money for it, for now.
+    /// Whether the collection of money for it is paused at Stripe.
     pub collection_paused: bool,
     /// When the ledger heard of it first.
     pub created_at: Timestamp,

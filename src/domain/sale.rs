@@ -1,4 +1,4 @@
-//! What a price would be sold for now, so that whoever shows it and whoever sells it say the same.
+//! What a price is sold for at this moment, so that whoever shows it and whoever sells it say the same.
 
 use super::{
     amount::{Amount, Currency, MAX_AMOUNT},

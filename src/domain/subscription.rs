@@ -108,7 +108,7 @@ pub struct SubscriptionTerms {
     pub period_end: Option<Timestamp>,
     /// Whether it ends with the period.
     pub cancel_at_period_end: bool,
-    /// Whether Stripe collects no money for it, for now.
+    /// Whether the collection of money for it is paused at Stripe.
     pub collection_paused: bool,
 }
 

@@ -13,7 +13,7 @@ use crate::store::{
     pool::Database,
     projections::{
         Build, LedgerId,
-        fold::{FoldError, Page, fold_page, halt, park},
+        fold::{FoldError, Page, fold_page, give_up},
     },
 };
 
@@ -111,11 +111,7 @@ pub async fn step(
         Err(FoldError::Event { after, source }) => {
             let category = source.code().map_or("unknown", |code| code.code()).to_owned();
             let reason = source.as_db_error().map_or("unknown", |refusal| refusal.message()).to_owned();
-            let recorded = if build.parks {
-                park(&mut client, ledger, build, after, &category, &reason).await
-            } else {
-                halt(&mut client, ledger, build, after, &category, &reason).await
-            };
+            let recorded = give_up(&mut client, ledger, build, after, &category, &reason).await;
             let consequence = if build.parks { "it is passed over" } else { "the projection has stopped" };
             if recorded.map_err(StepError::Record)? {
                 let position = after + 1;

@@ -115,11 +115,12 @@ pub async fn fold_page(
     Ok(if events > 0 { Page::Folded { events, is_level } } else { Page::Level })
 }
 
-/// Stops a ledger's build at the event after `position`, unless the cursor has moved meanwhile.
+/// Records that a build cannot fold the event after `position`, unless the cursor has moved meanwhile: the ledger's build
+/// stops there, or passes over the event if it is one that parks.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn halt(
+pub async fn give_up(
     client: &mut Client,
     ledger: LedgerId,
     build: &Build,
@@ -127,12 +128,6 @@ pub async fn halt(
     category: &str,
     reason: &str,
 ) -> Result<bool, Error> {
-    let transaction = client.transaction().await?;
-    transaction.batch_execute(&scope::settings(ledger)).await?;
-    let statement = "
-        UPDATE projection_cursors
-           SET halted_position = position + 1, halted_category = $5, halted_reason = $6, halted_at = clock_timestamp()
-         WHERE ledger_id = $1 AND projection = $2 AND build = $3 AND position = $4 AND halted_at IS NULL";
     let [ledger_id, projection, number] = key(&ledger.0, build);
     let parameters = [
         ledger_id,
@@ -142,47 +137,33 @@ pub async fn halt(
         (&category as _, Type::TEXT),
         (&reason as _, Type::TEXT),
     ];
-    let halted = transaction.execute_typed(statement, &parameters).await?;
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(&scope::settings(ledger)).await?;
+    let is_recorded = if build.parks {
+        let is_passed = transaction.execute_typed(PASS, &parameters[..4]).await? == 1;
+        if is_passed {
+            transaction.execute_typed(REMEMBER, &parameters).await?;
+        }
+        is_passed
+    } else {
+        transaction.execute_typed(HALT, &parameters).await? == 1
+    };
     transaction.commit().await?;
-    Ok(halted == 1)
+    Ok(is_recorded)
 }
 
-/// Passes over the event after `position`, which the build cannot fold, and remembers it, unless the cursor has moved
-/// meanwhile.
-///
-/// # Errors
-/// Those of the database.
-pub async fn park(
-    client: &mut Client,
-    ledger: LedgerId,
-    build: &Build,
-    position: i64,
-    category: &str,
-    reason: &str,
-) -> Result<bool, Error> {
-    let transaction = client.transaction().await?;
-    transaction.batch_execute(&scope::settings(ledger)).await?;
-    let pass = "UPDATE projection_cursors SET position = position + 1
-                 WHERE ledger_id = $1 AND projection = $2 AND build = $3 AND position = $4 AND halted_at IS NULL";
-    let [ledger_id, projection, number] = key(&ledger.0, build);
-    let parameters = [
-        ledger_id,
-        projection,
-        number,
-        (&position as _, Type::INT8),
-        (&category as _, Type::TEXT),
-        (&reason as _, Type::TEXT),
-    ];
-    let is_passed = transaction.execute_typed(pass, &parameters[..4]).await? == 1;
-    if is_passed {
-        let remember = "
-            INSERT INTO projection_parked (ledger_id, projection, build, position, category, reason, parked_at)
-            VALUES ($1, $2, $3, $4 + 1, $5, $6, clock_timestamp())";
-        transaction.execute_typed(remember, &parameters).await?;
-    }
-    transaction.commit().await?;
-    Ok(is_passed)
-}
+const HALT: &str = "
+    UPDATE projection_cursors
+       SET halted_position = position + 1, halted_category = $5, halted_reason = $6, halted_at = clock_timestamp()
+     WHERE ledger_id = $1 AND projection = $2 AND build = $3 AND position = $4 AND halted_at IS NULL";
+
+const PASS: &str = "
+    UPDATE projection_cursors SET position = position + 1
+     WHERE ledger_id = $1 AND projection = $2 AND build = $3 AND position = $4 AND halted_at IS NULL";
+
+const REMEMBER: &str = "
+    INSERT INTO projection_parked (ledger_id, projection, build, position, category, reason, parked_at)
+    VALUES ($1, $2, $3, $4 + 1, $5, $6, clock_timestamp())";
 
 struct Cursor {
     position: i64,

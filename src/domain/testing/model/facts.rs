@@ -90,7 +90,7 @@ impl Model {
         }
     }
 
-    /// Moves all parts of a purchase to what the facts about its payment ask for now.
+    /// Moves all parts of a purchase to what the facts known of its payment ask for.
     pub fn apply_facts(&mut self, purchase: usize, now: Timestamp) {
         let units: Vec<Unit> = self.purchases[purchase].parts.keys().cloned().collect();
         for unit in units {
