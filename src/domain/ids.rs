@@ -3,6 +3,8 @@
 //! Public ids carry the position of the event that made the thing, so that it is found by primary key, and a random part,
 //! so that no id can be guessed or come twice if history is lost.
 
+#[macro_use]
+mod bits;
 mod key;
 mod random;
 
@@ -277,40 +279,9 @@ macro_rules! public_id {
             pub fn position(self) -> Position {
                 Position((self.0 >> 64) as i64)
             }
-
-            /// The 16 bytes as a number, for storage.
-            pub fn to_bits(self) -> u128 {
-                self.0
-            }
-
-            /// The id that [`Self::to_bits`] gave the bits of.
-            pub fn from_bits(bits: u128) -> Self {
-                Self(bits)
-            }
-
-            /// Reads what [`fmt::Display`] wrote.
-            pub fn parse(text: &str) -> Option<Self> {
-                hexadecimal(text.strip_prefix(concat!($prefix, "_"))?).map(Self)
-            }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(formatter, concat!($prefix, "_{:032x}"), self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, formatter)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
+        bits_as_text!($name, $prefix);
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

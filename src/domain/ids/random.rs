@@ -14,40 +14,7 @@ macro_rules! random_id {
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(u128);
 
-        impl $name {
-            /// The id with these bits, which are to be random.
-            pub fn from_bits(bits: u128) -> Self {
-                Self(bits)
-            }
-
-            /// The 16 bytes as a number, for storage.
-            pub fn to_bits(self) -> u128 {
-                self.0
-            }
-
-            /// Reads what [`fmt::Display`] wrote.
-            pub fn parse(text: &str) -> Option<Self> {
-                hexadecimal(text.strip_prefix(concat!($prefix, "_"))?).map(Self)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(formatter, concat!($prefix, "_{:032x}"), self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, formatter)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
+        bits_as_text!($name, $prefix);
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
