@@ -58,6 +58,7 @@ mod simulator_clients;
 mod simulator_faults;
 mod simulator_page;
 mod simulator_subscriptions;
+mod stage;
 mod stripe_bodies;
 mod stripe_captured;
 mod stripe_client;

@@ -4,6 +4,8 @@
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde_json::{Value, json};
 
+use crate::stage::troubles;
+
 /// The days on which the shop does business.
 pub const DAYS: usize = 6;
 /// From one of them to the next: no whole number of days, so that nothing expires just when there is business.
@@ -201,32 +203,4 @@ fn short_lived(chance: &mut StdRng) -> [Vec<Act>; DAYS] {
         }
         acts
     })
-}
-
-/// What goes wrong on one day: some of everything, and each time another share of it.
-fn troubles(chance: &mut StdRng) -> Vec<Value> {
-    let mut troubles = vec![
-        json!({"api": "rate_limit", "seconds": 0}),
-        json!({"api": "conflict"}),
-        json!({"api": "server_error", "committed": false}),
-        json!({"api": "server_error", "committed": true}),
-        json!({"api": "bad_gateway", "committed": false}),
-        json!({"api": "bad_gateway", "committed": true}),
-        json!({"api": "garbage"}),
-        json!({"api": "cut"}),
-        json!({"api": "hang", "seconds": 2}),
-    ];
-    for trouble in &mut troubles {
-        trouble["method"] = json!("POST");
-        trouble["probability"] = json!(chance.random_range(0.005..0.06));
-    }
-    troubles.push(json!({"api": "down", "probability": chance.random_range(0.0..0.03)}));
-    for (webhooks, seconds, most) in
-        [("duplicate", 0, 0.2), ("delay", 1, 0.2), ("reorder", 2, 0.3), ("drop", 0, 0.1)]
-    {
-        let probability = chance.random_range(0.01..most);
-        troubles.push(json!({"webhooks": webhooks, "seconds": seconds, "probability": probability}));
-    }
-    troubles[0]["seed"] = json!(chance.random_range(0..u64::from(u32::MAX)));
-    troubles
 }
