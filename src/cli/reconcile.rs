@@ -38,7 +38,7 @@ const EVERY: Duration = Duration::from_secs(300);
 /// Take in what Stripe knows and the ledger does not, and compare them.
 ///
 /// Reads Stripe's events and puts those that no webhook has brought into the inbox; then compares paid checkout sessions,
-/// refunds and disputes with the ledger, both ways. It works beside running services, and without them; whatever is done
+/// paid invoices, refunds and disputes with the ledger, both ways. It works beside running services, and without them; whatever is done
 /// twice changes nothing. Where Stripe and the ledger differ is printed, one finding a line: its id, its kind, what it is
 /// about, why. Ends with exit code 1 if any finding is open.
 #[derive(clap::Args)]
@@ -173,8 +173,9 @@ async fn look(database: &Database, ledger: &Ledger, run: ReconciliationId) -> an
 }
 
 fn words(counts: &RunCounts) -> String {
-    let RunCounts { events, events_taken_in, sessions, refunds, disputes, recorded, found, .. } = counts;
-    let compared = sessions + refunds + disputes + recorded;
+    let RunCounts { events, events_taken_in, sessions, invoices, refunds, disputes, recorded, found, .. } =
+        counts;
+    let compared = sessions + invoices + refunds + disputes + recorded;
     format!("{events} events, {events_taken_in} of them missing; {compared} compared, {found} differ")
 }
 

@@ -29,7 +29,6 @@ use crate::{
         inbox::{self, Finish, InboxStatus},
         ledgers::{self, Ledger},
         pool::Database,
-        reads::{orders::find_account_of_customer, subscriptions::find_subscription},
         rows::RowError,
     },
     stripe::{self, Event, Fact, NoFact},
@@ -39,6 +38,7 @@ use crate::{
 
 use super::{
     agreement::same_money,
+    holder::find_holder,
     mapping::{self, KeyedCommand, Owner},
     outcome::{Ignored, Later, NotDone, Quarantined, Undone},
     questions::{Place, Question, Questions},
@@ -245,16 +245,8 @@ impl Batches {
             Fact::InvoicePaid(invoice) => (Some(&invoice.subscription), invoice.customer.as_ref()),
             _ => (None, None),
         };
-        if let Some(subscription) = subscription {
-            let (_, known) = find_subscription(&self.database, ledger, subscription).await?;
-            if let Some(known) = known {
-                let account = Some(known.subscription.account);
-                return Ok(Owner { account, subscription_is_known: true });
-            }
-        }
-        let Some(customer) = customer else { return Ok(Owner::default()) };
-        let owner = find_account_of_customer(&self.database, ledger, customer).await?;
-        Ok(Owner { account: owner.map(|owner| owner.number), subscription_is_known: false })
+        let holder = find_holder(&self.database, ledger, subscription, customer).await?;
+        Ok(holder.as_ref().into())
     }
 
     async fn hand_over(&self, ledger: LedgerId, keyed: KeyedCommand) -> Result<(), Undone> {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: an event is judged here by the same reader and the same mapping that it would meet in the inbox.
 
-use super::{batch::check, mapping, outcome::NotDone};
+use super::{batch::check, holder::Holder, mapping, outcome::NotDone};
 use crate::{
     domain::{Command, ids::Key},
     store::{configuration::Configuration, ledgers::Ledger},
@@ -22,8 +22,14 @@ pub enum Judgement {
     Quarantined(String),
 }
 
-/// What an event would come to in that ledger. It is not about a customer: those need the ledger's state.
-pub fn judge(ledger: &Ledger, configuration: &Configuration, event: &Event) -> Judgement {
+/// What an event would come to in that ledger. Whose the subscription or the customer is that it is about, if it is about one,
+/// says `holder`.
+pub fn judge(
+    ledger: &Ledger,
+    configuration: &Configuration,
+    event: &Event,
+    holder: Option<&Holder>,
+) -> Judgement {
     if let Err(not_done) = check(ledger, event) {
         return not_done.into();
     }
@@ -32,7 +38,7 @@ pub fn judge(ledger: &Ledger, configuration: &Configuration, event: &Event) -> J
         Err(NoFact::NeedsStripe(needs)) => return Judgement::Asks(needs),
         Err(reason) => return NotDone::from(reason).into(),
     };
-    match mapping::commands(fact, configuration, mapping::Owner::default()) {
+    match mapping::commands(fact, configuration, holder.into()) {
         Ok(keyed) => Judgement::Commands(keyed.into_iter().map(|keyed| (keyed.key, keyed.command)).collect()),
         Err(not_done) => not_done.into(),
     }

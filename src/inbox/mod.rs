@@ -10,6 +10,7 @@
 //! | `questions` | what a body leaves open is asked of Stripe |
 //! | `mapping` | facts that Stripe reported become commands under the names of business facts |
 //! | `billing` | the same for subscriptions and their invoices |
+//! | `holder` | whose a subscription or a customer is, as the ledger knows it |
 //! | `judgement` | what an event would come to, without anything being done |
 //! | `agreement` | whether a fact that is told again is told with the same money |
 //! | `ties` | which of two states of one second is the newer |
@@ -24,6 +25,7 @@
 mod agreement;
 mod batch;
 mod billing;
+mod holder;
 mod judgement;
 mod mapping;
 mod outcome;
@@ -32,5 +34,6 @@ mod ties;
 mod worker;
 
 pub use batch::Batches;
+pub use holder::{Holder, find_holder};
 pub use judgement::{Judgement, judge};
 pub use worker::InboxWorker;

@@ -27,9 +27,10 @@ use super::{
 use crate::{
     domain::{
         Event, EventBody,
-        event::{PurchaseSource, TargetCause, TargetMoved},
+        event::{GrantSource, PurchaseSource, TargetCause, TargetMoved},
         ids::{PaymentReference, Position},
         payment::PaymentFact,
+        subscription::InvoiceLine,
         time::{Span, Timestamp},
     },
     store::{
@@ -53,6 +54,8 @@ use crate::{
 const LOOK_BACK: Span = Span::days(14);
 /// The same of disputes, which take months.
 const DISPUTES_LOOK_BACK: Span = Span::days(120);
+/// The same of invoices, which Stripe tries to collect for up to two months, and lists by when they were made.
+const INVOICES_LOOK_BACK: Span = Span::days(60);
 /// How far back the first comparison of a ledger begins by itself.
 const FIRST_LOOK_BACK: Span = Span::days(60);
 /// How much time is compared at once.
@@ -76,6 +79,7 @@ const MONEY_DIFFERS: &str = "money_differs";
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Listed {
     Sessions,
+    Invoices,
     Refunds,
     Disputes,
 }
@@ -99,7 +103,9 @@ impl Turn<'_> {
             None => self.due_since(begun.compared_until, begun.now).await?,
         };
         // What was long before the ledger is none of its business.
-        let since = asked_since.max(before(self.ledger.created_at, LOOK_BACK));
+        let oldest = before(self.ledger.created_at, LOOK_BACK);
+        let since = asked_since.max(oldest);
+        let invoices_since = before(since, INVOICES_LOOK_BACK).max(oldest);
         let mut comparison =
             Comparison { turn: self, client: &access.client, run, counts, seen: Seen::default() };
         let last = run.until.unwrap_or(begun.now);
@@ -109,8 +115,12 @@ impl Turn<'_> {
             let is_last = to >= last;
             // What is later than now, by a clock that was moved on, belongs to what is up to now.
             let made = MadeIn { since: from, until: if is_last { run.until } else { Some(to) } };
-            let disputes_since = if from == since { before(since, DISPUTES_LOOK_BACK) } else { from };
+            let (invoices_since, disputes_since) = match from == since {
+                true => (invoices_since, before(since, DISPUTES_LOOK_BACK)),
+                false => (from, from),
+            };
             comparison.compare_listed(Listed::Sessions, made).await?;
+            comparison.compare_listed(Listed::Invoices, MadeIn { since: invoices_since, ..made }).await?;
             comparison.compare_listed(Listed::Refunds, made).await?;
             comparison.compare_listed(Listed::Disputes, MadeIn { since: disputes_since, ..made }).await?;
             comparison.compare_recorded(made).await?;
@@ -171,16 +181,19 @@ impl Comparison<'_> {
             let (client, behind) = (self.client, after.as_ref());
             let page = match what {
                 Listed::Sessions => patiently(|| client.list_completed_sessions(made, behind)).await?,
+                Listed::Invoices => patiently(|| client.list_paid_invoices(made, behind)).await?,
                 Listed::Refunds => patiently(|| client.list_refunds_made(made, behind)).await?,
                 Listed::Disputes => patiently(|| client.list_disputes_made(made, behind)).await?,
             };
             let differences = match what {
                 Listed::Sessions => self.turn.compare_sessions(client, &page.objects).await?,
+                Listed::Invoices => self.turn.compare_invoices(client, &page.objects).await?,
                 Listed::Refunds | Listed::Disputes => self.turn.compare_facts(&page.objects).await?,
             };
             let count = i64::try_from(page.objects.len()).unwrap_or(i64::MAX);
             match what {
                 Listed::Sessions => self.counts.sessions += count,
+                Listed::Invoices => self.counts.invoices += count,
                 Listed::Refunds => self.counts.refunds += count,
                 Listed::Disputes => self.counts.disputes += count,
             }
@@ -342,8 +355,12 @@ fn subject_of(event: &Event) -> Option<Subject> {
     match &event.body {
         EventBody::CreditsPurchased(bought) => match &bought.source {
             PurchaseSource::CheckoutSession(session) => Some(Subject::Session(session.clone())),
-            // What an invoice paid is told by its own events.
-            PurchaseSource::InvoiceLine(_) | PurchaseSource::External => None,
+            PurchaseSource::InvoiceLine(line) => Some(subject_of_line(line)),
+            PurchaseSource::External => None,
+        },
+        EventBody::CreditsGranted(granted) => match &granted.source {
+            GrantSource::InvoiceLine(line) | GrantSource::Trial(line) => Some(subject_of_line(line)),
+            GrantSource::Requested | GrantSource::FreeCheckoutSession(_) | GrantSource::SignUp => None,
         },
         EventBody::PurchaseClawed(moved) => subject_of_move(&moved.0),
         EventBody::PurchaseRestored(moved) => subject_of_move(&moved.0),
@@ -351,6 +368,10 @@ fn subject_of(event: &Event) -> Option<Subject> {
         EventBody::OrderPaid(paid) if paid.again => Some(Subject::Order(paid.order)),
         _ => None,
     }
+}
+
+fn subject_of_line(line: &InvoiceLine) -> Subject {
+    Subject::Invoice(line.invoice.clone(), Some(line.line.clone()))
 }
 
 fn subject_of_move(moved: &TargetMoved) -> Option<Subject> {
@@ -388,7 +409,9 @@ fn subject_of_webhook(body: &[u8]) -> Option<Subject> {
 
 fn name_of(subject: &Subject) -> String {
     match subject {
-        Subject::Session(id) | Subject::Refund(id, _) | Subject::Dispute(id, _) => id.to_string(),
+        Subject::Session(id) | Subject::Invoice(id, _) | Subject::Refund(id, _) | Subject::Dispute(id, _) => {
+            id.to_string()
+        }
         Subject::Order(order) => order.to_string(),
     }
 }

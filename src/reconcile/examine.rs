@@ -22,7 +22,7 @@ use crate::{
         payment::{DisputeStatus, Payment, PaymentFact, RefundStatus},
         settings::LedgerMode,
     },
-    inbox::{Judgement, judge},
+    inbox::{Holder, Judgement, judge},
     store::{
         configuration::{Configuration, load_configuration},
         reconciliation::{
@@ -45,6 +45,8 @@ pub(super) const TAKEN_BACK: &str = "reconciled_";
 pub(super) enum Subject {
     /// A checkout session.
     Session(StripeId),
+    /// An invoice of a subscription; and a line of it that the ledger has recorded, if one is known.
+    Invoice(StripeId, Option<StripeId>),
     /// A refund of a payment.
     Refund(StripeId, Option<PaymentReference>),
     /// A dispute of a payment.
@@ -59,7 +61,11 @@ impl Subject {
         let id = StripeId::parse(&difference.object);
         let payment = || difference.details.payment.clone();
         match difference.kind {
-            FindingKind::PaidNotCredited | FindingKind::CreditedNotPaid => id.ok().map(Self::Session),
+            FindingKind::PaidNotCredited | FindingKind::CreditedNotPaid => match Self::named(id.ok()?, None)?
+            {
+                Self::Invoice(id, _) => Some(Self::Invoice(id, difference.details.line.clone())),
+                sold => Some(sold),
+            },
             FindingKind::RefundNotRecorded | FindingKind::RefundUnknownAtStripe => {
                 Some(Self::Refund(id.ok()?, payment()))
             }
@@ -76,6 +82,7 @@ impl Subject {
     pub(super) fn named(id: StripeId, payment: Option<PaymentReference>) -> Option<Self> {
         match id.as_str().split('_').next()? {
             "cs" => Some(Self::Session(id)),
+            "in" => Some(Self::Invoice(id, None)),
             "re" | "pyr" => Some(Self::Refund(id, payment)),
             "dp" | "du" | "pdp" => Some(Self::Dispute(id, payment)),
             _ => None,
@@ -98,6 +105,7 @@ impl Turn<'_> {
                     None => Ok(self.absent_session(id).await?),
                 }
             }
+            Subject::Invoice(id, line) => self.examine_invoice(client, id, line.as_ref()).await,
             Subject::Refund(id, payment) => {
                 let refund = patiently(|| client.fetch_refund(id)).await;
                 match found(refund.map(|refund| refund.object))? {
@@ -187,17 +195,24 @@ impl Turn<'_> {
         kind: &str,
     ) -> Result<Judgement, Trouble> {
         let configuration = load_configuration(&*self.connection().await?, self.id()).await?;
-        let judgement = self.judge_as(object, kind, &configuration);
+        let judgement = self.judge_as(object, kind, &configuration, None);
         if !matches!(judgement, Judgement::Asks(_)) {
             return Ok(judgement);
         }
         let whole = patiently(|| client.fetch_checkout_session(object.id())).await?;
-        Ok(self.judge_as(&whole.object, kind, &configuration))
+        Ok(self.judge_as(&whole.object, kind, &configuration, None))
     }
 
-    fn judge_as(&self, object: &StripeObject, kind: &str, configuration: &Configuration) -> Judgement {
+    /// What the inbox would make of an object by what it says itself.
+    pub(super) fn judge_as(
+        &self,
+        object: &StripeObject,
+        kind: &str,
+        configuration: &Configuration,
+        holder: Option<&Holder>,
+    ) -> Judgement {
         match stripe::Event::parse(&self.body_about(object.json(), object.id(), kind)) {
-            Ok(event) => judge(self.ledger, configuration, &event),
+            Ok(event) => judge(self.ledger, configuration, &event, holder),
             Err(nonsense) => Judgement::Quarantined(format!("nonsense: {nonsense}")),
         }
     }
@@ -236,7 +251,12 @@ impl Turn<'_> {
     /// Whether nothing is left of a purchase, so that it is no matter who has paid for it.
     async fn was_taken_back(&self, bought: &Recorded) -> Result<bool, Stopped> {
         let Some(reference) = bought.payment.clone() else { return Ok(bought.side.amount == Some(0)) };
-        let payment = self.payment(&reference).await?;
+        self.is_given_back(&reference).await
+    }
+
+    /// Whether all of a payment's money went back for good.
+    pub(super) async fn is_given_back(&self, reference: &PaymentReference) -> Result<bool, Stopped> {
+        let payment = self.payment(reference).await?;
         Ok(payment.is_some_and(|payment| is_given_back(&payment)))
     }
 
@@ -297,8 +317,9 @@ impl Turn<'_> {
     }
 }
 
-/// How the inbox is told how sessions, refunds and disputes are.
+/// How the inbox is told how sessions, invoices, refunds and disputes are.
 pub(super) const SESSION_COMPLETED: &str = "checkout.session.completed";
+pub(super) const INVOICE_PAID: &str = "invoice.paid";
 pub(super) const REFUND_UPDATED: &str = "refund.updated";
 pub(super) const DISPUTE_UPDATED: &str = "charge.dispute.updated";
 
@@ -431,7 +452,7 @@ pub(super) fn session_key(session: &StripeId) -> Option<Key> {
 }
 
 /// None if Stripe has no such thing.
-fn found(answer: Result<StripeObject, CallError>) -> Result<Option<StripeObject>, CallError> {
+pub(super) fn found(answer: Result<StripeObject, CallError>) -> Result<Option<StripeObject>, CallError> {
     match answer {
         Ok(object) => Ok(Some(object)),
         Err(error) if error.is_missing_object() => Ok(None),

@@ -11,6 +11,7 @@
 //! | `events` | Stripe's events are taken in |
 //! | `compare` | Stripe and the ledger are compared, a day after the other |
 //! | `examine` | whether they agree about one thing, or a page of things |
+//! | `invoices` | the same of invoices of subscriptions |
 //! | `repair` | differences are repaired |
 //! | `trouble` | why something could not be done |
 //!
@@ -23,6 +24,7 @@
 mod compare;
 mod events;
 mod examine;
+mod invoices;
 mod repair;
 mod trouble;
 mod turn;

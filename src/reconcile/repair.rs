@@ -10,7 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Stopped,
-    examine::{DISPUTE_UPDATED, REFUND_UPDATED, SESSION_COMPLETED, Subject, TAKEN_BACK, event_of},
+    examine::{
+        DISPUTE_UPDATED, INVOICE_PAID, REFUND_UPDATED, SESSION_COMPLETED, Subject, TAKEN_BACK, event_of,
+    },
     trouble::{Trouble, patiently},
     turn::Turn,
 };
@@ -130,6 +132,10 @@ impl Turn<'_> {
                 let session = patiently(|| client.fetch_checkout_session(id)).await?;
                 (id, SESSION_COMPLETED, session.object.into_json())
             }
+            Subject::Invoice(id, _) => {
+                let invoice = patiently(|| client.fetch_invoice(id)).await?;
+                (id, INVOICE_PAID, invoice.into_json())
+            }
             Subject::Refund(id, _) => {
                 let refund = patiently(|| client.fetch_refund(id)).await?;
                 (id, REFUND_UPDATED, refund.object.into_json())
@@ -204,8 +210,8 @@ impl Turn<'_> {
     ) -> Result<Option<PaymentFact>, Stopped> {
         let Some(payment) = self.payment(reference).await? else { return Ok(None) };
         Ok(match subject {
-            Subject::Session(session) => {
-                let name = StripeId::parse(&format!("{TAKEN_BACK}{session}")).ok();
+            Subject::Session(sold) | Subject::Invoice(sold, _) => {
+                let name = StripeId::parse(&format!("{TAKEN_BACK}{sold}")).ok();
                 payment.money.zip(name).map(|(money, refund)| PaymentFact::Refund {
                     refund,
                     status: RefundStatus::Succeeded,

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::{
     credentials::NoStripe,
-    store::rows::RowError,
+    store::{reads::ReadError, rows::RowError},
     stripe::client::{CallClass, CallError},
 };
 
@@ -47,6 +47,9 @@ pub enum Stopped {
     /// The database refused, or a row cannot be read.
     #[error(transparent)]
     Row(#[from] RowError),
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// Somebody else works on the ledger by now.
     #[error("the lease was lost")]
     LeaseLost,
@@ -66,6 +69,12 @@ impl From<tokio_postgres::Error> for Trouble {
 
 impl From<RowError> for Trouble {
     fn from(error: RowError) -> Self {
+        Self::Stopped(error.into())
+    }
+}
+
+impl From<ReadError> for Trouble {
+    fn from(error: ReadError) -> Self {
         Self::Stopped(error.into())
     }
 }

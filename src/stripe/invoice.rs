@@ -87,7 +87,8 @@ fn is_paid(invoice: &Fields<'_>) -> Result<bool, Nonsense> {
     })
 }
 
-fn subscription(invoice: &Fields<'_>) -> Result<Option<StripeId>, Nonsense> {
+/// The subscription that an invoice is of.
+pub(super) fn subscription(invoice: &Fields<'_>) -> Result<Option<StripeId>, Nonsense> {
     if let Some(parent) = invoice.object("parent")?
         && let Some(details) = parent.object("subscription_details")?
     {

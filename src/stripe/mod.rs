@@ -39,7 +39,10 @@ pub use fact::{
 pub use no_fact::{Ignored, NeedsStripe, NoFact, Nonsense, Problem};
 pub use object::{CheckoutSession, CheckoutStatus, Customer, Page, PricePage, Refund, StripeObject};
 
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::{
+    ids::StripeId,
+    time::{Span, Timestamp},
+};
 use fields::Fields;
 
 /// What an event tells the ledger.
@@ -78,6 +81,11 @@ pub fn extract_refund(refund: &Refund) -> Result<PaymentReport, NoFact> {
 /// [`NoFact`] if it tells nothing, or what cannot be.
 pub fn extract_price(price: &serde_json::Value, as_of: Timestamp) -> Result<PriceReport, NoFact> {
     price::report(&Fields::of("price", price)?, as_of)
+}
+
+/// The subscription that an invoice is of, if it is of one, whichever shape it has.
+pub fn subscription_of(invoice: &StripeObject) -> Option<StripeId> {
+    invoice::subscription(&invoice.fields().ok()?).ok().flatten()
 }
 
 /// Whether events of this type may tell the ledger something.

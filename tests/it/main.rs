@@ -42,6 +42,7 @@ mod proof_support;
 mod proof_tampering;
 mod reconcile_compare;
 mod reconcile_events;
+mod reconcile_invoices;
 mod reconcile_restore;
 mod reconcile_support;
 mod reports;

@@ -2,12 +2,16 @@
 
 use std::process::Output;
 
+use counterfoil::{
+    stripe::signature::{SigningSecret, sign},
+    writer::system_clock,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
     api_support::Requests,
-    support::{process, shop::Shop, simulator::id},
+    support::{process, shop::Shop, simulator::id, wait},
 };
 
 impl Shop {
@@ -21,6 +25,62 @@ impl Shop {
     pub async fn reconciles(&self, arguments: &[&str]) {
         let output = self.reconcile(arguments).await;
         assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+    }
+
+    /// From now on Stripe's events tell nothing either: they are taken to have been read, however far
+    /// its clock goes on.
+    pub async fn events_are_forgotten(&self) {
+        self.webhooks_are_lost().await;
+        let superuser = self.app.database.superuser().await;
+        let statement = "UPDATE reconciliation SET events_until = now() + interval '1000 days'";
+        superuser.batch_execute(statement).await.expect("a row");
+    }
+
+    /// Compares, which must find exactly that.
+    pub async fn compares(&self, expected: &[(&str, &str)]) -> Vec<Value> {
+        let output = self.reconcile(&[]).await;
+        assert_eq!(output.status.success(), expected.is_empty(), "{}", said(&output));
+        let open = self.findings("open").await;
+        let found: Vec<(&str, &str)> =
+            open.iter().map(|(kind, object, _)| (kind.as_str(), object.as_str())).collect();
+        assert_eq!(found, expected, "{}", said(&output));
+        open.into_iter().map(|(.., finding)| finding).collect()
+    }
+
+    /// Has a finding repaired.
+    pub async fn repairs(&self, finding: &Value) {
+        let (status, repaired) = self.decide(finding, "repair", "it is true").await;
+        assert_eq!((status, &repaired["state"]), (200, &json!("repaired")), "{repaired}");
+        let (status, again) = self.decide(finding, "repair", "it is true").await;
+        assert_eq!((status, &again), (200, &repaired), "the same request again");
+    }
+
+    /// Posts an event as Stripe does, about something that Stripe does not have.
+    pub async fn is_told(&self, kind: &str, object: Value) {
+        let id = format!("evt_forged_{}", object["id"].as_str().expect("an id"));
+        let body = json!({"id": id, "object": "event", "type": kind, "livemode": false,
+            "created": system_clock().unix_seconds(), "data": {"object": object}})
+        .to_string();
+        let secret = SigningSecret::parse(&self.app.ledger.webhook_secret).expect("a secret");
+        let signature = sign(body.as_bytes(), &secret, system_clock().unix_seconds());
+        let url = format!("{}/webhooks/stripe/{}", self.app.url, self.app.ledger.slug);
+        let answer = self.app.client.post(url).header("Stripe-Signature", signature).body(body).send().await;
+        assert_eq!(answer.expect("an answer").status().as_u16(), 200);
+        self.inbox_rests().await;
+    }
+
+    /// Has every event of Stripe's arrive after all.
+    pub async fn every_webhook_arrives(&self) {
+        self.no_more_faults().await;
+        for event in self.stripe.objects("event").await {
+            self.stripe.control(&format!("events/{}/resend", id(&event)), json!({})).await;
+        }
+        wait::until("webhooks to arrive", async || {
+            let waiting = self.stripe.objects("delivery").await;
+            waiting.is_empty().then_some(())
+        })
+        .await;
+        self.inbox_rests().await;
     }
 
     /// Runs of the reconciliation, newest first.

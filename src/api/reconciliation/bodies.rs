@@ -79,6 +79,8 @@ pub struct ReconciliationCounts {
     pub events_taken_in: i64,
     /// Checkout sessions of Stripe's that were compared.
     pub sessions: i64,
+    /// Paid invoices of Stripe's that were compared.
+    pub invoices: i64,
     /// Refunds of Stripe's that were compared.
     pub refunds: i64,
     /// Disputes of Stripe's that were compared.
@@ -100,6 +102,7 @@ impl From<service::RunCounts> for ReconciliationCounts {
             events,
             events_taken_in,
             sessions,
+            invoices,
             refunds,
             disputes,
             recorded,
@@ -112,6 +115,7 @@ impl From<service::RunCounts> for ReconciliationCounts {
             events,
             events_taken_in,
             sessions,
+            invoices,
             refunds,
             disputes,
             recorded,
@@ -183,9 +187,9 @@ pub struct ReconciliationRunList {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Enum)]
 #[oai(rename_all = "snake_case")]
 pub enum FindingKind {
-    /// A checkout session of ours is paid, and the ledger has no purchase of it.
+    /// A checkout session of ours is paid, and the ledger has no purchase of it; or an invoice, and credits of it are missing.
     PaidNotCredited,
-    /// The ledger has a purchase of a session that Stripe does not have, or that is not paid.
+    /// The ledger has credits of a session or an invoice that Stripe does not have, or that is not paid.
     CreditedNotPaid,
     /// Both have it, with other money.
     AmountDiffers,
@@ -281,7 +285,7 @@ pub struct Finding {
     pub finding_id: FindingId,
     /// How they differ.
     pub kind: FindingKind,
-    /// What it is about: Stripe's id of a session, a refund, a dispute or an event; an order; or a time.
+    /// What it is about: Stripe's id of a session, an invoice, a refund, a dispute or an event; an order; or a time.
     pub object: String,
     /// What became of it.
     pub state: FindingState,
@@ -291,6 +295,8 @@ pub struct Finding {
     pub in_ledger: Option<FindingSide>,
     /// The payment that it is of.
     pub payment: Option<String>,
+    /// The line of the invoice that it is of, or the first of several.
+    pub invoice_line: Option<String>,
     /// The purchase that it is of.
     pub purchase_id: Option<PurchaseId>,
     /// The order that it is of.
@@ -317,7 +323,7 @@ pub struct Finding {
 
 impl From<service::Finding> for Finding {
     fn from(finding: service::Finding) -> Self {
-        let Details { at_stripe, in_ledger, payment, purchase, order, since, until } =
+        let Details { at_stripe, in_ledger, payment, line, purchase, order, since, until } =
             finding.difference.details;
         Self {
             finding_id: finding.id,
@@ -327,6 +333,7 @@ impl From<service::Finding> for Finding {
             at_stripe: at_stripe.map(Into::into),
             in_ledger: in_ledger.map(Into::into),
             payment: payment.map(|payment| payment.to_string()),
+            invoice_line: line.map(|line| line.to_string()),
             purchase_id: purchase,
             order_id: order,
             since,

@@ -14,7 +14,7 @@ use super::{change, new_id, read, write};
 use crate::{
     domain::{
         amount::Currency,
-        ids::{Actor, FindingId, LedgerId, OrderId, PaymentReference, PurchaseId},
+        ids::{Actor, FindingId, LedgerId, OrderId, PaymentReference, PurchaseId, StripeId},
         time::Timestamp,
     },
     store::{
@@ -26,9 +26,9 @@ use crate::{
 /// How Stripe and the ledger differ.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum FindingKind {
-    /// A checkout session of ours is paid, and the ledger has no purchase of it.
+    /// A checkout session of ours is paid, and the ledger has no purchase of it; or an invoice, and credits of it are missing.
     PaidNotCredited,
-    /// The ledger has a purchase of a session that Stripe does not have, or that is not paid.
+    /// The ledger has credits of a session or an invoice that Stripe does not have, or that is not paid.
     CreditedNotPaid,
     /// Both have it, with other money.
     AmountDiffers,
@@ -159,6 +159,9 @@ pub struct Details {
     /// The payment that it is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<PaymentReference>,
+    /// The line of the invoice that it is of, or the first of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<StripeId>,
     /// The purchase that it is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purchase: Option<PurchaseId>,

@@ -25,8 +25,14 @@ use crate::{
 };
 
 /// The events that tell of something that Stripe has as well.
-const TYPES: [&str; 5] =
-    ["credits.purchased", "purchase.clawed", "purchase.restored", "payment.noted", "order.paid"];
+const TYPES: [&str; 6] = [
+    "credits.purchased",
+    "credits.granted",
+    "purchase.clawed",
+    "purchase.restored",
+    "payment.noted",
+    "order.paid",
+];
 
 /// The events of the commands that were carried out under these keys, by key.
 ///

@@ -100,6 +100,8 @@ pub struct RunCounts {
     pub events_taken_in: i64,
     /// Checkout sessions of Stripe's that were compared.
     pub sessions: i64,
+    /// Paid invoices of Stripe's that were compared.
+    pub invoices: i64,
     /// Refunds of Stripe's that were compared.
     pub refunds: i64,
     /// Disputes of Stripe's that were compared.

@@ -1,8 +1,9 @@
 //! What was made at Stripe in a time, page by page, the newest first.
 
+use stripe_billing::invoice::ListInvoice;
 use stripe_checkout::checkout_session::ListCheckoutSession;
 use stripe_core::{dispute::ListDispute, refund::ListRefund};
-use stripe_shared::CheckoutSessionStatus;
+use stripe_shared::{CheckoutSessionStatus, InvoiceStatus};
 
 use super::{
     CallError, StripeClient,
@@ -40,6 +41,27 @@ impl StripeClient {
             request = request.starting_after(after.as_str());
         }
         self.list("checkout.session", &request).await
+    }
+
+    /// A page of the paid invoices that were made in that time, each with its payments, behind the invoice `after`. Of an
+    /// invoice with many lines only the first come along.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn list_paid_invoices(
+        &self,
+        made: MadeIn,
+        after: Option<&StripeId>,
+    ) -> Result<Page, CallError> {
+        let mut request = ListInvoice::new()
+            .created(between(Some(made.since), made.until))
+            .status(InvoiceStatus::Paid)
+            .expand(vec!["data.payments".to_owned()])
+            .limit(PAGE);
+        if let Some(after) = after {
+            request = request.starting_after(after.as_str());
+        }
+        self.list("invoice", &request).await
     }
 
     /// A page of the refunds that were made in that time, behind the refund `after`.
