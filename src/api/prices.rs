@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::{
     answers::{Changed, Found},
     auth::{Admin, Authorised, Read},
-    error::{AskingStripe, Failure, Reading, Writing},
+    error::{ApiError, AskingStripe, Failure, Reading, Writing},
     idempotency::{OptionalIdempotencyKey, fingerprint},
     params::{Path, Query},
     payload::Json,
+    rules::{NewRollover, Rollover},
     tags::Tag,
     wire::{Cursor, Days, DisplayName, Limit, Nullable, Priority, Share, Whole},
 };
@@ -70,6 +71,8 @@ pub struct NewPrice {
     pub money: Option<NewMoneyOfPrice>,
     /// What buying one of it grants, each unit at most once.
     pub grants: Option<Vec<NewPriceGrant>>,
+    /// What a period of a subscription to it takes over of the one before; as the ledger's rules say if nobody says it.
+    pub rollover: Option<NewRollover>,
 }
 
 /// What buying one of a price grants in one unit.
@@ -144,6 +147,8 @@ pub enum PriceField {
     Money,
     /// What buying one of it grants.
     Grants,
+    /// What a period takes over of the one before.
+    Rollover,
 }
 
 /// Something about a price to look at.
@@ -181,6 +186,8 @@ pub struct Price {
     pub period: Option<Period>,
     /// What buying one of it grants.
     pub grants: Vec<PriceGrant>,
+    /// What a period of a subscription to it takes over of the one before; absent if the ledger's rules say it.
+    pub rollover: Option<Rollover>,
     /// What of it does not follow Stripe, because you have set it.
     pub overridden: Vec<PriceField>,
     /// What to look at.
@@ -197,7 +204,7 @@ pub struct PriceList {
 }
 
 impl NewPrice {
-    fn settings(self) -> catalogue::PriceSettings {
+    fn settings(self) -> Result<catalogue::PriceSettings, ApiError> {
         let grant = |grant: NewPriceGrant| catalogue::PriceGrant {
             unit: grant.unit,
             amount: grant.amount,
@@ -209,13 +216,14 @@ impl NewPrice {
             amount: money.amount.get(),
             currency: money.currency,
         };
-        catalogue::PriceSettings {
+        Ok(catalogue::PriceSettings {
             display_name: self.display_name.map(|name| name.0),
             display_order: self.display_order,
             active: self.active,
             money: self.money.map(money),
             grants: self.grants.map(|grants| grants.into_iter().map(grant).collect()),
-        }
+            rollover: self.rollover.map(NewRollover::into_rule).transpose()?,
+        })
     }
 }
 
@@ -244,6 +252,7 @@ impl From<catalogue::Price> for Price {
             mode,
             period,
             grants: price.grants.into_iter().map(grant).collect(),
+            rollover: price.rollover.map(Into::into),
         }
     }
 }
@@ -255,6 +264,7 @@ fn overridden(settings: &catalogue::PriceSettings) -> Vec<PriceField> {
         settings.active.is_some().then_some(PriceField::Active),
         settings.money.is_some().then_some(PriceField::Money),
         settings.grants.is_some().then_some(PriceField::Grants),
+        settings.rollover.is_some().then_some(PriceField::Rollover),
     ];
     fields.into_iter().flatten().collect()
 }
@@ -364,7 +374,7 @@ impl Prices {
         body: Json<NewPrice>,
     ) -> Result<Changed<Price>, Failure<Writing>> {
         let print = fingerprint("PUT /v1/prices/{price}", &[price.0.as_str()], &body.sent);
-        let command = SetPrice { price: price.0.clone(), settings: body.content.settings() };
+        let command = SetPrice { price: price.0.clone(), settings: body.content.settings()? };
         let accepted = caller.submit(Command::SetPrice(command), key.0, print).await?;
         changed(&caller, &accepted, &price.0).await
     }
@@ -440,7 +450,7 @@ async fn changed<S>(
     price: &PriceId,
 ) -> Result<Changed<Price>, Failure<Writing>> {
     let set = accepted.events.iter().find_map(|event| match &event.body {
-        EventBody::PriceSet(set) => Some(set.0.clone()),
+        EventBody::PriceSet(set) => Some(catalogue::Price::clone(&set.0)),
         _ => None,
     });
     let price = match set {

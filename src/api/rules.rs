@@ -56,7 +56,8 @@ pub struct NewRollover {
 }
 
 impl NewRollover {
-    fn into_rule(self) -> Result<settings::Rollover, ApiError> {
+    /// The rule; or what of it cannot be.
+    pub(super) fn into_rule(self) -> Result<settings::Rollover, ApiError> {
         match (self.kind, self.amount) {
             (RolloverKind::None, None) => Ok(settings::Rollover::None),
             (RolloverKind::All, None) => Ok(settings::Rollover::All),

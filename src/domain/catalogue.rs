@@ -9,6 +9,7 @@ use super::{
     amount::{Amount, Currency},
     ids::{FeatureKey, PriceId, StripeId, Unit},
     listing::{Listing, PriceMode},
+    settings::Rollover,
 };
 
 /// A named thing that costs credits.
@@ -62,6 +63,9 @@ pub struct Price {
     pub currency: Currency,
     /// What buying one of it grants: at least one, each unit at most once.
     pub grants: Vec<PriceGrant>,
+    /// What a period of it takes over of the one before; as the ledger's rules say if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollover: Option<Rollover>,
     /// What the operator says. Absent in prices from before there were two sides: there, all of the above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<PriceSettings>,
@@ -89,6 +93,9 @@ pub struct PriceSettings {
     /// What buying one of it grants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<Vec<PriceGrant>>,
+    /// What a period of it takes over of the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollover: Option<Rollover>,
 }
 
 /// What a price costs.
@@ -169,6 +176,7 @@ impl Price {
             active: Some(self.active),
             money: Some(MoneyOfPrice { amount: self.money, currency: self.currency }),
             grants: Some(self.grants.clone()),
+            rollover: self.rollover,
         }
     }
 

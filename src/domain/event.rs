@@ -247,7 +247,7 @@ event_bodies! {
     /// What a feature costs was set.
     FeatureSet("feature.set", 1),
     /// What a price costs and grants changed, by the operator or at Stripe.
-    PriceSet("price.set", 2, 1; PriceSet::version),
+    PriceSet("price.set", 3, 2, 1; PriceSet::version),
     /// The ledger's settings were set.
     LedgerConfigured("ledger.configured", 2, 1; LedgerConfigured::version),
     /// An API key was made.

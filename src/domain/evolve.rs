@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use super::{
     account::{Account, AccountStatus, Book, DebtCause, Hold, Lot, Pool},
+    catalogue::Price,
     event::{
         CreditsAdjusted, CreditsGranted, CreditsHeld, CreditsPurchased, CreditsSpent, CustomerLinked,
         DebtSettled, Draw, Event, EventBody, GrantSource, HoldCaptured, PaymentNoted, PurchaseSource,
@@ -83,7 +84,7 @@ fn configure(working_set: &mut WorkingSet, event: &Event) {
             working_set.catalogue.features.insert(body.0.feature.clone(), body.0.clone());
         }
         EventBody::PriceSet(body) => {
-            working_set.catalogue.prices.insert(body.0.price.clone(), body.0.clone());
+            working_set.catalogue.prices.insert(body.0.price.clone(), Price::clone(&body.0));
         }
         EventBody::LedgerConfigured(body) => working_set.settings = body.0.clone(),
         EventBody::KeyCreated(body) => {

@@ -10,6 +10,7 @@ use super::{
     amount::Amount,
     catalogue::{MoneyOfPrice, PriceGrant},
     ids::{StripeId, Unit},
+    settings::Rollover,
     time::{Span, Timestamp},
 };
 
@@ -126,6 +127,9 @@ pub struct Terms {
     /// Everything that is granted, in one or more units. Never together with `credits`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<Vec<PriceGrant>>,
+    /// What a period takes over of the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollover: Option<Rollover>,
 }
 
 /// Credits are stated, but not of which unit, and the ledger has not just one.
@@ -187,6 +191,11 @@ impl Listing {
             priority: own.priority.or(of_product.priority).unwrap_or(DEFAULT_PRIORITY),
             share: 1,
         }]))
+    }
+
+    /// What a period of it takes over of the one before, if it or else its product says so.
+    pub fn rollover(&self) -> Option<Rollover> {
+        self.terms.rollover.or_else(|| self.product_terms()?.rollover)
     }
 
     /// What a shop may call it, if Stripe says anything: customers see the name of a product, not the nickname.

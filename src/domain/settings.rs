@@ -113,7 +113,7 @@ pub struct LedgerRules {
 }
 
 /// What a renewal moves into the new period of what is left of the old one, of each unit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rollover {
     /// Nothing: it expires.
@@ -132,7 +132,7 @@ pub struct SubscriptionRules {
     /// For how many days after the end of a period its credits can still be used, because renewals are paid late: 0 to
     /// [`Self::LONGEST_GRACE_DAYS`].
     pub renewal_grace_days: u32,
-    /// What becomes of credits that are left at renewal.
+    /// What becomes of credits that are left at renewal, unless the price says otherwise.
     pub rollover: Rollover,
     /// What a trial grants, once for each account.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -236,6 +236,7 @@ mod tests {
                 money: 1_000,
                 currency: eur(),
                 grants: vec![grant],
+                rollover: None,
                 operator: None,
                 stripe: None,
             };

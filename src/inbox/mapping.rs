@@ -266,6 +266,7 @@ mod tests {
             money: 2000,
             currency: eur(),
             grants: vec![grant],
+            rollover: None,
             operator: None,
             stripe: None,
         };

@@ -6,7 +6,8 @@
 //! | `credit_unit` | of which unit; the ledger's only one if not said |
 //! | `credits_expire_days` | after how many days they expire, 1 to 36500; never if not said |
 //! | `credits_priority` | their spending priority, 0 (first) to 100; 50 if not said |
-//! | `counterfoil_grants` | instead of all of these: a JSON array of `{"unit", "amount", "expires_days", "priority", "share"}`, as in `PUT /v1/prices/{price}`, for one or more units |
+//! | `credits_rollover` | what a period of a subscription takes over of the one before: `none`, `all`, or at most so many of each unit, in digits; as the ledger's rules say if not said |
+//! | `counterfoil_grants` | instead of all of these but the last: a JSON array of `{"unit", "amount", "expires_days", "priority", "share"}`, as in `PUT /v1/prices/{price}`, for one or more units |
 //!
 //! Invariant: what cannot be read is nonsense that names the key, never a default; two keys that say different things are
 //! never weighed against each other.
@@ -24,6 +25,7 @@ use crate::domain::{
     catalogue::PriceGrant,
     ids::Unit,
     listing::Terms,
+    settings::Rollover,
 };
 
 /// The key of everything that is granted, in one or more units.
@@ -31,6 +33,9 @@ const GRANTS: &str = "counterfoil_grants";
 /// The keys of credits of one unit.
 const SIMPLE: [&str; 5] =
     ["credits", "includedCredits", "credit_unit", "credits_expire_days", "credits_priority"];
+
+/// The key of what a renewal moves on.
+const ROLLOVER: &str = "credits_rollover";
 
 const LONGEST_DAYS: i64 = 36_500;
 const LAST_PRIORITY: i64 = 100;
@@ -45,7 +50,8 @@ pub(super) fn read(object: &Fields<'_>) -> Result<Terms, Nonsense> {
         if let Some(other) = SIMPLE.into_iter().find(|key| metadata.value(key).is_some()) {
             return Err(metadata.nonsense(GRANTS, Problem::Contradicts(other)));
         }
-        return Ok(Terms { grants: Some(grants(&metadata, text)?), ..Terms::default() });
+        let grants = Some(grants(&metadata, text)?);
+        return Ok(Terms { grants, rollover: rollover(&metadata)?, ..Terms::default() });
     }
     let unit = metadata.text("credit_unit")?.map(Unit::parse).transpose();
     Ok(Terms {
@@ -54,6 +60,16 @@ pub(super) fn read(object: &Fields<'_>) -> Result<Terms, Nonsense> {
         expires_days: number(&metadata, "credits_expire_days", 1, LONGEST_DAYS)?,
         priority: number(&metadata, "credits_priority", 0, LAST_PRIORITY)?,
         grants: None,
+        rollover: rollover(&metadata)?,
+    })
+}
+
+fn rollover(metadata: &Fields<'_>) -> Result<Option<Rollover>, Nonsense> {
+    Ok(match metadata.text(ROLLOVER)? {
+        None => None,
+        Some("none") => Some(Rollover::None),
+        Some("all") => Some(Rollover::All),
+        Some(_) => number(metadata, ROLLOVER, 1, MAX_AMOUNT)?.and_then(Amount::new).map(Rollover::Capped),
     })
 }
 
@@ -160,6 +176,7 @@ mod tests {
             expires_days: Some(365),
             priority: Some(0),
             grants: None,
+            rollover: None,
         };
         assert_eq!(terms(all), Ok(expected));
     }
@@ -180,6 +197,20 @@ mod tests {
     }
 
     #[test]
+    fn what_rolls_over_is_a_word_or_a_number_beside_either_form_of_credits() {
+        let capped = Rollover::Capped(amount(40));
+        for (text, expected) in [("none", Rollover::None), ("all", Rollover::All), ("40", capped)] {
+            let expected = Terms { rollover: Some(expected), ..Terms::default() };
+            assert_eq!(terms(json!({"credits_rollover": text})), Ok(expected.clone()));
+            let credits = Terms { credits: Some(amount(5)), ..expected.clone() };
+            assert_eq!(terms(json!({"credits_rollover": text, "credits": "5"})), Ok(credits));
+            let grants = r#"[{"unit":"credits","amount":1}]"#;
+            let both = terms(json!({"credits_rollover": text, "counterfoil_grants": grants})).expect("terms");
+            assert_eq!((both.rollover, both.grants.is_some()), (expected.rollover, true));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_is_named() {
         for (metadata, problem) in [
             (json!({"credits": "many"}), "credits` is not a whole number"),
@@ -193,6 +224,10 @@ mod tests {
             (json!({"credits_expire_days": "0"}), "credits_expire_days` is out of range"),
             (json!({"credits_expire_days": "1.5"}), "credits_expire_days` is not a whole number"),
             (json!({"credits_priority": "101"}), "credits_priority` is out of range"),
+            (json!({"credits_rollover": "some"}), "credits_rollover` is not a whole number"),
+            (json!({"credits_rollover": "0"}), "credits_rollover` is out of range"),
+            (json!({"credits_rollover": "9007199254740992"}), "credits_rollover` is out of range"),
+            (json!({"credits_rollover": 40}), "credits_rollover` is not a text"),
             (json!({"counterfoil_grants": "[]"}), "counterfoil_grants` is missing"),
             (json!({"counterfoil_grants": "{}"}), "counterfoil_grants` is not a list"),
             (json!({"counterfoil_grants": "[1]"}), "counterfoil_grants[0]` is not an object"),

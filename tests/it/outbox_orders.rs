@@ -36,6 +36,7 @@ fn price() -> Command {
         money: 500,
         currency: Currency::parse("eur").expect("a currency"),
         grants: vec![grant],
+        rollover: None,
         operator: None,
         stripe: None,
     }))

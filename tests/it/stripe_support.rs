@@ -343,6 +343,7 @@ pub fn price(id: &str, credits: i64, money: i64) -> Price {
         money,
         currency: Currency::parse("eur").expect("a currency"),
         grants: vec![grant],
+        rollover: None,
         operator: None,
         stripe: None,
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     api_support::Requests,
     subscriptions_support::{DAY, DECLINED_LATER, Subscribed, unique},
-    support::{shop::Shop, simulator::id},
+    support::{shop::Shop, simulator::id, wait},
 };
 
 /// Unix seconds of a moment as the API writes it.
@@ -82,6 +82,41 @@ async fn a_renewal_moves_on_what_the_rules_let_live() {
         shop.settles_at("alice", (after, 0, 0)).await;
         shop.is_in_order().await;
     }
+}
+
+#[tokio::test]
+async fn a_price_says_what_its_renewals_move_on_here_or_in_its_metadata() {
+    let shop = Shop::with_plan().await;
+    let path = "/v1/prices/price_keeps";
+    let grants = json!([{"unit": "credits", "amount": 100}]);
+    let at_stripe = json!({"id": "price_keeps", "currency": "eur", "unit_amount": 1_000,
+        "recurring": {"interval": "day", "interval_count": 30}, "product_data": {"name": "Plan"},
+        "metadata": {"counterfoil_grants": grants.to_string(), "credits_rollover": "all"}});
+    shop.stripe.control("prices", at_stripe).await;
+    let known = wait::until("a price to be known", async || {
+        let known = shop.app.send(Method::GET, path, None).await;
+        (known.status == 200).then(|| known.json())
+    })
+    .await;
+    assert_eq!((&known["rollover"]["kind"], &known["overridden"]), (&json!("all"), &json!([])));
+    shop.app.account_with("bob", 0).await;
+    shop.subscribe("alice", json!({})).await;
+    shop.subscribe("bob", json!({"price_id": "price_keeps"})).await;
+    shop.has_been_paid(2).await;
+    shop.days_pass(31).await;
+    shop.has_been_paid(4).await;
+    shop.settles_at("alice", (100, 0, 0)).await;
+    shop.settles_at("bob", (200, 0, 0)).await;
+    let said = json!({"rollover": {"kind": "capped", "amount": 30}});
+    let said = shop.app.send(Method::PUT, path, Some(&said)).await.json();
+    assert_eq!((&said["rollover"]["amount"], &said["overridden"]), (&json!(30), &json!(["rollover"])));
+    shop.days_pass(30).await;
+    shop.has_been_paid(6).await;
+    shop.settles_at("alice", (100, 0, 0)).await;
+    shop.settles_at("bob", (130, 0, 0)).await;
+    let refused = shop.app.send(Method::PUT, path, Some(&json!({"rollover": {"kind": "capped"}}))).await;
+    assert_eq!((refused.status, refused.field()), (400, "rollover.amount".to_owned()));
+    shop.is_in_order().await;
 }
 
 #[tokio::test]

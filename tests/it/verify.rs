@@ -171,6 +171,7 @@ impl Shop {
             money: 500,
             currency,
             grants: vec![grant],
+            rollover: None,
             operator: None,
             stripe: None,
         })))

@@ -237,6 +237,7 @@ fn price() -> Command {
         money: 100,
         currency: currency(),
         grants,
+        rollover: None,
         operator: None,
         stripe: None,
     };

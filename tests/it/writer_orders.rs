@@ -136,6 +136,7 @@ impl Shop {
             money: 500,
             currency: eur(),
             grants: vec![grant],
+            rollover: None,
             operator: None,
             stripe: None,
         })))

@@ -99,6 +99,7 @@ fn steps() -> anyhow::Result<Vec<(String, Command)>> {
             money,
             currency: Currency::parse("EUR").context("EUR is a currency")?,
             grants: vec![grant],
+            rollover: None,
             operator: None,
             stripe: None,
         };

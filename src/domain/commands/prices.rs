@@ -7,6 +7,7 @@
 //! | active | `active` | price and product are active; never if deleted, or if nothing says what it grants |
 //! | money | only where Stripe says none | `unit_amount` and currency |
 //! | grants | `grants` | metadata of the price, else of its product; else what it granted last |
+//! | rollover | `rollover` | metadata of the price, else of its product; else the ledger's rules |
 //!
 //! What leads to the same again changes nothing, and states at Stripe that are older than what is known change nothing.
 
@@ -118,6 +119,7 @@ fn assemble(
         money: money.amount,
         currency: money.currency,
         grants,
+        rollover: settings.rollover.or_else(|| listing.as_ref()?.rollover()),
         operator: (settings != PriceSettings::default()).then_some(settings),
         stripe: listing,
     };
@@ -186,7 +188,7 @@ fn check_grants(draft: &Draft<'_>, grants: &[PriceGrant]) -> Result<(), Rejectio
 
 fn emit_if_new(draft: &mut Draft<'_>, price: Price) {
     if draft.base().catalogue.prices.get(&price.price) != Some(&price) {
-        draft.emit(None, None, PriceSet(price));
+        draft.emit(None, None, PriceSet(Box::new(price)));
     }
 }
 

@@ -91,7 +91,8 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &RecordInvoiceLine) -> Resu
     }
     let purchase = grant_credits(draft, account, command, &worth, payment.as_ref(), &line, life);
     if let (None, Some(known)) = (&worth.changes, known) {
-        renew(draft, account, known, &line, life);
+        let rollover = rollover(draft, &worth);
+        renew(draft, account, known, &line, life, rollover);
     }
     if let (Some(purchase), Some(reference)) = (purchase, &payment) {
         apply_noted(draft, purchase, reference);
@@ -272,15 +273,22 @@ fn grant_credits(
     (!worth.grants.is_empty()).then_some(purchase)
 }
 
-/// Moves what is left of the periods before into the new one, as far as the ledger lets it live on; the rest expires.
+/// What the new period takes over: as its price says, else as the ledger's rules do.
+fn rollover(draft: &Draft<'_>, worth: &Worth) -> Rollover {
+    let base = draft.base();
+    let price = worth.price.as_ref().and_then(|(price, _)| base.catalogue.prices.get(price));
+    price.and_then(|price| price.rollover).unwrap_or(base.settings.subscriptions.rollover)
+}
+
+/// Moves what is left of the periods before into the new one, as far as it may live on; the rest expires.
 fn renew(
     draft: &mut Draft<'_>,
     account: AccountNumber,
     before: &Subscription,
     line: &InvoiceLine,
     life: Life,
+    rollover: Rollover,
 ) {
-    let rollover = draft.base().settings.subscriptions.rollover;
     let mut left: BTreeMap<Unit, Vec<(LotId, i64)>> = BTreeMap::new();
     for of_period in before.lots.iter().filter(|lot| lot.ends_at <= line.period.start) {
         let book = draft.book(account, &of_period.unit);

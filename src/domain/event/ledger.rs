@@ -18,12 +18,17 @@ pub struct FeatureSet(pub Feature);
 /// See [`super::EventBody::PriceSet`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct PriceSet(pub Price);
+pub struct PriceSet(pub Box<Price>);
 
 impl PriceSet {
-    /// 1 was written before a price had two sides; 2 has at least one of them.
+    /// 1 was written before a price had two sides, 2 before one of them could say what rolls over.
     pub fn version(&self) -> i16 {
-        if self.0.operator.is_none() && self.0.stripe.is_none() { 1 } else { 2 }
+        let price = &self.0;
+        match (price.rollover, &price.operator, &price.stripe) {
+            (Some(_), ..) => 3,
+            (None, None, None) => 1,
+            (None, ..) => 2,
+        }
     }
 }
 

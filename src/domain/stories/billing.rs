@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! rules grace 3 rollover 40 trial 25          what the ledger lets subscriptions do (`none`, `all` or a number)
+//! price price_plan rollover 40                what a price says of it, whatever the ledger's rules are (`rules`: as they are)
 //! begin sub_1 cs_1 of o                       a checkout began it
 //! told sub_1 past_due as 2                    Stripe tells how it is, as of the second moment
 //! invoice in_1 il_1 sub_1 price_plan x 2 for 2000 from 0d to 30d via pi_1
@@ -35,6 +36,14 @@ pub(super) fn subscriptions(text: &str) -> Story {
     story
 }
 
+fn rollover(word: &str) -> Rollover {
+    match word {
+        "none" => Rollover::None,
+        "all" => Rollover::All,
+        most => Rollover::Capped(amount(most.parse().expect("a number"))),
+    }
+}
+
 fn moment(text: &str) -> Timestamp {
     start().plus(span(text))
 }
@@ -49,11 +58,7 @@ impl Story {
         let number = |text: &str| -> i64 { text.parse().expect("a number") };
         let subscriptions = SubscriptionRules {
             renewal_grace_days: after("grace").map_or(3, |text| text.parse().expect("days")),
-            rollover: match after("rollover").unwrap_or("none") {
-                "none" => Rollover::None,
-                "all" => Rollover::All,
-                most => Rollover::Capped(amount(number(most))),
-            },
+            rollover: rollover(after("rollover").unwrap_or("none")),
             trial_credits: after("trial")
                 .map(|text| (unit("credits"), amount(number(text))))
                 .into_iter()
@@ -61,6 +66,13 @@ impl Story {
         };
         let settings = LedgerSettings { subscriptions, ..self.state.settings.clone() };
         self.run(&Command::ConfigureLedger(settings)).expect("valid rules");
+    }
+
+    /// `price … rollover`: what the operator says of a price.
+    pub(super) fn set_rollover(&mut self, price: &str, word: &str) {
+        let price = self.state.catalogue.prices[&PriceId::parse(price).expect("a price")].clone();
+        let rollover = (word != "rules").then(|| rollover(word));
+        self.run(&Command::SetPrice(Price { rollover, ..price }.into())).expect("a valid price");
     }
 
     pub(super) fn billing_command(&mut self, verb: &str, words: &mut Words<'_>) -> Command {

@@ -144,6 +144,7 @@ pub(super) fn price(id: &str, money: i64, grants: Vec<PriceGrant>) -> Price {
         money,
         currency: eur(),
         grants,
+        rollover: None,
         operator: None,
         stripe: None,
     }
@@ -281,6 +282,7 @@ impl Story {
             ["account", account] => self.account = AccountId::parse(account).expect("an account"),
             ["unit", name] => self.unit = unit(name),
             ["rules", rules @ ..] => self.set_rules(rules),
+            ["price", price, "rollover", rollover] => self.set_rollover(price, rollover),
             ["setting", setting] => {
                 let mut settings = self.state.settings.clone();
                 match *setting {

@@ -6,6 +6,7 @@ use crate::domain::{
     command::{Heard, SetPrice, SyncPrice, SyncProduct},
     event::PriceSet,
     listing::{Interval, Listing, Moments, Period, PriceMode, ProductListing, Terms},
+    settings::Rollover,
 };
 
 fn price_id(id: &str) -> PriceId {
@@ -241,6 +242,7 @@ fn what_the_operator_says_wins_until_it_is_taken_back() {
         active: Some(false),
         money: Some(money(500)),
         grants: Some(vec![price_grant("credits", 120, 1)]),
+        rollover: Some(Rollover::All),
     };
     assert_eq!(story.events_of(say(settings.clone())), 1);
     assert_eq!(story.events_of(say(settings.clone())), 0);
@@ -248,7 +250,8 @@ fn what_the_operator_says_wins_until_it_is_taken_back() {
     let price = story.price_1().clone();
     let found = (price.display_name.as_str(), price.display_order, price.active);
     assert_eq!(found, ("Our Pro", -5, false));
-    assert_eq!((price.grants[0].amount.get(), price.operator_side()), (120, settings));
+    assert_eq!((price.grants[0].amount.get(), price.rollover), (120, Some(Rollover::All)));
+    assert_eq!(price.operator_side(), settings);
     // Part by part, and then all of it.
     story.events_of(say(PriceSettings { display_order: Some(2), ..PriceSettings::default() }));
     let price = story.price_1();
@@ -417,12 +420,37 @@ fn what_stripe_does_not_say_is_not_stored_and_what_it_says_reads_back() {
 }
 
 #[test]
-fn a_price_is_written_in_the_first_shape_until_it_has_a_side() {
+fn what_rolls_over_is_said_by_the_operator_else_the_price_else_its_product() {
+    let mut story = Story::new();
+    let of = |rollover| Terms { rollover, ..of_credits(100) };
+    let (of_price, of_product) = (Some(Rollover::All), Some(Rollover::Capped(amount(5))));
+    let told_by = |moment, own, others| Listing {
+        product_listing: Some(product(moment, "Pro", of(others))),
+        ..listing(moment, of(own))
+    };
+    story.events_of(told(told_by(1, None, None)));
+    assert_eq!(story.price_1().rollover, None, "as the ledger's rules say");
+    story.events_of(told(told_by(2, None, of_product)));
+    assert_eq!(story.price_1().rollover, of_product);
+    story.events_of(told(told_by(3, of_price, of_product)));
+    assert_eq!(story.price_1().rollover, of_price);
+    story.events_of(say(PriceSettings { rollover: Some(Rollover::None), ..PriceSettings::default() }));
+    assert_eq!(story.price_1().rollover, Some(Rollover::None));
+    story.events_of(say(PriceSettings::default()));
+    assert_eq!(story.price_1().rollover, of_price);
+}
+
+#[test]
+fn a_price_is_written_in_the_first_shape_that_has_a_place_for_all_of_it() {
     let (operator, stripe) = (Some(PriceSettings::default()), Some(listing(1, Terms::default())));
     for (operator, stripe, version) in
         [(None, None, 1), (operator.clone(), None, 2), (None, stripe.clone(), 2), (operator, stripe, 2)]
     {
         let price = Price { operator, stripe, ..price("price_1", 500, vec![price_grant("credits", 1, 1)]) };
-        assert_eq!(PriceSet(price).version(), version);
+        let rolling = Price { rollover: Some(Rollover::None), ..price.clone() };
+        assert_eq!(
+            (PriceSet(Box::new(price)).version(), PriceSet(Box::new(rolling)).version()),
+            (version, 3)
+        );
     }
 }

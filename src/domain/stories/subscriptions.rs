@@ -65,6 +65,53 @@ fn what_is_left_at_renewal_expires_lives_on_or_lives_on_in_part() {
 }
 
 #[test]
+fn what_the_price_says_of_rollover_wins_over_the_rules_and_is_taken_back_with_it() {
+    for (rules, price, after, lots) in [
+        ("none", "all", 140, "0 100 40"),
+        ("none", "25", 125, "0 100 25"),
+        ("all", "none", 100, "0 100"),
+        ("10", "25", 125, "0 100 25"),
+        ("25", "rules", 125, "0 100 25"),
+    ] {
+        subscriptions(&format!(
+            "rules rollover {rules}
+             price price_plan rollover {price}
+             invoice in_1 il_1 sub_1 price_plan for 1000 from 0d to 30d via pi_1    => 100
+             spend 60                                                               => 40
+             at 30d
+             invoice in_2 il_2 sub_1 price_plan for 1000 from 30d to 60d via pi_2   => {after} lots {lots}",
+        ));
+    }
+}
+
+#[test]
+fn the_price_of_the_new_period_decides_what_it_takes_over() {
+    subscriptions(
+        "rules rollover none
+         price price_plus rollover 50
+         invoice in_1 il_1 sub_1 price_plan for 1000 from 0d to 30d via pi_1    => 100
+         at 30d
+         invoice in_2 il_2 sub_1 price_plus for 3000 from 30d to 60d via pi_2   => 350 [credits.purchased credits.rolled_over credits.expired] lots 0 300 50
+         price price_plus rollover all
+         at 60d
+         invoice in_3 il_3 sub_1 price_plan for 1000 from 60d to 90d via pi_3   => 100 [credits.purchased credits.expired] lots 0 0 0 100
+         price price_plan rollover all
+         at 90d
+         invoice in_4 il_4 sub_1 price_plan for 1000 from 90d to 120d via pi_4  => 200 [credits.purchased credits.rolled_over]",
+    );
+}
+
+#[test]
+fn a_period_of_price_zero_takes_over_what_its_price_says() {
+    subscriptions(
+        "price price_plan rollover all
+         invoice in_1 il_1 sub_1 price_plan for 1000 from 0d to 30d via pi_1    => 100
+         at 30d
+         trial in_2 il_2 sub_1 price_plan from 30d to 60d                       => 100 [credits.rolled_over]",
+    );
+}
+
+#[test]
 fn what_lived_on_lives_on_again_under_the_same_cap() {
     let told = subscriptions(
         "rules rollover 150

@@ -69,6 +69,15 @@ fn sold() -> impl Strategy<Value = Sold> {
     ]
 }
 
+/// What a renewal moves on.
+pub fn rollover() -> impl Strategy<Value = Rollover> {
+    prop_oneof![
+        1 => Just(Rollover::None),
+        3 => Just(Rollover::All),
+        2 => (1_i64..=15).prop_map(|most| Rollover::Capped(amount(most))),
+    ]
+}
+
 /// What may happen to a subscription.
 pub fn billing_steps() -> BoxedStrategy<BillingStep> {
     use SubscriptionStatus::{Active, Canceled, IncompleteExpired, PastDue, Trialing};
@@ -83,13 +92,8 @@ pub fn billing_steps() -> BoxedStrategy<BillingStep> {
         Canceled,
         IncompleteExpired,
     ]);
-    let rollover = prop_oneof![
-        1 => Just(Rollover::None),
-        3 => Just(Rollover::All),
-        2 => (1_i64..=15).prop_map(|most| Rollover::Capped(amount(most))),
-    ];
     prop_oneof![
-        2 => (0_u32..=2, rollover, option::of(1_i64..=9))
+        2 => (0_u32..=2, rollover(), option::of(1_i64..=9))
             .prop_map(|(grace, rollover, trial)| BillingStep::Rules { grace, rollover, trial }),
         1 => (subscription(), option::of(0_u8..=1), any::<bool>())
             .prop_map(|(subscription, order, named)| BillingStep::Start { subscription, order, named }),

@@ -127,6 +127,7 @@ pub fn prices() -> [Price; 3] {
             money: 100,
             currency: currency("eur"),
             grants,
+            rollover: None,
             operator: None,
             stripe: None,
         }
@@ -303,9 +304,9 @@ impl Harness {
                     fact: self.what_was_reported(number, fact),
                 })
             }
-            Step::SetPrice { price, active, credits } => Command::SetPrice(SetPrice {
+            Step::SetPrice { price, active, credits, rollover } => Command::SetPrice(SetPrice {
                 price: price_id(*price),
-                settings: said_of_price(*active, *credits),
+                settings: PriceSettings { rollover: *rollover, ..said_of_price(*active, *credits) },
             }),
             Step::SyncPrice { price, moment, active, stated, looked } => {
                 let mode = PriceMode::OneTime;
@@ -507,6 +508,7 @@ fn terms(stated: StatedTerms) -> Terms {
             Terms { credits: Some(amount(credits)), unit: Some(unit(0)), ..nothing }
         }
         StatedTerms::Expiry => Terms { expires_days: Some(2), priority: Some(10), ..nothing },
+        StatedTerms::Rollover(rollover) => Terms { rollover: Some(rollover), ..nothing },
     }
 }
 

@@ -159,8 +159,8 @@ impl Harness {
     fn shown_prices(&self) -> Vec<Shown> {
         let prices = self.set.catalogue.prices.values().cloned();
         let shown = prices.map(|price| {
-            let Price { price, display_name, display_order, active, money, grants, .. } = price;
-            (price, display_name, display_order, active, money, grants)
+            let Price { price, display_name, display_order, active, money, grants, rollover, .. } = price;
+            (price, display_name, display_order, active, money, grants, rollover)
         });
         shown.collect()
     }

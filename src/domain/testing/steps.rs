@@ -3,11 +3,11 @@
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
-use super::billing::{BillingStep, billing_steps, renewals};
+use super::billing::{BillingStep, billing_steps, renewals, rollover};
 use crate::domain::{
     order::OrderFailure,
     payment::{DisputeStatus, RefundRefusal, RefundStatus},
-    settings::ClawbackPolicy,
+    settings::{ClawbackPolicy, Rollover},
 };
 
 /// One step of a plan. Percentages are of what the account has available, or the hold holds, when the step is taken; one
@@ -116,6 +116,7 @@ pub enum Step {
         price: u8,
         active: Option<bool>,
         credits: Option<i64>,
+        rollover: Option<Rollover>,
     },
     /// What Stripe says of a price, at one of a few moments.
     SyncPrice {
@@ -216,6 +217,7 @@ pub enum StatedTerms {
     /// So many of the first unit.
     CreditsOfUnit(i64),
     Expiry,
+    Rollover(Rollover),
 }
 
 /// Which session something is about.
@@ -375,12 +377,14 @@ fn catalogue() -> impl Strategy<Value = Step> {
             1 => incoming().prop_map(StatedTerms::Credits),
             6 => incoming().prop_map(StatedTerms::CreditsOfUnit),
             1 => Just(StatedTerms::Expiry),
+            1 => rollover().prop_map(StatedTerms::Rollover),
         ]
     };
     let price = || 0_u8..=3;
     prop_oneof![
-        2 => (price(), option::of(any::<bool>()), option::of(incoming()))
-            .prop_map(|(price, active, credits)| Step::SetPrice { price, active, credits }),
+        2 => (price(), option::of(any::<bool>()), option::of(incoming()), option::of(rollover())).prop_map(
+            |(price, active, credits, rollover)| Step::SetPrice { price, active, credits, rollover }
+        ),
         4 => (price(), 0_u8..=4, any::<bool>(), stated(), any::<bool>()).prop_map(
             |(price, moment, active, stated, looked)| Step::SyncPrice { price, moment, active, stated, looked }
         ),

@@ -125,7 +125,7 @@ impl<'a> ConfigurationColumns<'a> {
                     features.insert(&body.0.feature, (event.position, &body.0));
                 }
                 EventBody::PriceSet(body) => {
-                    prices.insert(&body.0.price, (event.position, &body.0));
+                    prices.insert(&body.0.price, (event.position, &*body.0));
                 }
                 EventBody::KeyCreated(body) => {
                     let Some((secret_hash, name)) = secrets.get(&body.key) else { continue };

@@ -50,7 +50,7 @@ static LOAD_PRICES: Statement = Statement {
 fn read_price(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
     let known = PRICE_STATE_VERSION;
     let PriceSet(price) = state("price", row.try_get("state_version")?, known, row.try_get("state")?)?;
-    loaded.set.catalogue.prices.insert(price.price.clone(), price);
+    loaded.set.catalogue.prices.insert(price.price.clone(), *price);
     Ok(())
 }
 
@@ -61,4 +61,4 @@ pub const SETTINGS_STATE_VERSION: i16 = 2;
 pub const FEATURE_STATE_VERSION: i16 = 1;
 
 /// The version of the shape of stored prices, which are kept as their events have them, in any version.
-pub const PRICE_STATE_VERSION: i16 = 2;
+pub const PRICE_STATE_VERSION: i16 = 3;

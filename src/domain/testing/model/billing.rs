@@ -170,7 +170,8 @@ impl Model {
         self.accounts[account].had_trial |= is_trial && !lots.is_empty();
         if worth.changes.is_none() {
             let over = old.into_iter().filter(|(_, ends_at)| *ends_at <= start).map(|(lot, _)| lot);
-            self.renew(subscription, over.collect(), ends_at, expires_at);
+            let rollover = self.rollover(&command.sold);
+            self.renew(subscription, over.collect(), ends_at, expires_at, rollover);
         }
         if let Some(purchase) = purchase {
             let has_facts =
@@ -276,6 +277,15 @@ impl Model {
         purchase
     }
 
+    fn rollover(&self, sold: &SoldLine) -> Rollover {
+        let price = match sold {
+            SoldLine::Period { price, .. } => self.find_price(price),
+            SoldLine::Changes { .. } => None,
+        };
+        let of_price = price.and_then(|price| self.rollover_of(price));
+        of_price.unwrap_or(self.settings.subscriptions.rollover)
+    }
+
     /// What is left of periods that are over lives on as far as it may, the lots that came first before the others.
     fn renew(
         &mut self,
@@ -283,12 +293,13 @@ impl Model {
         over: Vec<usize>,
         ends_at: Timestamp,
         expires_at: Option<Timestamp>,
+        rollover: Rollover,
     ) {
         let mut units: Vec<Unit> = over.iter().map(|lot| self.lots[*lot].unit.clone()).collect();
         units.sort();
         units.dedup();
         for unit in units {
-            let mut may_move = match self.settings.subscriptions.rollover {
+            let mut may_move = match rollover {
                 Rollover::None => 0,
                 Rollover::All => i64::MAX,
                 Rollover::Capped(most) => most.get(),

@@ -78,7 +78,7 @@ impl Model {
             broken.push(Rejection::InvalidConfiguration { field: "quantity", problem });
         }
         let offered = self.shown().into_iter().find(|(id, ..)| *id == command.price);
-        let Some((price, _, _, active, money, grants)) = offered else {
+        let Some((price, _, _, active, money, grants, _)) = offered else {
             broken.push(Rejection::UnknownPrice { price: command.price.clone() });
             return Err(broken);
         };

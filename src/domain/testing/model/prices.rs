@@ -7,6 +7,7 @@ use crate::domain::{
     ids::{PriceId, StripeId},
     listing::{Listing, ProductListing, Terms},
     rejection::Rejection,
+    settings::Rollover,
 };
 
 /// What was said of one price.
@@ -20,8 +21,8 @@ pub struct Price {
     granted_last: Vec<PriceGrant>,
 }
 
-/// What a shop sees of a price: name, order, whether it can be bought, money, and what it grants.
-pub type Shown = (PriceId, String, i32, bool, i64, Vec<PriceGrant>);
+/// What counts of a price: name, order, whether it can be bought, money, what it grants, and what its periods take over.
+pub type Shown = (PriceId, String, i32, bool, i64, Vec<PriceGrant>, Option<Rollover>);
 
 type Broken = Vec<Rejection>;
 
@@ -94,7 +95,15 @@ impl Model {
         stated.unwrap_or_else(|| price.granted_last.clone())
     }
 
-    /// Every price as a shop sees it, by id.
+    /// What periods of a known price take over, if anybody says so.
+    pub fn rollover_of(&self, price: &Price) -> Option<Rollover> {
+        let newest = price.told.iter().max();
+        let product = newest.and_then(|listing| self.product(&listing.product));
+        let of_product = product.and_then(|product| product.terms.rollover);
+        price.said.rollover.or(newest.and_then(|listing| listing.terms.rollover)).or(of_product)
+    }
+
+    /// Every price as it counts, by id.
     pub fn shown(&self) -> Vec<Shown> {
         let mut shown: Vec<Shown> = self.prices.iter().map(|price| self.show(price)).collect();
         shown.sort();
@@ -120,6 +129,7 @@ impl Model {
             price.said.active.unwrap_or(is_sold) && !is_gone && is_stated,
             money.amount,
             self.granted_by(price),
+            self.rollover_of(price),
         )
     }
 
