@@ -174,7 +174,7 @@ async fn a_renewal_that_is_told_late_finds_the_credits_alive() {
     let shop = Shop::with_plan().await;
     let subscribed = shop.subscribe("alice", json!({})).await;
     shop.settles_at("alice", (100, 0, 0)).await;
-    shop.fault(json!({"webhooks": "drop", "types": ["invoice.*"]})).await;
+    shop.fault(json!({"webhooks": "drop", "types": ["invoice.*", "invoice_payment.*"]})).await;
     shop.days_pass(30).await;
     shop.inbox_rests().await;
     assert_eq!(shop.balance("alice").await, (100, 0, 0), "the days of grace");
@@ -197,7 +197,7 @@ async fn a_renewal_that_is_told_after_its_period_counts_from_then_on() {
     shop.offer_every("price_short", 200, grants, json!({"interval": "day", "interval_count": 10})).await;
     let subscribed = shop.subscribe("alice", json!({"price_id": "price_short"})).await;
     shop.settles_at("alice", (10, 0, 0)).await;
-    shop.fault(json!({"webhooks": "drop", "types": ["invoice.*"]})).await;
+    shop.fault(json!({"webhooks": "drop", "types": ["invoice.*", "invoice_payment.*"]})).await;
     shop.days_pass(21).await;
     assert_eq!(shop.balance("alice").await, (0, 0, 0));
     shop.no_more_faults().await;
