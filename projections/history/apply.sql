@@ -88,6 +88,19 @@ SELECT e.ledger_id,
                     WHEN (e.body #>> '{change,terms,cancel_at_period_end}')::boolean
                     THEN 'Subscription changed: it ends with its period'
                     ELSE 'Subscription changed' END
+           WHEN 'subscription.change_requested' THEN
+               CASE WHEN e.body #>> '{change,cancel,at}' = 'now' THEN 'Asked to end the subscription at once'
+                    WHEN e.body -> 'change' ? 'cancel' THEN 'Asked to end the subscription with its period'
+                    WHEN e.body -> 'change' ? 'resume' THEN 'Asked to let the subscription go on'
+                    ELSE concat('Asked to change the subscription to ', e.body #>> '{change,switch,price}', ' × ',
+                                e.body #>> '{change,switch,quantity}') END
+           WHEN 'subscription.change_settled' THEN
+               CASE e.body ->> 'refusal' WHEN 'subscription_ended' THEN 'Change of subscription refused: it has ended'
+                                         WHEN 'payment_failed' THEN 'Change of subscription refused: it was not paid'
+                                         WHEN 'item_gone' THEN 'Change of subscription refused: the price is not subscribed to any more'
+                                         WHEN 'refused' THEN 'Change of subscription refused: Stripe does not make it'
+                                         WHEN 'given_up' THEN 'Change of subscription refused: it was given up'
+                                         ELSE 'Change of subscription made' END
            WHEN 'subscription.ended' THEN 'Subscription ended'
            WHEN 'credits.rolled_over' THEN concat('Moved ', e.unit, ' into the next period')
            WHEN 'limit.changed' THEN
@@ -179,6 +192,19 @@ SELECT e.ledger_id,
                     WHEN (e.body #>> '{change,terms,cancel_at_period_end}')::boolean
                     THEN 'Abonnement geändert: es endet mit dem Zeitraum'
                     ELSE 'Abonnement geändert' END
+           WHEN 'subscription.change_requested' THEN
+               CASE WHEN e.body #>> '{change,cancel,at}' = 'now' THEN 'Sofortiges Ende des Abonnements erbeten'
+                    WHEN e.body -> 'change' ? 'cancel' THEN 'Ende des Abonnements mit dem Zeitraum erbeten'
+                    WHEN e.body -> 'change' ? 'resume' THEN 'Fortsetzung des Abonnements erbeten'
+                    ELSE concat('Wechsel des Abonnements erbeten: ', e.body #>> '{change,switch,price}', ' × ',
+                                e.body #>> '{change,switch,quantity}') END
+           WHEN 'subscription.change_settled' THEN
+               CASE e.body ->> 'refusal' WHEN 'subscription_ended' THEN 'Änderung des Abonnements abgelehnt: es ist beendet'
+                                         WHEN 'payment_failed' THEN 'Änderung des Abonnements abgelehnt: sie wurde nicht bezahlt'
+                                         WHEN 'item_gone' THEN 'Änderung des Abonnements abgelehnt: der Preis ist nicht mehr Teil davon'
+                                         WHEN 'refused' THEN 'Änderung des Abonnements abgelehnt: Stripe führt sie nicht aus'
+                                         WHEN 'given_up' THEN 'Änderung des Abonnements abgelehnt: sie wurde aufgegeben'
+                                         ELSE 'Änderung des Abonnements ausgeführt' END
            WHEN 'subscription.ended' THEN 'Abonnement beendet'
            WHEN 'credits.rolled_over' THEN concat('In den nächsten Zeitraum übernommen: ', e.unit)
            WHEN 'limit.changed' THEN

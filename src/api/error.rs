@@ -150,6 +150,8 @@ codes! {
     AccountHasNoCustomer => CONFLICT,
     /// The order is not paid.
     OrderNotPaid => CONFLICT,
+    /// The subscription has ended, so that nothing about it can change.
+    SubscriptionEnded => CONFLICT,
     /// What was paid is not what was ordered.
     OrderContradicts => CONFLICT,
     /// Two statements about the payment disagree.

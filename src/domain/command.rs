@@ -30,7 +30,8 @@ pub use selling::{
     RefuseRefund, RequestRefund, RevokeCheckoutLink, UnlinkCustomer,
 };
 pub use subscriptions::{
-    ProratedLine, RecordInvoiceLine, RecordSubscription, SoldLine, StartSubscription, Subscriber,
+    ProratedLine, RecordInvoiceLine, RecordSubscription, RequestSubscriptionChange, SettleSubscriptionChange,
+    SoldLine, StartSubscription, Subscriber,
 };
 
 /// A wish. Values in it are valid by themselves; whether they fit the ledger is for `decide` to say.
@@ -94,6 +95,10 @@ pub enum Command {
     StartSubscription(StartSubscription),
     /// Records how a subscription is at Stripe.
     RecordSubscription(RecordSubscription),
+    /// Asks for a change of a subscription.
+    RequestSubscriptionChange(RequestSubscriptionChange),
+    /// Records what became of a change that was asked of us.
+    SettleSubscriptionChange(SettleSubscriptionChange),
     /// Records what a paid line of a subscription's invoice grants.
     RecordInvoiceLine(RecordInvoiceLine),
     /// Sets what a feature costs.
@@ -531,6 +536,12 @@ impl Command {
                 command.order.into_iter().for_each(|order| needs.order(order));
             }
             Self::RecordSubscription(command) => {
+                needs.subscription(&command.subscription, Some(&command.subscriber));
+            }
+            Self::RequestSubscriptionChange(command) => {
+                needs.subscription(&command.subscription, Some(&command.subscriber));
+            }
+            Self::SettleSubscriptionChange(command) => {
                 needs.subscription(&command.subscription, Some(&command.subscriber));
             }
             Self::RecordInvoiceLine(command) => {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     event::{CustomerLinked, Event, EventBody, LinkCause},
-    ids::{AccountNumber, OrderId, RefundRequestId, StripeId},
+    ids::{AccountNumber, OrderId, RefundRequestId, StripeId, SubscriptionChangeId},
 };
 
 /// Something that must be done outside, exactly once in effect. It names what it is about, and nothing else: whoever does
@@ -37,6 +37,13 @@ pub enum Effect {
         /// Which refund.
         refund: RefundRequestId,
     },
+    /// Asks Stripe to change a subscription.
+    ChangeSubscription {
+        /// Whose.
+        account: AccountNumber,
+        /// Which change.
+        request: SubscriptionChangeId,
+    },
     /// Moves the clock of a simulated Stripe on with the ledger's. Stripe itself has no such clock.
     AdvanceStripeClock {
         /// How many seconds the ledger's clock is ahead.
@@ -51,6 +58,7 @@ impl Effect {
             Self::CreateCustomer { .. } => "create_customer",
             Self::CreateCheckoutSession { .. } => "create_checkout_session",
             Self::CreateRefund { .. } => "create_refund",
+            Self::ChangeSubscription { .. } => "change_subscription",
             Self::AdvanceStripeClock { .. } => "advance_stripe_clock",
         }
     }
@@ -63,6 +71,7 @@ impl Effect {
                 format!("checkout:{account}")
             }
             Self::CreateRefund { account, .. } => format!("refund:{account}"),
+            Self::ChangeSubscription { account, .. } => format!("subscription:{account}"),
             Self::AdvanceStripeClock { .. } => "clock".to_owned(),
         }
     }
@@ -85,6 +94,9 @@ pub fn effects_of(event: &Event) -> Vec<Effect> {
         EventBody::RefundRequested(body) => {
             of_account(event, |account| vec![Effect::CreateRefund { account, refund: body.refund }])
         }
+        EventBody::SubscriptionChangeRequested(body) => of_account(event, |account| {
+            vec![Effect::ChangeSubscription { account, request: body.request }]
+        }),
         EventBody::ClockAdvanced(body) => vec![Effect::AdvanceStripeClock { ahead: body.ahead }],
         EventBody::AccountOpened(_)
         | EventBody::AccountChanged(_)
@@ -115,6 +127,7 @@ pub fn effects_of(event: &Event) -> Vec<Effect> {
         | EventBody::CheckoutLinkRevoked(_)
         | EventBody::SubscriptionStarted(_)
         | EventBody::SubscriptionChanged(_)
+        | EventBody::SubscriptionChangeSettled(_)
         | EventBody::SubscriptionEnded(_)
         | EventBody::CreditsRolledOver(_)
         | EventBody::LimitChanged(_)
@@ -152,6 +165,7 @@ mod tests {
         let (account, seed) = (AccountNumber(7), Seed([0; 16]));
         let order = OrderId::new(Position(9), 0, &seed);
         let refund = RefundRequestId::new(Position(9), 0, &seed);
+        let request = SubscriptionChangeId::new(Position(9), 0, &seed);
         for (effect, written, key, blocks) in [
             (
                 Effect::CreateCustomer { account, order: Some(order) },
@@ -175,6 +189,12 @@ mod tests {
                 Effect::CreateRefund { account, refund },
                 format!(r#"{{"kind":"create_refund","account":7,"refund":"{refund}"}}"#),
                 "refund:7",
+                false,
+            ),
+            (
+                Effect::ChangeSubscription { account, request },
+                format!(r#"{{"kind":"change_subscription","account":7,"request":"{request}"}}"#),
+                "subscription:7",
                 false,
             ),
             (

@@ -238,6 +238,10 @@ event_bodies! {
     SubscriptionStarted("subscription.started", 1),
     /// How a subscription is changed, or what it is worth within a period.
     SubscriptionChanged("subscription.changed", 1),
+    /// A change of a subscription was asked of us.
+    SubscriptionChangeRequested("subscription.change_requested", 1),
+    /// Stripe has made a change that was asked of us, or it will not be made.
+    SubscriptionChangeSettled("subscription.change_settled", 1),
     /// A subscription is over.
     SubscriptionEnded("subscription.ended", 1),
     /// What was left of a subscription's period lives on in the next one.

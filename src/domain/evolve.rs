@@ -53,6 +53,12 @@ pub fn evolve(working_set: &mut WorkingSet, event: &Event) {
                 }
                 EventBody::SubscriptionStarted(body) => subscriptions::start(working_set, event, body),
                 EventBody::SubscriptionChanged(body) => subscriptions::change(working_set, event, body),
+                EventBody::SubscriptionChangeRequested(body) => {
+                    subscriptions::request(working_set, event, body);
+                }
+                EventBody::SubscriptionChangeSettled(body) => {
+                    subscriptions::settle(working_set, event, body);
+                }
                 EventBody::SubscriptionEnded(body) => subscriptions::end(working_set, event, body),
                 EventBody::CreditsRolledOver(body) => subscriptions::take_over(working_set, event, body),
                 EventBody::CreditsPurchased(CreditsPurchased {

@@ -329,6 +329,11 @@ public_id!(
     "rfd"
 );
 public_id!(
+    /// One change of a subscription that was asked of us.
+    SubscriptionChangeId,
+    "sch"
+);
+public_id!(
     /// One item of an account's debt.
     DebtId,
     "dbt"

@@ -36,6 +36,7 @@ pub mod sale;
 mod schema;
 pub mod settings;
 pub mod subscription;
+pub mod subscription_change;
 pub mod time;
 pub mod working_set;
 

@@ -2,7 +2,7 @@
 
 use super::{
     amount::MAX_AMOUNT,
-    ids::{FeatureKey, HoldId, KeyId, OrderId, PriceId, PurchaseId, RefundRequestId, StripeId, Unit},
+    ids::{FeatureKey, HoldId, KeyId, OrderId, PriceId, PurchaseId, RefundRequestId, StripeId, SubscriptionChangeId, Unit},
 };
 
 /// A rule that a command would have broken.
@@ -91,6 +91,21 @@ pub enum Rejection {
     SubscriptionOfAnotherAccount {
         /// The subscription.
         subscription: StripeId,
+    },
+    /// No such subscription.
+    #[error("there is no such subscription")]
+    SubscriptionNotFound,
+    /// The subscription is over, so that nothing about it can change.
+    #[error("the subscription `{subscription}` has ended")]
+    SubscriptionEnded {
+        /// The subscription.
+        subscription: StripeId,
+    },
+    /// No such change was asked for of that subscription.
+    #[error("there is no such change `{change}` of the subscription")]
+    SubscriptionChangeNotFound {
+        /// The change.
+        change: SubscriptionChangeId,
     },
     /// No such order.
     #[error("there is no such order")]

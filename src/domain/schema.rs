@@ -8,7 +8,7 @@ use super::{
     amount::{Amount, Currency},
     ids::{
         CheckoutLinkId, DebtId, FeatureKey, HoldId, KeyId, LotId, OrderId, PaymentReference, PriceId,
-        PurchaseId, RefundRequestId, SpendId, StripeId, TransferId, Unit,
+        PurchaseId, RefundRequestId, SpendId, StripeId, SubscriptionChangeId, TransferId, Unit,
     },
     time::Timestamp,
 };
@@ -46,6 +46,7 @@ schemas! {
     TransferId: {"type": "string", "pattern": "^trf_[0-9a-f]{32}$"};
     OrderId: {"type": "string", "pattern": "^ord_[0-9a-f]{32}$"};
     RefundRequestId: {"type": "string", "pattern": "^rfd_[0-9a-f]{32}$"};
+    SubscriptionChangeId: {"type": "string", "pattern": "^sch_[0-9a-f]{32}$"};
     DebtId: {"type": "string", "pattern": "^dbt_[0-9a-f]{32}$"};
     KeyId: {"type": "string", "pattern": "^key_[0-9a-f]{32}$"};
     CheckoutLinkId: {"type": "string", "pattern": "^lnk_[0-9a-f]{32}$"};

@@ -9,19 +9,23 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::{AccountNumber, LotId, OrderId, Position, PriceId, StripeId, Unit},
+    ids::{AccountNumber, LotId, OrderId, Position, PriceId, StripeId, SubscriptionChangeId, Unit},
     settings::SubscriptionRules,
+    subscription_change::{ChangeOutcome, RequestedChange},
     time::{Span, Timestamp},
 };
 
 /// The version of the shape of a stored [`Subscription`].
-pub const SUBSCRIPTION_STATE_VERSION: i16 = 1;
+pub const SUBSCRIPTION_STATE_VERSION: i16 = 2;
 
 /// Of how many periods the changes are remembered: later ones of older periods find nothing to be set off against.
 const REMEMBERED_PERIODS: usize = 8;
 
 /// How many lots are remembered: older ones are left to their own expiry.
 const REMEMBERED_LOTS: usize = 64;
+
+/// How many changes that were asked for are remembered: what became of older ones is in the events.
+pub const REMEMBERED_REQUESTS: usize = 8;
 
 /// How a subscription is at Stripe. The order is that of two states of one moment: the later variant counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
@@ -218,6 +222,9 @@ pub struct Subscription {
     /// Changes within periods, by the end of the period.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<PeriodChanges>,
+    /// The latest changes that were asked of us, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<RequestedChange>,
     /// The position of the last event that it has seen.
     pub version: Position,
 }
@@ -269,6 +276,20 @@ impl Subscription {
         self.lots.push(lot);
         let surplus = self.lots.len().saturating_sub(REMEMBERED_LOTS);
         self.lots.drain(..surplus);
+    }
+
+    /// Remembers that a change is asked for.
+    pub fn request(&mut self, requested: RequestedChange) {
+        self.requests.push(requested);
+        let surplus = self.requests.len().saturating_sub(REMEMBERED_REQUESTS);
+        self.requests.drain(..surplus);
+    }
+
+    /// Remembers what became of a change, unless that is known or it is forgotten.
+    pub fn settle(&mut self, change: SubscriptionChangeId, outcome: ChangeOutcome) {
+        if let Some(requested) = self.requests.iter_mut().find(|requested| requested.id == change) {
+            requested.outcome.get_or_insert(outcome);
+        }
     }
 
     fn changes_mut(&mut self, period_end: Timestamp) -> &mut PeriodChanges {

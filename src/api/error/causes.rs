@@ -176,6 +176,9 @@ impl From<Rejection> for ApiError {
                 plain(Code::AccountHasCustomer).with_field("stripe_customer_id")
             }
             Rejection::CheckoutLinkNotFound => plain(Code::CheckoutLinkNotFound),
+            Rejection::SubscriptionNotFound => plain(Code::SubscriptionNotFound),
+            Rejection::SubscriptionEnded { .. } => plain(Code::SubscriptionEnded),
+            Rejection::SubscriptionChangeNotFound { .. } => plain(Code::SubscriptionNotFound),
             Rejection::OrderNotFound => plain(Code::OrderNotFound),
             Rejection::OrderNotPaid { .. } => plain(Code::OrderNotPaid),
             Rejection::OrderContradicts { .. } => plain(Code::OrderContradicts),

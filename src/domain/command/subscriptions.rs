@@ -1,9 +1,11 @@
-//! What Stripe tells of subscriptions and of their invoices.
+//! What Stripe tells of subscriptions and of their invoices, and what is asked of us.
 
+use super::Note;
 use crate::domain::{
     amount::{Amount, PaidMoney},
-    ids::{AccountId, AccountNumber, OrderId, PriceId, StripeId},
+    ids::{AccountId, AccountNumber, OrderId, PriceId, StripeId, SubscriptionChangeId},
     subscription::{Period, SubscriptionTerms},
+    subscription_change::{AskedChange, ChangeOutcome},
     time::Timestamp,
 };
 
@@ -40,6 +42,32 @@ pub struct RecordSubscription {
     pub order: Option<OrderId>,
     /// How it is.
     pub terms: SubscriptionTerms,
+}
+
+/// See [`super::Command::RequestSubscriptionChange`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct RequestSubscriptionChange {
+    /// The subscription.
+    pub subscription: StripeId,
+    /// Whose it is.
+    pub subscriber: Subscriber,
+    /// What is to change.
+    pub change: AskedChange,
+    /// Reason and metadata.
+    pub note: Note,
+}
+
+/// See [`super::Command::SettleSubscriptionChange`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct SettleSubscriptionChange {
+    /// The subscription.
+    pub subscription: StripeId,
+    /// Whose it is.
+    pub subscriber: Subscriber,
+    /// Which change.
+    pub request: SubscriptionChangeId,
+    /// What became of it.
+    pub outcome: ChangeOutcome,
 }
 
 /// What a paid line, or several that are set off against each other, are for.

@@ -7,6 +7,7 @@
 mod accounts;
 mod adjust_credits;
 mod advance_clock;
+mod change_subscription;
 mod charge;
 mod checkout_links;
 mod configuration;
@@ -58,6 +59,8 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<(), Rej
         Command::RefuseRefund(command) => request_refund::refuse(draft, command),
         Command::StartSubscription(command) => subscriptions::start(draft, command),
         Command::RecordSubscription(command) => subscriptions::record(draft, command),
+        Command::RequestSubscriptionChange(command) => change_subscription::request(draft, command),
+        Command::SettleSubscriptionChange(command) => change_subscription::settle(draft, command),
         Command::RecordInvoiceLine(command) => record_invoice_line::decide(draft, command),
         Command::SetFeature(feature) => configuration::set_feature(draft, feature),
         Command::SetPrice(command) => prices::set(draft, command),

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::SuccessorLot;
 use crate::domain::{
-    ids::{LotId, OrderId, StripeId, Unit},
+    ids::{LotId, OrderId, StripeId, SubscriptionChangeId, Unit},
     subscription::SubscriptionTerms,
+    subscription_change::{ChangeRefusal, WantedChange},
     time::Timestamp,
 };
 
@@ -60,6 +61,31 @@ pub struct SubscriptionChanged {
     pub subscription: StripeId,
     /// What changed.
     pub change: SubscriptionChange,
+}
+
+/// See [`super::EventBody::SubscriptionChangeRequested`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriptionChangeRequested {
+    /// The subscription.
+    pub subscription: StripeId,
+    /// Which change.
+    pub request: SubscriptionChangeId,
+    /// What is to change.
+    pub change: WantedChange,
+}
+
+/// See [`super::EventBody::SubscriptionChangeSettled`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriptionChangeSettled {
+    /// The subscription.
+    pub subscription: StripeId,
+    /// Which change.
+    pub request: SubscriptionChangeId,
+    /// Why it will not be made; absent if Stripe has made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<ChangeRefusal>,
 }
 
 /// A lot that expires sooner, since there is no renewal to be waited for.

@@ -3,11 +3,12 @@
 use crate::domain::{
     account::{Account, Pool},
     event::{
-        CreditsRolledOver, Event, ShortenedLot, SubscriptionChange, SubscriptionChanged, SubscriptionEnded,
-        SubscriptionStarted,
+        CreditsRolledOver, Event, ShortenedLot, SubscriptionChange, SubscriptionChangeRequested,
+        SubscriptionChangeSettled, SubscriptionChanged, SubscriptionEnded, SubscriptionStarted,
     },
     ids::{LotId, StripeId, Unit},
     subscription::{InvoiceLine, PeriodLot, Subscription},
+    subscription_change::{ChangeOutcome, RequestedChange},
     working_set::WorkingSet,
 };
 
@@ -22,6 +23,7 @@ pub(super) fn start(working_set: &mut WorkingSet, event: &Event, body: &Subscrip
         started_at: event.recorded_at,
         lots: Vec::new(),
         changes: Vec::new(),
+        requests: Vec::new(),
         version: event.position,
     });
 }
@@ -48,6 +50,21 @@ pub(super) fn change(working_set: &mut WorkingSet, event: &Event, body: &Subscri
             subscription.expect(prorated.period_end, prorated.replaced, &prorated.credits);
         }
     }
+}
+
+pub(super) fn request(working_set: &mut WorkingSet, event: &Event, body: &SubscriptionChangeRequested) {
+    let Some(subscription) = unseen(working_set, &body.subscription, event) else { return };
+    subscription.request(RequestedChange {
+        id: body.request,
+        change: body.change.clone(),
+        requested_at: event.recorded_at,
+        outcome: None,
+    });
+}
+
+pub(super) fn settle(working_set: &mut WorkingSet, event: &Event, body: &SubscriptionChangeSettled) {
+    let Some(subscription) = unseen(working_set, &body.subscription, event) else { return };
+    subscription.settle(body.request, body.refusal.map_or(ChangeOutcome::Made, ChangeOutcome::Refused));
 }
 
 pub(super) fn end(working_set: &mut WorkingSet, event: &Event, body: &SubscriptionEnded) {
