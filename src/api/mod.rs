@@ -92,7 +92,7 @@ fn resources() -> impl OpenApi + 'static {
         ),
         (
             orders::Orders,
-            subscriptions::Subscriptions,
+            (subscriptions::Subscriptions, subscriptions::SubscriptionChanges),
             checkout_links::CheckoutLinks,
             portal::Portal,
             catalogue::Catalogue,

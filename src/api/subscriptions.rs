@@ -1,4 +1,6 @@
-//! Subscriptions, as Stripe tells them.
+//! Subscriptions, as Stripe tells them, and changes of them that Stripe is asked for.
+
+mod changes;
 
 use poem_openapi::{Enum, Object, OpenApi};
 
@@ -112,14 +114,18 @@ pub struct Subscription {
     pub cancel_at_period_end: bool,
     /// Whether the collection of money for it is paused at Stripe.
     pub collection_paused: bool,
+    /// The latest changes that were asked for here, newest first, at most eight.
+    pub changes: Vec<SubscriptionChange>,
     /// When the ledger heard of it first.
     pub created_at: Timestamp,
 }
 
 impl From<SubscriptionRow> for Subscription {
     fn from(row: SubscriptionRow) -> Self {
-        let subscription::Subscription { id, order, terms, started_at, .. } = row.subscription;
+        let subscription::Subscription { id, order, terms, requests, started_at, .. } = row.subscription;
+        let changes = requests.into_iter().rev();
         Self {
+            changes: changes.map(|requested| SubscriptionChange::of(&id, requested)).collect(),
             subscription_id: id,
             account_id: row.account,
             order_id: Nullable(order),
@@ -141,6 +147,9 @@ pub struct SubscriptionList {
     /// Where the next page begins; `null` on the last one.
     pub next_cursor: Nullable<Cursor>,
 }
+
+use changes::SubscriptionChange;
+pub use changes::SubscriptionChanges;
 
 /// The resource.
 pub struct Subscriptions;

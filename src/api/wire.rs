@@ -23,7 +23,8 @@ use crate::{
         day::Day,
         ids::{
             AccountId, CheckoutLinkId, EffectId, FeatureKey, FindingId, InvalidName, KeyId, LotId, OrderId,
-            PriceId, PurchaseId, ReconciliationId, RefundRequestId, SpendId, StripeId, TransferId, Unit,
+            PriceId, PurchaseId, ReconciliationId, RefundRequestId, SpendId, StripeId, SubscriptionChangeId,
+            TransferId, Unit,
         },
         settings::Scope,
         time::Timestamp,
@@ -110,6 +111,7 @@ scalar!(TransferId, public_id("trf", "a1b2c3d4e5f607"));
 scalar!(PurchaseId, public_id("pur", "a1b2c3d4e5f607"));
 scalar!(OrderId, public_id("ord", "a1b2c3d4e5f607"));
 scalar!(RefundRequestId, public_id("rfd", "a1b2c3d4e5f607"));
+scalar!(SubscriptionChangeId, public_id("sch", "a1b2c3d4e5f607"));
 scalar!(KeyId, public_id("key", "a1b2c3d4e5f607"));
 scalar!(CheckoutLinkId, public_id("lnk", "a1b2c3d4e5f607"));
 scalar!(EffectId, public_id("eff", "a1b2c3d4e5f607"));

@@ -94,9 +94,9 @@ pub fn effects_of(event: &Event) -> Vec<Effect> {
         EventBody::RefundRequested(body) => {
             of_account(event, |account| vec![Effect::CreateRefund { account, refund: body.refund }])
         }
-        EventBody::SubscriptionChangeRequested(body) => of_account(event, |account| {
-            vec![Effect::ChangeSubscription { account, request: body.request }]
-        }),
+        EventBody::SubscriptionChangeRequested(body) => {
+            of_account(event, |account| vec![Effect::ChangeSubscription { account, request: body.request }])
+        }
         EventBody::ClockAdvanced(body) => vec![Effect::AdvanceStripeClock { ahead: body.ahead }],
         EventBody::AccountOpened(_)
         | EventBody::AccountChanged(_)

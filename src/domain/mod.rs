@@ -26,6 +26,7 @@ pub mod effects;
 pub mod event;
 pub mod evolve;
 pub mod ids;
+pub mod invoice_worth;
 pub mod listing;
 pub mod order;
 pub mod payment;

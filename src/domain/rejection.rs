@@ -2,7 +2,10 @@
 
 use super::{
     amount::MAX_AMOUNT,
-    ids::{FeatureKey, HoldId, KeyId, OrderId, PriceId, PurchaseId, RefundRequestId, StripeId, SubscriptionChangeId, Unit},
+    ids::{
+        FeatureKey, HoldId, KeyId, OrderId, PriceId, PurchaseId, RefundRequestId, StripeId,
+        SubscriptionChangeId, Unit,
+    },
 };
 
 /// A rule that a command would have broken.

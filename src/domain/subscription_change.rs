@@ -10,6 +10,7 @@ use super::{
     amount::Amount,
     catalogue::{Catalogue, Price},
     ids::{PriceId, SubscriptionChangeId},
+    listing::PriceMode,
     rejection::Rejection,
     sale::Sale,
     subscription::{SubscribedPrice, Subscription},
@@ -145,7 +146,11 @@ impl AskedChange {
     /// # Errors
     /// In this order: the subscription has ended; it has no such price, or several and none is named; the new price is not
     /// known, is not active, is paid once, or in another currency; the quantity; nothing would change.
-    pub fn resolve(&self, subscription: &Subscription, catalogue: &Catalogue) -> Result<WantedChange, Rejection> {
+    pub fn resolve(
+        &self,
+        subscription: &Subscription,
+        catalogue: &Catalogue,
+    ) -> Result<WantedChange, Rejection> {
         if subscription.terms.status.has_ended() {
             return Err(Rejection::SubscriptionEnded { subscription: subscription.id.clone() });
         }
@@ -179,7 +184,9 @@ fn find_item<'a>(
 ) -> Result<&'a SubscribedPrice, Rejection> {
     match (replaces, items) {
         (None, [item]) => Ok(item),
-        (None, _) => Err(invalid("replaces", "must name one of the subscription's prices: it has not just one")),
+        (None, _) => {
+            Err(invalid("replaces", "must name one of the subscription's prices: it has not just one"))
+        }
         (Some(replaces), items) => items
             .iter()
             .find(|item| item.price == *replaces)
@@ -188,8 +195,9 @@ fn find_item<'a>(
 }
 
 fn check_sale(price: &Price, before: Option<&Price>, quantity: Amount) -> Result<(), Rejection> {
-    let sale = Sale::of(price, quantity, None)?;
-    if sale.subscription().is_none() {
+    Sale::of(price, quantity, None)?;
+    // Of a price that Stripe has not told of yet it is Stripe that says so.
+    if price.stripe.as_ref().is_some_and(|listing| listing.mode == PriceMode::OneTime) {
         return Err(invalid("price_id", "must be a price that is paid again and again"));
     }
     if before.is_some_and(|before| before.currency != price.currency) {

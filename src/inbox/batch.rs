@@ -29,6 +29,7 @@ use crate::{
         inbox::{self, Finish, InboxStatus},
         ledgers::{self, Ledger},
         pool::Database,
+        reads::subscriptions::find_subscription,
         rows::RowError,
     },
     stripe::{self, Event, Fact, NoFact},
@@ -42,7 +43,7 @@ use super::{
     mapping::{self, KeyedCommand, Owner},
     outcome::{Ignored, Later, NotDone, Quarantined, Undone},
     questions::{Place, Question, Questions},
-    ties,
+    ties::{self, Known},
 };
 
 /// How long a claim holds: longer than any batch takes, and what Stripe is asked after it.
@@ -199,7 +200,8 @@ impl Batches {
             Err(NoFact::NeedsStripe(needs)) => Ok(Some(Question { event, needs })),
             told => {
                 let fact = told.map_err(NotDone::from)?;
-                if let Some(needs) = ties::undecided(&fact, configuration) {
+                let known = self.known(ledger.ledger, configuration, &fact).await?;
+                if let Some(needs) = ties::undecided(&fact, &known) {
                     return Ok(Some(Question { event, needs }));
                 }
                 self.record(ledger, configuration, fact).await?;
@@ -212,6 +214,10 @@ impl Batches {
         // What is known before Stripe is asked cannot be newer than what it answers.
         let before = self.configuration(ledger.ledger).await.map_err(Later::from)?;
         let told = stripe::extract(&question.event).ok();
+        let terms = match &told {
+            Some(fact) => self.known(ledger.ledger, &before, fact).await?.terms,
+            None => None,
+        };
         let answered = match (self.questions.ask(ledger.ledger, question).await, told) {
             // It can be understood without Stripe.
             (Err(Undone::Not(NotDone::Quarantined(_))), Some(fact)) => {
@@ -222,7 +228,23 @@ impl Batches {
         check_mark(ledger, &answered)?;
         let fact = stripe::extract(&answered).map_err(NotDone::from)?;
         let configuration = self.configuration(ledger.ledger).await.map_err(Later::from)?;
-        self.record(ledger, &configuration, ties::decided(fact, &before)).await
+        self.record(ledger, &configuration, ties::decided(fact, &Known { ledger: &before, terms })).await
+    }
+
+    async fn known<'a>(
+        &self,
+        ledger: LedgerId,
+        configuration: &'a Configuration,
+        fact: &Fact,
+    ) -> Result<Known<'a>, Later> {
+        let terms = match fact {
+            Fact::SubscriptionTold(report) => {
+                let (_, row) = find_subscription(&self.database, ledger, &report.subscription).await?;
+                row.map(|row| row.subscription.terms)
+            }
+            _ => None,
+        };
+        Ok(Known { ledger: configuration, terms })
     }
 
     async fn configuration(&self, ledger: LedgerId) -> Result<Configuration, StoreError> {

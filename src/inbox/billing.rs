@@ -9,11 +9,8 @@ use crate::{
     domain::{
         Command,
         amount::{PaidMoney, split_by_weights},
-        command::{
-            ProratedLine, RecordInvoiceLine, RecordSubscription, SoldLine, StartSubscription, Subscriber,
-        },
+        command::{RecordInvoiceLine, RecordSubscription, StartSubscription, Subscriber},
         ids::{AccountId, AccountNumber, PriceId},
-        time::Timestamp,
     },
     store::configuration::Configuration,
     stripe::{self, AccountMarker, BegunSubscription, InvoicedLine, PaidInvoice, SubscriptionReport},
@@ -79,8 +76,8 @@ pub(super) fn paid(
     }
     let subscriber = subscriber(owner, is_known, invoice.account.as_ref())?;
     let subscriber = subscriber.ok_or(Quarantined::MissingAccount)?;
-    let entries = entries(&invoice, is_ours);
-    let weights: Vec<i64> = entries.iter().map(Entry::weight).collect();
+    let entries = stripe::entries(&invoice.lines, invoice.is_change, is_ours);
+    let weights: Vec<i64> = entries.iter().map(stripe::Entry::weight).collect();
     let gross = split_by_weights(invoice.money.gross, &weights);
     let tax = split_by_weights(invoice.money.tax, &weights);
     let mut commands = Vec::new();
@@ -102,78 +99,6 @@ pub(super) fn paid(
         commands.push(KeyedCommand { key, command: Command::RecordInvoiceLine(command) });
     }
     Ok(commands)
-}
-
-/// What is recorded at once.
-enum Entry<'a> {
-    /// A line for a whole period.
-    Period(&'a InvoicedLine),
-    /// Lines about changes within one period.
-    Changes { lines: Vec<&'a InvoicedLine>, replaced: Option<Timestamp> },
-    /// A line of something else.
-    Foreign(&'a InvoicedLine),
-}
-
-/// All lines: changes by period, oldest first, then periods as they come, then what is none of ours.
-///
-/// An invoice for a change that begins a new period (from monthly to yearly) has a line for all of that. It is one side of
-/// the change, the other being what is given back for the rest of the period whose place it takes.
-fn entries(invoice: &PaidInvoice, is_ours: impl Fn(&InvoicedLine) -> bool) -> Vec<Entry<'_>> {
-    let (ours, foreign): (Vec<_>, Vec<_>) = invoice.lines.iter().partition(|line| is_ours(line));
-    let given_back = ours.iter().filter(|line| line.prorated && line.amount < 0).map(|line| line.period.end);
-    let given_back: Vec<Timestamp> = given_back.collect();
-    let is_change = |line: &InvoicedLine| {
-        let takes_place = invoice.is_change && line.amount > 0 && !given_back.is_empty();
-        line.prorated || takes_place
-    };
-    let (changes, periods): (Vec<&InvoicedLine>, Vec<_>) = ours.into_iter().partition(|line| is_change(line));
-    let begun = changes.iter().filter(|line| !line.prorated).map(|line| line.period.end).next_back();
-    let mut groups: Vec<(Timestamp, Vec<&InvoicedLine>)> = Vec::new();
-    for line in changes {
-        let end = begun.unwrap_or(line.period.end);
-        match groups.iter_mut().find(|(of, _)| *of == end) {
-            Some((_, lines)) => lines.push(line),
-            None => groups.push((end, vec![line])),
-        }
-    }
-    groups.sort_by_key(|(end, _)| *end);
-    let replaced = begun.and_then(|begun| given_back.iter().copied().find(|end| *end != begun));
-    let changes = groups.into_iter().map(|(_, mut lines)| {
-        // The first names the period that all of them are about.
-        lines.sort_by_key(|line| line.prorated && begun.is_some());
-        Entry::Changes { lines, replaced }
-    });
-    let periods = periods.into_iter().map(Entry::Period);
-    changes.chain(periods).chain(foreign.into_iter().map(Entry::Foreign)).collect()
-}
-
-impl<'a> Entry<'a> {
-    /// The share of what was paid that is the entry's.
-    fn weight(&self) -> i64 {
-        match self {
-            Self::Period(line) | Self::Foreign(line) => line.amount.max(0),
-            Self::Changes { lines, .. } => lines.iter().map(|line| line.amount).sum::<i64>().max(0),
-        }
-    }
-
-    /// The line that it is recorded under, and what was sold.
-    fn sold(&self) -> Option<(&'a InvoicedLine, SoldLine)> {
-        match self {
-            Self::Foreign(_) => None,
-            Self::Period(line) => {
-                let (price, quantity) = (line.price.clone()?, line.quantity?);
-                Some((line, SoldLine::Period { price, quantity, is_free: line.amount == 0 }))
-            }
-            Self::Changes { lines, replaced } => {
-                let first = lines.first()?;
-                let prorated = lines.iter().filter_map(|line| {
-                    Some(ProratedLine { price: line.price.clone()?, amount: line.amount })
-                });
-                let lines = prorated.collect();
-                Some((first, SoldLine::Changes { lines, replaced: *replaced }))
-            }
-        }
-    }
 }
 
 /// Whose it is, if anything says it.
@@ -201,8 +126,10 @@ mod tests {
     use crate::domain::{
         amount::{Amount, Currency},
         catalogue::{Price, PriceGrant},
+        command::SoldLine,
         ids::{StripeId, Unit},
         subscription::Period,
+        time::Timestamp,
     };
 
     fn id(text: &str) -> StripeId {

@@ -1,4 +1,4 @@
-//! Two states of one price or product from the same second, by Stripe's clock: which is the newer, no event tells.
+//! Two states of one price, product or subscription from the same second, by Stripe's clock: which is the newer, no event tells.
 //!
 //! Stripe is asked how the object is now, and that counts as the newest state of the second. Where Stripe cannot be asked,
 //! the contents decide, so that every order of arrival ends alike.
@@ -7,17 +7,28 @@ use crate::{
     domain::{
         ids::StripeId,
         listing::{Listing, ProductListing},
+        subscription::SubscriptionTerms,
         time::{Span, Timestamp},
     },
     store::configuration::Configuration,
-    stripe::{Fact, NeedsStripe, PriceReport, ProductReport},
+    stripe::{Fact, NeedsStripe, PriceReport, ProductReport, SubscriptionReport},
 };
 
 /// What the event does not tell.
 const MISSING: &str = "order within a second";
 
-/// What has to be read from Stripe before this state can be held against the one that is known. What is gone stays gone.
-pub(super) fn undecided(fact: &Fact, ledger: &Configuration) -> Option<NeedsStripe> {
+/// What is known of what a fact is about.
+pub(super) struct Known<'a> {
+    /// Prices, with their products.
+    pub ledger: &'a Configuration,
+    /// How the subscription is that the fact is about, if it is about one that is known.
+    pub terms: Option<SubscriptionTerms>,
+}
+
+/// What has to be read from Stripe before this state can be held against the one that is known. What is gone stays gone,
+/// and so does what has ended.
+pub(super) fn undecided(fact: &Fact, known: &Known<'_>) -> Option<NeedsStripe> {
+    let ledger = known.ledger;
     let (kind, id) = match fact {
         Fact::PriceTold(PriceReport { price, listing }) if !listing.deleted => {
             let known = known_price(fact, ledger)?;
@@ -36,18 +47,29 @@ pub(super) fn undecided(fact: &Fact, ledger: &Configuration) -> Option<NeedsStri
             }
             ("product", product.clone())
         }
+        Fact::SubscriptionTold(SubscriptionReport { subscription, terms, .. }) => {
+            let known = known.terms.as_ref()?;
+            let has_ended = known.status.has_ended() || terms.status.has_ended();
+            let told = SubscriptionTerms { as_of: known.as_of, ..terms.clone() };
+            if has_ended || !is_of_second(known.as_of, terms.as_of) || *known == told {
+                return None;
+            }
+            ("subscription", subscription.clone())
+        }
         _ => return None,
     };
     Some(NeedsStripe { kind, id, missing: MISSING })
 }
 
 /// The state that Stripe told when it was asked, newer than what was known of the same second before.
-pub(super) fn decided(mut fact: Fact, before: &Configuration) -> Fact {
-    let price = known_price(&fact, before).map(|known| known.as_of);
-    let product = known_product(&fact, before).map(|known| known.as_of);
+pub(super) fn decided(mut fact: Fact, before: &Known<'_>) -> Fact {
+    let price = known_price(&fact, before.ledger).map(|known| known.as_of);
+    let product = known_product(&fact, before.ledger).map(|known| known.as_of);
+    let terms = before.terms.as_ref().map(|known| known.as_of);
     match &mut fact {
         Fact::PriceTold(PriceReport { listing, .. }) => overtake(&mut listing.as_of, price),
         Fact::ProductTold(ProductReport { listing, .. }) => overtake(&mut listing.as_of, product),
+        Fact::SubscriptionTold(report) => overtake(&mut report.terms.as_of, terms),
         _ => {}
     }
     fact

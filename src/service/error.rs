@@ -131,6 +131,13 @@ pub enum NotFound {
     Subscription,
 }
 
+impl From<Rejection> for ServiceError {
+    /// Of what needs no way to buy.
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected { rejection, buy_url: None }
+    }
+}
+
 impl From<NoStripe> for ServiceError {
     fn from(error: NoStripe) -> Self {
         match error {

@@ -21,6 +21,7 @@ mod price_sync;
 mod proof;
 mod reconciliation;
 mod reports;
+mod subscription_changes;
 mod subscriptions;
 mod views;
 pub mod webhooks;
@@ -40,6 +41,7 @@ pub use price_sync::{PriceSync, SyncOutcome, SyncedPrice};
 pub use proof::{LogKeyView, LogView, leaf_bytes};
 pub use reconciliation::{FindingPage, FindingQuery, RunPage};
 pub use reports::{Report, UsageFilter};
+pub use subscription_changes::{ChangePreview, InvoicePreview, PreviewedGrant};
 pub use subscriptions::SubscriptionPage;
 pub use views::{
     AccountPage, AccountView, BalanceView, BookView, EventPage, KeyPage, LotPage, LotView, NextExpiry,

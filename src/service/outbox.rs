@@ -10,17 +10,20 @@ use super::{
 use crate::{
     domain::{
         Command,
-        command::{CloseOrder, RefuseRefund},
+        command::{CloseOrder, RefuseRefund, SettleSubscriptionChange, Subscriber},
         effects::Effect,
+        event::SubscriptionChangeRequested,
         ids::{Actor, EffectId, Key, Namespace},
         order::{OrderEnding, OrderFailure},
         payment::RefundRefusal,
+        subscription_change::{ChangeOutcome, ChangeRefusal},
     },
     store::{
         outbox::entries,
         reads::{
             ReadError,
             orders::{self, RefundRow},
+            subscriptions::find_requested_change,
         },
     },
     writer::{Outcome, Submission},
@@ -207,6 +210,16 @@ impl Service {
                 let found = orders::find_refund(&self.database, caller.ledger, refund).await?;
                 let Some(RefundRow { payment, .. }) = found else { return Ok(()) };
                 Command::RefuseRefund(RefuseRefund { refund, payment, reason: RefundRefusal::GivenUp })
+            }
+            Effect::ChangeSubscription { account, request } => {
+                let found = find_requested_change(&self.database, caller.ledger, request).await?;
+                let Some(SubscriptionChangeRequested { subscription, .. }) = found else { return Ok(()) };
+                Command::SettleSubscriptionChange(SettleSubscriptionChange {
+                    subscription,
+                    subscriber: Subscriber::Owner(account),
+                    request,
+                    outcome: ChangeOutcome::Refused(ChangeRefusal::GivenUp),
+                })
             }
         };
         let submission = Submission {

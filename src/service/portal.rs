@@ -21,16 +21,14 @@ impl Service {
         return_url: Option<String>,
         locale: Option<String>,
     ) -> Result<String, ServiceError> {
-        let refused = |rejection| ServiceError::Rejected { rejection, buy_url: None };
         let row = self.account(caller, account, None).await?.row;
         if row.status == AccountStatus::Closed {
-            return Err(refused(Rejection::AccountClosed));
+            return Err(Rejection::AccountClosed.into());
         }
         if let Some(url) = &return_url {
             let hosts = read_settings(&self.database, caller.ledger).await?.checkout.redirect_hosts;
-            redirect::check(url, &hosts).map_err(|problem| {
-                refused(Rejection::InvalidConfiguration { field: "return_url", problem })
-            })?;
+            redirect::check(url, &hosts)
+                .map_err(|problem| Rejection::InvalidConfiguration { field: "return_url", problem })?;
         }
         let found = find_customer(&self.database, caller.ledger, row.number).await?;
         let found = found.ok_or(ServiceError::NotFound(NotFound::Account))?;

@@ -21,7 +21,10 @@ use crate::{
         listing::Listing,
         time::{Span, Timestamp},
     },
-    store::{configuration::load_configuration, reads::ReadError},
+    store::{
+        configuration::{Configuration, load_configuration},
+        reads::ReadError,
+    },
     stripe::{NoFact, PriceReport, client::StripeClient, extract_price},
     writer::{Outcome, Submission, system_clock},
 };
@@ -110,7 +113,12 @@ impl Service {
         request_id: &RequestId,
     ) -> Result<PriceSync, ServiceError> {
         let client = self.stripe.of(caller.ledger).await?.client;
-        let sync = Sync { service: self, caller, request_id, catalogue: self.catalogue(caller).await? };
+        let sync = Sync {
+            service: self,
+            caller,
+            request_id,
+            catalogue: self.configuration(caller).await?.catalogue,
+        };
         let mut unseen: BTreeMap<PriceId, Listing> =
             sync.catalogue.prices.values().filter_map(listed).collect();
         let mut report = PriceSync::default();
@@ -138,10 +146,10 @@ impl Service {
         Ok(report)
     }
 
-    async fn catalogue(&self, caller: &Caller) -> Result<Catalogue, ServiceError> {
+    /// All of the ledger's settings, features and prices.
+    pub(super) async fn configuration(&self, caller: &Caller) -> Result<Configuration, ServiceError> {
         let client = self.database.pool().get().await.map_err(ReadError::from)?;
-        let loaded = load_configuration(&client, caller.ledger).await.map_err(ReadError::from)?;
-        Ok(loaded.catalogue)
+        Ok(load_configuration(&client, caller.ledger).await.map_err(ReadError::from)?)
     }
 }
 

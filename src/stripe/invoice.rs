@@ -16,7 +16,7 @@ use super::{
     no_fact::{Ignored, NeedsStripe, NoFact, Nonsense, Problem},
 };
 use crate::domain::{
-    amount::{Amount, PaidMoney, proportion},
+    amount::{Amount, Currency, PaidMoney, proportion},
     ids::{PriceId, StripeId},
     subscription::Period,
     time::Timestamp,
@@ -78,6 +78,45 @@ pub(super) fn paid(invoice: &Fields<'_>) -> Result<Fact, NoFact> {
         payment_intent,
         money,
     }))
+}
+
+/// What the next invoice would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviewedInvoice {
+    /// What everything comes to, signed, with taxes, in the smallest part of the currency.
+    pub total: i64,
+    /// What would be charged: not what the customer's balance covers.
+    pub amount_due: i64,
+    /// The currency.
+    pub currency: Currency,
+    /// All of its lines.
+    pub lines: Vec<InvoicedLine>,
+}
+
+/// Reads an invoice that is not drawn up.
+pub(super) fn previewed(invoice: &Fields<'_>, subscription: &StripeId) -> Result<PreviewedInvoice, NoFact> {
+    let missing = |name| invoice.nonsense(name, Problem::Missing);
+    let list = invoice.object("lines")?.ok_or_else(|| missing("lines"))?;
+    if list.flag("has_more")? == Some(true) {
+        // A preview of so many lines cannot be read on: it has no id that stays.
+        return Err(list.nonsense("has_more", Problem::OutOfRange).into());
+    }
+    let lines = list.objects("data")?.ok_or_else(|| missing("lines"))?;
+    Ok(PreviewedInvoice {
+        total: invoice.signed("total")?.ok_or_else(|| missing("total"))?,
+        amount_due: invoice.count("amount_due")?.ok_or_else(|| missing("amount_due"))?,
+        currency: invoice.currency()?.ok_or_else(|| missing("currency"))?,
+        lines: lines.iter().map(|line| read_line(line, subscription)).collect::<Result<_, _>>()?,
+    })
+}
+
+impl PreviewedInvoice {
+    /// Whether it is for a change that begins a new period before the old one is over.
+    pub fn begins_period(&self) -> bool {
+        let given_back = || self.lines.iter().filter(|line| line.prorated && line.amount < 0);
+        let whole = self.lines.iter().filter(|line| !line.prorated && line.amount > 0);
+        whole.into_iter().any(|whole| given_back().any(|back| back.period.end > whole.period.start))
+    }
 }
 
 fn is_paid(invoice: &Fields<'_>) -> Result<bool, Nonsense> {

@@ -28,6 +28,7 @@ mod price;
 mod product;
 mod refund;
 pub mod signature;
+mod sold_lines;
 mod subscription;
 mod terms;
 
@@ -36,8 +37,10 @@ pub use fact::{
     AccountMarker, BegunSubscription, ClosedSession, Fact, InvoicedLine, PaidInvoice, PaidSession,
     PaymentReport, PriceReport, ProductReport, SessionEnding, SoldPrice, StatedCredits, SubscriptionReport,
 };
+pub use invoice::PreviewedInvoice;
 pub use no_fact::{Ignored, NeedsStripe, NoFact, Nonsense, Problem};
 pub use object::{CheckoutSession, CheckoutStatus, Customer, Page, PricePage, Refund, StripeObject};
+pub use sold_lines::{Entry, entries};
 
 use crate::domain::{
     ids::StripeId,
@@ -81,6 +84,17 @@ pub fn extract_refund(refund: &Refund) -> Result<PaymentReport, NoFact> {
 /// [`NoFact`] if it tells nothing, or what cannot be.
 pub fn extract_price(price: &serde_json::Value, as_of: Timestamp) -> Result<PriceReport, NoFact> {
     price::report(&Fields::of("price", price)?, as_of)
+}
+
+/// What an invoice that is not drawn up would come to.
+///
+/// # Errors
+/// [`NoFact`] if it cannot be read.
+pub fn read_preview(
+    invoice: &serde_json::Value,
+    subscription: &StripeId,
+) -> Result<PreviewedInvoice, NoFact> {
+    invoice::previewed(&Fields::of("invoice", invoice)?, subscription)
 }
 
 /// The subscription that an invoice is of, if it is of one, whichever shape it has.

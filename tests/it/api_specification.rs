@@ -47,6 +47,7 @@ fn every_operation_says_who_may_call_it_and_how_it_fails() {
             "/discard",
             "/prices/sync",
             "/portal-sessions",
+            "/preview",
             "/reconciliation/runs",
             "/repair",
             "/dismiss",

@@ -77,6 +77,7 @@ mod stripe_questions;
 mod stripe_scenarios;
 mod stripe_simulated;
 mod stripe_support;
+mod subscription_changes;
 mod subscriptions;
 mod subscriptions_money;
 mod subscriptions_support;

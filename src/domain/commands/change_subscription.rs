@@ -31,9 +31,9 @@ pub(super) fn request(draft: &mut Draft<'_>, command: &RequestSubscriptionChange
 /// remembered. What became of it is told once.
 pub(super) fn settle(draft: &mut Draft<'_>, command: &SettleSubscriptionChange) -> Result<(), Rejection> {
     let (account, known) = touch(draft, &command.subscription, &command.subscriber)?;
-    let requested = known.and_then(|known| known.requests.iter().find(|request| request.id == command.request));
     let requested =
-        requested.ok_or(Rejection::SubscriptionChangeNotFound { change: command.request })?;
+        known.and_then(|known| known.requests.iter().find(|request| request.id == command.request));
+    let requested = requested.ok_or(Rejection::SubscriptionChangeNotFound { change: command.request })?;
     if requested.outcome.is_some() {
         draft.discard();
         return Ok(());

@@ -7,18 +7,17 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    amount::{Amount, proportion, split_by_weights},
-    catalogue::Price,
-    command::{ProratedLine, RecordInvoiceLine, SoldLine},
+    amount::{proportion, split_by_weights},
+    command::{RecordInvoiceLine, SoldLine},
     decide::Draft,
     event::{
         CreditsExpired, CreditsGranted, CreditsPurchased, CreditsRolledOver, Draw, GrantSource, Prorated,
         PurchaseSource, RolledOver, SubscriptionChange, SubscriptionChanged, SubscriptionStarted,
         SuccessorLot,
     },
-    evolve::DEFAULT_PRIORITY,
     follow_up::follow_up,
-    ids::{AccountNumber, LotId, PaymentReference, PriceId, PurchaseId, Unit},
+    ids::{AccountNumber, LotId, PaymentReference, PurchaseId, Unit},
+    invoice_worth::{LineRules, Worth},
     rejection::Rejection,
     settings::Rollover,
     subscription::{InvoiceLine, Life, SubscribedPrice, Subscription},
@@ -31,25 +30,6 @@ use super::{
 
 /// How many lots one event moves on at most: each successor's id has a number of its own.
 const LOTS_AT_ONCE: usize = 200;
-
-/// What the line grants of one unit.
-struct Grant {
-    unit: Unit,
-    amount: Amount,
-    priority: u8,
-    share: i64,
-}
-
-/// What the line is worth.
-#[derive(Default)]
-struct Worth {
-    grants: Vec<Grant>,
-    /// What changes within the period are worth, signed.
-    changes: Option<BTreeMap<Unit, i64>>,
-    /// The price and how many of it, if it is one.
-    price: Option<(PriceId, i64)>,
-    is_trial: bool,
-}
 
 /// Checks, in this order: the account exists, and is the subscription's; the prices are known, and their units; that the payment is not recorded for
 /// something else; the sums.
@@ -135,90 +115,15 @@ fn worth(
     known: Option<&Subscription>,
     command: &RecordInvoiceLine,
 ) -> Result<Worth, Rejection> {
-    let worth = match &command.sold {
-        SoldLine::Period { price, quantity, is_free: true } => {
-            let price = Some((price.clone(), quantity.get()));
-            Worth { grants: trial(draft, account), price, is_trial: true, ..Worth::default() }
-        }
-        SoldLine::Period { price, quantity, is_free: false } => {
-            let grants = whole_period(find_price(draft, price)?, *quantity)?;
-            Worth { grants, price: Some((price.clone(), quantity.get())), ..Worth::default() }
-        }
-        SoldLine::Changes { lines, .. } => changes(draft, known, command, lines)?,
+    let base = draft.base();
+    let rules = LineRules {
+        catalogue: &base.catalogue,
+        subscriptions: &base.settings.subscriptions,
+        had_trial: draft.account(account).had_trial,
     };
+    let worth = rules.worth(known, &command.sold, command.period.end)?;
     worth.grants.iter().try_for_each(|grant| draft.check_unit(&grant.unit))?;
     Ok(worth)
-}
-
-fn find_price<'a>(draft: &Draft<'a>, price: &PriceId) -> Result<&'a Price, Rejection> {
-    let known = draft.base().catalogue.prices.get(price);
-    known.ok_or_else(|| Rejection::UnknownPrice { price: price.clone() })
-}
-
-/// What the ledger grants for a trial, if the account has not had it.
-fn trial(draft: &Draft<'_>, account: AccountNumber) -> Vec<Grant> {
-    if draft.account(account).had_trial {
-        return Vec::new();
-    }
-    let grant = |(unit, amount): (&Unit, &Amount)| Grant {
-        unit: unit.clone(),
-        amount: *amount,
-        priority: DEFAULT_PRIORITY,
-        share: 1,
-    };
-    draft.base().settings.subscriptions.trial_credits.iter().map(grant).collect()
-}
-
-fn whole_period(price: &Price, quantity: Amount) -> Result<Vec<Grant>, Rejection> {
-    let grants = price.grants.iter().map(|grant| {
-        let too_large = || Rejection::AmountTooLarge { unit: grant.unit.clone() };
-        Ok(Grant {
-            unit: grant.unit.clone(),
-            amount: grant.amount.times(quantity).ok_or_else(too_large)?,
-            priority: grant.priority,
-            share: i64::from(grant.share),
-        })
-    });
-    grants.collect()
-}
-
-/// What changes are worth, and what is granted for them besides what was granted before. A line is worth as much of what
-/// its price grants as it costs of what the price costs, rounded down.
-fn changes(
-    draft: &Draft<'_>,
-    known: Option<&Subscription>,
-    command: &RecordInvoiceLine,
-    lines: &[ProratedLine],
-) -> Result<Worth, Rejection> {
-    let replaced = match &command.sold {
-        SoldLine::Changes { replaced, .. } => *replaced,
-        SoldLine::Period { .. } => None,
-    };
-    let mut credits: BTreeMap<Unit, i64> = BTreeMap::new();
-    let mut ways: BTreeMap<Unit, (u8, i64)> = BTreeMap::new();
-    for line in lines {
-        let price = find_price(draft, &line.price)?;
-        for grant in price.grants.iter().filter(|_| price.money > 0) {
-            let worth = proportion(grant.amount.get(), line.amount, price.money);
-            let sum = credits.entry(grant.unit.clone()).or_default();
-            *sum = sum.saturating_add(worth);
-            if line.amount > 0 || !ways.contains_key(&grant.unit) {
-                ways.insert(grant.unit.clone(), (grant.priority, i64::from(grant.share)));
-            }
-        }
-    }
-    let mut grants = Vec::new();
-    for (unit, change) in &credits {
-        let (expected, granted) =
-            known.map_or((0, 0), |known| known.changes_of(command.period.end, replaced, unit));
-        let due = expected.saturating_add(*change).saturating_sub(granted);
-        if due > 0 {
-            let amount = Amount::new(due).ok_or_else(|| Rejection::AmountTooLarge { unit: unit.clone() })?;
-            let (priority, share) = ways[unit];
-            grants.push(Grant { unit: unit.clone(), amount, priority, share });
-        }
-    }
-    Ok(Worth { grants, changes: Some(credits), ..Worth::default() })
 }
 
 /// Makes the lots; the purchase, if anything was paid.

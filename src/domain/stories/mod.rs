@@ -39,6 +39,7 @@ mod purchases;
 mod refunds;
 mod spending;
 mod state;
+mod subscription_changes;
 mod subscriptions;
 mod transfers;
 

@@ -416,6 +416,8 @@ fn random_histories_come_across_every_event_and_every_move() {
         "key.revoked",
         "checkout_link.created",
         "checkout_link.revoked",
+        "subscription.change_requested",
+        "subscription.change_settled",
         "history.lost",
         "clock.advanced",
     ];

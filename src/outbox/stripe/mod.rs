@@ -8,6 +8,7 @@
 //! | `customer` | an account's customer |
 //! | `session` | the checkout session of an order |
 //! | `refund` | a refund that was asked for |
+//! | `subscription` | a change of a subscription that was asked for |
 //! | `judge` | nothing: it says what a failed call means for the outbox |
 //!
 //! Invariants:
@@ -21,6 +22,7 @@ mod customer;
 mod judge;
 mod refund;
 mod session;
+mod subscription;
 
 use std::sync::Arc;
 
@@ -137,6 +139,7 @@ impl Perform for StripeEffects {
             Effect::CreateCustomer { account, order } => self.create_customer(ordered, account, order).await,
             Effect::CreateCheckoutSession { order, .. } => self.create_session(ordered, order).await,
             Effect::CreateRefund { refund, .. } => self.create_refund(ordered, refund).await,
+            Effect::ChangeSubscription { request, .. } => self.change_subscription(ordered, request).await,
             Effect::AdvanceStripeClock { .. } => self.advance_clock(ordered.ledger).await,
         };
         performed.unwrap_or_else(Failed::performed)
@@ -147,6 +150,7 @@ impl Perform for StripeEffects {
             Effect::CreateCustomer { account, .. } => self.look_for_customer(ordered, account).await,
             Effect::CreateCheckoutSession { order, .. } => self.look_for_session(ordered, order).await,
             Effect::CreateRefund { refund, .. } => self.look_for_refund(ordered, refund).await,
+            Effect::ChangeSubscription { request, .. } => self.look_for_change(ordered, request).await,
             // It is moved to a moment, not by a span: once more does no harm.
             Effect::AdvanceStripeClock { .. } => Ok(Looked::Absent),
         };

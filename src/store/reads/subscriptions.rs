@@ -2,10 +2,12 @@
 
 use tokio_postgres::{Row, types::Type};
 
-use super::{Moment, ReadError, read};
+use super::{Moment, ReadError, events::list_events, read};
 use crate::{
     domain::{
-        ids::{AccountId, AccountNumber, LedgerId, Position, StripeId},
+        EventBody,
+        event::SubscriptionChangeRequested,
+        ids::{AccountId, AccountNumber, LedgerId, Position, StripeId, SubscriptionChangeId},
         subscription::{SUBSCRIPTION_STATE_VERSION, Subscription, SubscriptionStatus},
     },
     store::{
@@ -106,6 +108,23 @@ pub async fn list_subscriptions(
     let values: [Value<'_>; 5] = [&ledger.0, &account.0, &before, &limit, &status];
     let answers = read(database, ledger, &[(&LIST_SUBSCRIPTIONS, &values)]).await?;
     Ok(answers[0].iter().map(SubscriptionRow::from_row).collect::<Result<_, _>>()?)
+}
+
+/// What a change was asked for, found by the position in its id.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn find_requested_change(
+    database: &Database,
+    ledger: LedgerId,
+    request: SubscriptionChangeId,
+) -> Result<Option<SubscriptionChangeRequested>, ReadError> {
+    let before = Position(request.position().0.saturating_sub(1));
+    let (_, events) = list_events(database, ledger, before, 1).await?;
+    Ok(events.into_iter().find_map(|stored| match stored.event.body {
+        EventBody::SubscriptionChangeRequested(body) if body.request == request => Some(body),
+        _ => None,
+    }))
 }
 
 pub(super) static STATEMENTS: &[&Statement] = &[&READ_SUBSCRIPTION, &LIST_SUBSCRIPTIONS];

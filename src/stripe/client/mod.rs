@@ -26,6 +26,7 @@ mod lists;
 pub mod origin;
 mod portal;
 mod simulated;
+mod subscriptions;
 mod transport;
 
 use std::{fmt, sync::Arc};
@@ -41,6 +42,7 @@ pub use limiter::Limiter;
 pub use lists::MadeIn;
 pub use origin::Origin;
 pub use portal::NewPortalSession;
+pub use subscriptions::{SubscriptionAtStripe, SwitchedItem, Update};
 pub use transport::{ClientSettings, Connections, NoConnections};
 
 use self::{answer::garbled, transport::Transport};
@@ -107,6 +109,11 @@ impl StripeClient {
 
     async fn fetch(&self, kind: &str, request: &impl StripeRequest) -> Result<StripeObject, CallError> {
         read_one(kind, self.call(request.build(), None).await?)
+    }
+
+    /// Asks what something would be, which changes nothing.
+    async fn preview(&self, request: &impl StripeRequest) -> Result<Value, CallError> {
+        self.call(request.build(), None).await
     }
 
     async fn list(&self, kind: &str, request: &impl StripeRequest) -> Result<Page, CallError> {

@@ -6,6 +6,7 @@
 //! | `counterfoil_ledger` | all | the ledger's name |
 //! | `counterfoil_account` | all | the account's name |
 //! | `counterfoil_order`, `counterfoil_refund` | where there is one | our order, our request for a refund |
+//! | `counterfoil_change` | subscriptions | the change of ours that was made last |
 //! | `account_id`, `order_id`, `price_id`, `quantity` | sessions | what `metadata.rs` reads from any product's sessions |
 
 use std::collections::HashMap;
@@ -22,6 +23,9 @@ pub const ACCOUNT: &str = "counterfoil_account";
 pub const ORDER: &str = "counterfoil_order";
 /// The key of our request for a refund.
 pub const REFUND: &str = "counterfoil_refund";
+
+/// The key of the change of a subscription that was made last.
+pub const CHANGE: &str = "counterfoil_change";
 
 /// Where an object comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -127,7 +127,10 @@ fn update(call: &mut Call<'_, '_>) -> Result<Value, Failure> {
     let wanted = wanted(call.transaction, &subscription, &call.given, "items")?;
     if subscription != before {
         call.transaction.put(Kind::Subscription, &subscription);
-        call.transaction.emit_change("customer.subscription.updated", &before, &subscription);
+        // Of one request there is one event: that about the items tells of the rest as well.
+        if wanted.is_empty() {
+            call.transaction.emit_change("customer.subscription.updated", &before, &subscription);
+        }
     }
     for wanted in wanted {
         subscription = subscriptions::change_item(call.transaction, &subscription, &wanted);

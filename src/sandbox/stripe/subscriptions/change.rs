@@ -54,11 +54,13 @@ impl Change {
         item["plan"] = shape::plan(price);
         item["quantity"] = (*quantity).into();
         let changed = item.clone();
-        let begins_period = former["price"]["recurring"] != price["recurring"];
+        let is_trial = before["status"] == "trialing";
+        // A trial goes on as long as it was to; what it is of then begins after it.
+        let begins_period = !is_trial && former["price"]["recurring"] != price["recurring"];
         let is_same =
             (&former["price"]["id"], &former["quantity"]) == (&changed["price"]["id"], &changed["quantity"]);
         let mut lines = Vec::new();
-        if !is_same && *prorations != Prorations::Never && before["status"] != "trialing" {
+        if !is_same && *prorations != Prorations::Never && !is_trial {
             lines.push(part_of(transaction, before, &former, *at, -1, "Unused time on"));
             if !begins_period {
                 lines.push(part_of(transaction, before, &changed, *at, 1, "Remaining time on"));
@@ -121,7 +123,7 @@ pub(in super::super) fn preview(
     let payer = billing::payer_of(transaction, &subscription);
     let draft = Draft {
         payer: &payer,
-        billing_reason: if is_invoiced { "subscription_update" } else { "upcoming" },
+        billing_reason: "upcoming",
         currency: subscription["currency"].clone(),
         lines,
         subscription: &subscription,
