@@ -104,6 +104,28 @@ const WORDS: &[(&str, &str)] = &[
     ("Subscription changed within its period", "Abonnement während des Zeitraums geändert"),
     ("Moved credits into the next period", "In den nächsten Zeitraum übernommen: credits"),
     ("Subscription ended", "Abonnement beendet"),
+    ("Asked to end the subscription at once", "Sofortiges Ende des Abonnements erbeten"),
+    ("Asked to end the subscription with its period", "Ende des Abonnements mit dem Zeitraum erbeten"),
+    ("Asked to let the subscription go on", "Fortsetzung des Abonnements erbeten"),
+    ("Asked to change the subscription to price_plus × 2", "Wechsel des Abonnements erbeten: price_plus × 2"),
+    ("Change of subscription made", "Änderung des Abonnements ausgeführt"),
+    ("Change of subscription refused: it has ended", "Änderung des Abonnements abgelehnt: es ist beendet"),
+    (
+        "Change of subscription refused: it was not paid",
+        "Änderung des Abonnements abgelehnt: sie wurde nicht bezahlt",
+    ),
+    (
+        "Change of subscription refused: the price is not subscribed to any more",
+        "Änderung des Abonnements abgelehnt: der Preis ist nicht mehr Teil davon",
+    ),
+    (
+        "Change of subscription refused: Stripe does not make it",
+        "Änderung des Abonnements abgelehnt: Stripe führt sie nicht aus",
+    ),
+    (
+        "Change of subscription refused: it was given up",
+        "Änderung des Abonnements abgelehnt: sie wurde aufgegeben",
+    ),
 ];
 
 #[tokio::test]

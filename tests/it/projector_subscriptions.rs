@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use counterfoil::domain::{
     event::{
-        CreditsGranted, CreditsRolledOver, GrantSource, Prorated, SubscriptionChange, SubscriptionChanged,
-        SubscriptionEnded, SubscriptionStarted,
+        CreditsGranted, CreditsRolledOver, GrantSource, Prorated, SubscriptionChange,
+        SubscriptionChangeRequested, SubscriptionChangeSettled, SubscriptionChanged, SubscriptionEnded,
+        SubscriptionStarted,
     },
-    ids::{LotId, OrderId, Position, StripeId},
+    ids::{LotId, OrderId, Position, PriceId, StripeId, SubscriptionChangeId},
     subscription::{InvoiceLine, Period, SubscriptionStatus, SubscriptionTerms},
+    subscription_change::{CancelAt, ChangeRefusal, Proration, WantedChange},
     time::Timestamp,
 };
 
@@ -76,5 +78,46 @@ pub fn stories() -> Vec<(Fact, &'static str)> {
         (changed(SubscriptionChange::Prorated(prorated)), "Subscription changed within its period"),
         (Fact::credits(rolled_over, 0, 0), "Moved credits into the next period"),
         (Fact::about(ended), "Subscription ended"),
+    ]
+    .into_iter()
+    .chain(asked_for())
+    .collect()
+}
+
+/// What was asked for here, and what became of it.
+fn asked_for() -> Vec<(Fact, &'static str)> {
+    let request = SubscriptionChangeId::new(Position(1), 0, &SEED);
+    let asked = |change| {
+        let subscription = stripe_id("sub_1");
+        Fact::about(SubscriptionChangeRequested { subscription, request, change })
+    };
+    let settled = |refusal| {
+        let subscription = stripe_id("sub_1");
+        Fact::about(SubscriptionChangeSettled { subscription, request, refusal })
+    };
+    let price = |id| PriceId::parse(id).expect("a price");
+    let switch = WantedChange::Switch {
+        replaces: price("price_plan"),
+        price: price("price_plus"),
+        quantity: 2,
+        proration: Proration::Now,
+    };
+    vec![
+        (asked(WantedChange::Cancel { at: CancelAt::Now }), "Asked to end the subscription at once"),
+        (
+            asked(WantedChange::Cancel { at: CancelAt::PeriodEnd }),
+            "Asked to end the subscription with its period",
+        ),
+        (asked(WantedChange::Resume {}), "Asked to let the subscription go on"),
+        (asked(switch), "Asked to change the subscription to price_plus × 2"),
+        (settled(None), "Change of subscription made"),
+        (settled(Some(ChangeRefusal::SubscriptionEnded)), "Change of subscription refused: it has ended"),
+        (settled(Some(ChangeRefusal::PaymentFailed)), "Change of subscription refused: it was not paid"),
+        (
+            settled(Some(ChangeRefusal::ItemGone)),
+            "Change of subscription refused: the price is not subscribed to any more",
+        ),
+        (settled(Some(ChangeRefusal::Refused)), "Change of subscription refused: Stripe does not make it"),
+        (settled(Some(ChangeRefusal::GivenUp)), "Change of subscription refused: it was given up"),
     ]
 }
