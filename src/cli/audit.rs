@@ -21,8 +21,8 @@ use crate::domain::ids::LedgerSlug;
 ///
 /// Takes every event from a service or from a file, and checks: the head is signed by a key that you know; it goes on from
 /// the head that was seen last; the events are exactly those that it covers, none changed, dropped or put in; each follows
-/// from those before it; and what they lead to is what the service says of every account. Ends with exit code 1 if
-/// anything is wrong, naming the first position.
+/// from those before it and breaks nothing that must hold; and what they lead to is what the service says of every account.
+/// Ends with exit code 1 if anything is wrong, naming the first position.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// A key that verifies the head, as `counterfoil keys list` prints it. May be repeated: one of them has to have

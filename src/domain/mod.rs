@@ -12,6 +12,7 @@
 //! | `command`, `commands/` | wishes, and one file for each with its checks |
 //! | `account`, `purchase`, `payment`, `order`, `subscription`, `checkout_link`, `catalogue`, `listing`, `settings`, `working_set` | state |
 //! | `decide`, `evolve` | the two entries |
+//! | `invariants` | what must hold of the state, whatever happened |
 //! | `due`, `clawback`, `follow_up` | what follows from time, from money that goes back, and from credits that come in |
 
 pub mod account;
@@ -27,6 +28,7 @@ pub mod event;
 pub mod evolve;
 pub mod ids;
 pub mod invoice_worth;
+pub mod invariants;
 pub mod listing;
 pub mod order;
 pub mod payment;

@@ -32,6 +32,7 @@ mod debt;
 mod disputes;
 mod expiry;
 mod holds;
+mod invariants;
 mod names;
 mod orders;
 mod prices;

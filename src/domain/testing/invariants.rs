@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    account::{Account, Book, DebtCause, Lot},
-    amount::MAX_AMOUNT,
+    account::{Account, DebtCause},
     command::Context,
     event::{BalanceAfter, Draw, Event, EventBody, TargetMove},
     ids::{AccountNumber, Actor, DebtId, HoldId, LotId, OrderId, PurchaseId, RefundRequestId, Unit},
+    invariants,
     order::{Order, OrderStatus},
-    purchase::{Part, Purchase, TakenFrom},
+    purchase::{Part, TakenFrom},
     subscription::Subscription,
     working_set::{Decision, WorkingSet},
 };
@@ -18,16 +18,12 @@ use crate::domain::{
 /// Every invariant of the state between two commands.
 pub fn check_state(set: &WorkingSet) {
     for account in set.accounts.values() {
-        for book in account.books.values() {
-            book.lots.values().for_each(check_lot);
-            check_book(book);
-        }
-        check_holds(account);
+        assert_eq!(invariants::check_account(account), Ok(()));
         check_watched(set, account);
     }
     for purchase in set.purchases.values() {
         for (unit, part) in &purchase.parts {
-            check_part(set, purchase, unit, part);
+            assert_eq!(invariants::check_part(set, purchase, unit, part), Ok(()));
         }
     }
     check_holders(set);
@@ -79,51 +75,6 @@ fn check_subscription(set: &WorkingSet, subscription: &Subscription) {
     assert!(subscription.changes.is_sorted_by_key(|changes| changes.period_end), "{subscription:?}");
 }
 
-/// granted = remaining + held + disputed + spent + expired + clawed + moved + adjusted + settled, none negative.
-fn check_lot(lot: &Lot) {
-    let counters = [
-        lot.remaining,
-        lot.held,
-        lot.disputed,
-        lot.spent,
-        lot.expired,
-        lot.clawed,
-        lot.moved,
-        lot.adjusted,
-        lot.settled,
-    ];
-    assert!(counters.iter().all(|counter| *counter >= 0), "{lot:?}");
-    assert_eq!(counters.iter().sum::<i64>(), lot.granted, "{lot:?}");
-    assert!((1..=MAX_AMOUNT).contains(&lot.granted), "{lot:?}");
-    assert!(lot.priority <= 100, "{lot:?}");
-}
-
-/// The totals are the sums over lots and debt items; whoever has credits has no debt.
-fn check_book(book: &Book) {
-    let sum = |counter: fn(&Lot) -> i64| book.lots.values().map(counter).sum::<i64>();
-    assert_eq!(book.available, sum(|lot| lot.remaining), "{book:?}");
-    assert_eq!(book.held, sum(|lot| lot.held), "{book:?}");
-    assert_eq!(book.disputed, sum(|lot| lot.disputed), "{book:?}");
-    assert_eq!(book.debt, book.debts.values().map(|debt| debt.open).sum::<i64>(), "{book:?}");
-    assert!(book.debts.values().all(|debt| debt.open > 0), "{book:?}");
-    assert!(book.available == 0 || book.debt == 0, "credits beside debt: {book:?}");
-    assert!(book.available <= MAX_AMOUNT && book.debt <= MAX_AMOUNT, "{book:?}");
-}
-
-/// What lots have in holds is what the open holds hold.
-fn check_holds(account: &Account) {
-    let mut held: BTreeMap<LotId, i64> = BTreeMap::new();
-    for hold in account.holds.values() {
-        for draw in &hold.draws {
-            assert!(account.books[&hold.unit].lots.contains_key(&draw.lot) && draw.amount > 0, "{hold:?}");
-            *held.entry(draw.lot).or_default() += draw.amount;
-        }
-    }
-    for lot in account.books.values().flat_map(|book| book.lots.values()) {
-        assert_eq!(lot.held, held.get(&lot.id).copied().unwrap_or(0), "{lot:?}");
-    }
-}
-
 /// Watched are exactly the purchases for which credits that come back would change something.
 fn check_watched(set: &WorkingSet, account: &Account) {
     let of_account = set.purchases.values().filter(|purchase| purchase.account == account.number);
@@ -147,48 +98,6 @@ fn check_holders(set: &WorkingSet) {
             }
         }
     }
-}
-
-/// clawed + disputed + absorbed + taken elsewhere = T ≤ G, and taken elsewhere = max(0, T + U − G), U being what the buyer
-/// used and what others have that was not taken back from them.
-fn check_part(set: &WorkingSet, purchase: &Purchase, unit: &Unit, part: &Part) {
-    let lots_of = |account: &Account| -> Vec<Lot> {
-        let lots = account.books.get(unit).into_iter().flat_map(|book| book.lots.values());
-        lots.filter(|lot| lot.purchase == Some(purchase.id)).cloned().collect()
-    };
-    let of_buyer = lots_of(&set.accounts[&purchase.account]);
-    let others = set.accounts.values().filter(|account| account.number != purchase.account);
-    let transferred: Vec<Lot> = others.flat_map(lots_of).collect();
-    let own: Vec<&Lot> = of_buyer.iter().chain(&transferred).collect();
-    let sum = |counter: fn(&Lot) -> i64| own.iter().map(|lot| counter(lot)).sum::<i64>();
-    let granted = sum(|lot| lot.granted) - sum(|lot| lot.moved);
-    assert_eq!(granted, part.granted, "{part:?}");
-
-    let (clawed, disputed) = (sum(|lot| lot.clawed), sum(|lot| lot.disputed));
-    let absorbed: i64 =
-        part.own.iter().filter(|taking| taking.lot.is_none()).map(|taking| taking.amount).sum();
-    let taken_elsewhere: i64 = part.elsewhere.iter().map(|taking| taking.amount).sum();
-    let used: i64 = sum(|lot| lot.spent + lot.held + lot.adjusted + lot.settled)
-        + transferred.iter().map(|lot| lot.remaining + lot.expired).sum::<i64>();
-    let target = part.target;
-    let missing = taken_elsewhere + part.shortfall;
-    assert_eq!(clawed + disputed + absorbed + missing, target.total, "{part:?}");
-    assert!(0 <= target.taken && target.taken <= target.total && target.total <= granted, "{part:?}");
-    assert_eq!(missing, (target.total + used - granted).max(0), "{part:?} of {own:?}");
-    assert_eq!(clawed, target.taken.min(clawed + disputed), "final is clawed: {part:?} of {own:?}");
-    assert_eq!(taken_elsewhere, (target.taken - clawed - disputed - absorbed).max(0), "{part:?}");
-    let expired: i64 = of_buyer.iter().map(|lot| lot.expired).sum();
-    assert!(absorbed <= expired, "{part:?} of {own:?}");
-
-    for lot in own {
-        let of_lot = part.own.iter().filter(|taking| taking.lot == Some(lot.id));
-        let taken: i64 = of_lot.map(|taking| taking.amount).sum();
-        assert_eq!(taken, lot.clawed + lot.disputed, "{part:?} of {lot:?}");
-    }
-    let amounts = part.own.iter().map(|taking| taking.amount);
-    assert!(amounts.chain(part.elsewhere.iter().map(|taking| taking.amount)).all(|amount| amount > 0));
-    assert!(part.own.is_sorted_by_key(|taking| taking.at), "oldest first: {part:?}");
-    assert!(part.elsewhere.is_sorted_by_key(|taking| taking.at), "oldest first: {part:?}");
 }
 
 /// What is owed for a clawback is what its purchase says that it took as debt.
