@@ -4,7 +4,7 @@
 //!
 //! `COUNTERFOIL_MONTH_SEED` plays a month again, `COUNTERFOIL_MONTH_ACCOUNTS` a larger one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use futures_util::{StreamExt, future::join, stream};
 use rand::SeedableRng;
@@ -25,6 +25,8 @@ use crate::{
 
 /// How many accounts the shop has, unless more are wanted.
 const ACCOUNTS: usize = 200;
+/// The service lives so long, in milliseconds, before it is killed for the first time.
+const FIRST_LIFE: Range<u64> = 100..600;
 /// How many of them do something at the same time.
 const AT_ONCE: usize = 32;
 
@@ -41,7 +43,7 @@ async fn a_month_of_a_small_shop_ends_as_a_model_says() {
     let stage = Stage::new(&shop.app, &shop.stripe, &counts, chance.fork());
 
     let opening = each(&mut lives, async |life| stage.open(life).await);
-    under_fire(&mut shop.app, &counts, &mut chance, opening).await;
+    under_fire(&mut shop.app, &counts, &mut chance, FIRST_LIFE, opening).await;
     let mut met: BTreeMap<String, usize> = BTreeMap::new();
     for (day, troubles) in troubles.into_iter().enumerate() {
         let refunds = shop.stripe.objects("refund").await;
@@ -49,14 +51,14 @@ async fn a_month_of_a_small_shop_ends_as_a_model_says() {
             shop.stripe.control("faults", trouble).await;
         }
         let business = each(&mut lives, async |life| stage.play(life, day, &refunds).await);
-        under_fire(&mut shop.app, &counts, &mut chance, business).await;
+        under_fire(&mut shop.app, &counts, &mut chance, FIRST_LIFE, business).await;
         end_faults(&shop.stripe, &mut met).await;
         rest(&mut shop.app, &shop.stripe, &counts).await;
         let name = format!("night {day}");
         let clocks = stage.time_goes_on(&name, SECONDS_BETWEEN);
         let awake = lives.len() / 10;
         let owls = each(&mut lives[..awake], async |life| stage.sit_up(life, day).await);
-        under_fire(&mut shop.app, &counts, &mut chance, join(clocks, owls)).await;
+        under_fire(&mut shop.app, &counts, &mut chance, FIRST_LIFE, join(clocks, owls)).await;
     }
     let refunds = shop.stripe.objects("refund").await;
     each(&mut lives, async |life| stage.settle(life, &refunds).await).await;

@@ -29,8 +29,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(25);
 /// How often somebody who knows asks once more.
 const DOUBLE_CLICKS: f64 = 0.1;
-/// The service lives so long, in milliseconds; at first, and later.
-const FIRST_LIFE: Range<u64> = 100..600;
+/// The service lives so long, in milliseconds, after it was killed for the first time.
 const LATER_LIVES: Range<u64> = 1_000..4_000;
 /// How long everything may take to come to rest before the service is killed once more.
 const TO_REST: Duration = Duration::from_secs(4);
@@ -186,16 +185,17 @@ pub async fn kill(app: &mut TestApp, counts: &Counts) {
     count(&counts.kills);
 }
 
-/// Does something while the service is killed again and again.
+/// Does something while the service is killed again and again, for the first time after so many milliseconds.
 pub async fn under_fire<T>(
     app: &mut TestApp,
     counts: &Counts,
     chance: &mut StdRng,
+    first_life: Range<u64>,
     work: impl Future<Output = T>,
 ) -> T {
     let is_done = tokio::sync::Notify::new();
     let killing = async {
-        let mut lives = FIRST_LIFE;
+        let mut lives = first_life;
         loop {
             let life = Duration::from_millis(chance.random_range(lives));
             lives = LATER_LIVES;
