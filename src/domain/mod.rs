@@ -10,8 +10,9 @@
 //! | `amount`, `day`, `ids`, `time` | values that cannot be invalid |
 //! | `event`, `canonical`, `effects` | facts, the bytes that are hashed, and what they order in the outside world |
 //! | `command`, `commands/` | wishes, and one file for each with its checks |
-//! | `account`, `purchase`, `payment`, `order`, `subscription`, `checkout_link`, `catalogue`, `listing`, `settings`, `working_set` | state |
+//! | `account`, `purchase`, `payment`, `order`, `subscription`, `subscription_change`, `checkout_link`, `catalogue`, `listing`, `settings`, `working_set` | state |
 //! | `decide`, `evolve` | the two entries |
+//! | `sale`, `invoice_worth` | what is sold by a checkout, and by a line of a subscription's invoice |
 //! | `invariants` | what must hold of the state, whatever happened |
 //! | `due`, `clawback`, `follow_up` | what follows from time, from money that goes back, and from credits that come in |
 
@@ -27,8 +28,8 @@ pub mod effects;
 pub mod event;
 pub mod evolve;
 pub mod ids;
-pub mod invoice_worth;
 pub mod invariants;
+pub mod invoice_worth;
 pub mod listing;
 pub mod order;
 pub mod payment;
