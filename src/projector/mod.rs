@@ -36,7 +36,7 @@ use crate::{
 };
 use commits::Commits;
 use look::{Following, look_around};
-use page::{PageSize, Step, step};
+use page::{Pace, PageSize, Step, step};
 
 /// How often commits of other processes are looked for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,8 +45,7 @@ const LOOK_SHARE: u32 = 20;
 /// How many pages are folded at a time.
 const WORKERS: usize = 4;
 /// Events in the first page of a ledger, and in the largest.
-const FIRST_PAGE: i64 = 1_000;
-const LARGEST_PAGE: i64 = 10_000;
+const FIRST_SIZE: PageSize = PageSize::new(1_000, 10_000, Pace::FOLLOWING);
 /// Pauses after failures begin with this and double up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -113,7 +112,7 @@ impl Projector {
         failure: &mut Option<String>,
     ) -> BTreeSet<Task> {
         let attempts = due.into_iter().map(|task| {
-            let mut size = self.sizes.get(&task).copied().unwrap_or(PageSize::new(FIRST_PAGE, LARGEST_PAGE));
+            let mut size = self.sizes.get(&task).copied().unwrap_or(FIRST_SIZE);
             let database = &self.database;
             async move {
                 let outcome = step(database, task.0, &task.1, &mut size).await;

@@ -17,16 +17,28 @@ use crate::store::{
     },
 };
 
-/// A page that is folded in less may be larger the next time.
-const QUICK: Duration = Duration::from_millis(250);
-/// A page that takes longer is to be smaller the next time.
-const SLOW: Duration = Duration::from_secs(1);
+/// How long a page may take: short enough that no transaction keeps dead versions of rows alive for long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pace {
+    /// A page that is folded in less may be larger the next time.
+    quick: Duration,
+    /// A page that takes longer is to be smaller the next time.
+    slow: Duration,
+}
+
+impl Pace {
+    /// Of what follows the events: others wait for it.
+    pub const FOLLOWING: Self = Self { quick: Duration::from_millis(250), slow: Duration::from_secs(1) };
+    /// Of what is filled anew: every row that a page touches is written once a page.
+    pub const FILLING: Self = Self { quick: Duration::from_millis(750), slow: Duration::from_secs(2) };
+}
 
 /// How many events the next page of one ledger and build has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PageSize {
     events: i64,
     largest: i64,
+    pace: Pace,
 }
 
 /// What one attempt came to.
@@ -66,15 +78,15 @@ pub enum StepError {
 }
 
 impl PageSize {
-    /// Begins with pages of `events`, which may grow up to `largest`.
-    pub fn new(events: i64, largest: i64) -> Self {
-        Self { events: events.min(largest), largest }
+    /// Begins with pages of `events`, which may grow up to `largest`, the larger one.
+    pub const fn new(events: i64, largest: i64, pace: Pace) -> Self {
+        Self { events, largest, pace }
     }
 
     fn after(&mut self, took: Duration) {
-        if took > SLOW {
+        if took > self.pace.slow {
             self.halve();
-        } else if took < QUICK {
+        } else if took < self.pace.quick {
             self.events = (self.events * 2).min(self.largest);
         }
     }
@@ -133,7 +145,7 @@ mod tests {
 
     #[test]
     fn pages_grow_while_they_are_quick_and_shrink_when_they_are_slow() {
-        let mut size = PageSize::new(1_000, 3_000);
+        let mut size = PageSize::new(1_000, 3_000, Pace::FOLLOWING);
         size.after(Duration::from_millis(10));
         assert_eq!(size.events, 2_000);
         size.after(Duration::from_millis(10));
@@ -146,7 +158,7 @@ mod tests {
 
     #[test]
     fn halving_ends_at_one_event() {
-        let mut size = PageSize::new(5, 10);
+        let mut size = PageSize::new(5, 10, Pace::FOLLOWING);
         for expected in [2, 1, 1] {
             size.halve();
             assert_eq!(size.events, expected);

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::page::{PageSize, Step, StepError, step};
+use super::page::{Pace, PageSize, Step, StepError, step};
 use crate::store::{
     pool::Database,
     projections::{
@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 /// Larger than live: nobody waits for the page's end.
-const FIRST_PAGE: i64 = 5_000;
+const FIRST_PAGE: i64 = 20_000;
 const LARGEST_PAGE: i64 = 1_000_000;
 /// How long to wait before looking again what another worker has done.
 const PASSED_PAUSE: Duration = Duration::from_millis(50);
@@ -62,7 +62,7 @@ pub async fn rebuild(
     build: &Build,
     mut report: impl FnMut(&Progress),
 ) -> Result<(), RebuildError> {
-    let mut size = PageSize::new(FIRST_PAGE, LARGEST_PAGE);
+    let mut size = PageSize::new(FIRST_PAGE, LARGEST_PAGE, Pace::FILLING);
     join(database, ledger, build).await?;
     report(&progress_in(database, ledger, build).await?);
     loop {
