@@ -61,11 +61,7 @@ mod probes;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use poem::{
-    Endpoint, EndpointExt, Response, Route,
-    endpoint::{BoxEndpoint, make_sync},
-    get, post,
-};
+use poem::{Endpoint, EndpointExt, Response, Route, endpoint::BoxEndpoint, get, post};
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::Value;
 
@@ -140,8 +136,6 @@ pub fn endpoint(
     metrics: Arc<Metrics>,
     pages: Pages,
 ) -> impl Endpoint<Output = Response> {
-    let specification = specification();
-    let yaml = openapi::to_yaml(&specification);
     let resources = resources();
     let site_map = SiteMap::of(&resources).with_post(webhooks::STRIPE_TEMPLATE).with_pages(pages.places);
     let interface = OpenApiService::new(resources, "Counterfoil", env!("CARGO_PKG_VERSION"));
@@ -149,8 +143,8 @@ pub fn endpoint(
         .nest_no_strip("/v1", interface)
         .at(webhooks::STRIPE, post(webhooks::stripe(webhooks)))
         .nest_no_strip(pages.root, pages.endpoint)
-        .at("/docs", get(openapi::reference(&specification)))
-        .at("/openapi.yaml", get(make_sync(move |_| text("application/yaml", yaml.clone()))))
+        .at("/docs", get(openapi::reference(specification)))
+        .at("/openapi.yaml", get(openapi::file(specification)))
         .at("/healthz", get(probes::health()))
         .at("/readyz", get(probes::readiness(Arc::clone(&service))))
         .at("/metrics", get(probes::metrics(metrics)))

@@ -9,13 +9,13 @@
 //! - answers to requests that failed are written once and referred to, and headers that all answers have are added;
 //! - objects that refuse unknown fields say so.
 
-use std::sync::Arc;
+use std::sync::LazyLock;
 
 use poem::{Endpoint, Response, endpoint::make_sync};
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
 use serde_json::{Map, Value, json};
 
-use super::{auth::SCHEME, error};
+use super::{auth::SCHEME, error, text};
 
 const DESCRIPTION: &str = include_str!("openapi.md");
 
@@ -51,13 +51,25 @@ pub fn to_yaml(specification: &Value) -> String {
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data: \
     blob:; font-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// A page to browse the specification with.
-///
+/// The specification as a file. Made when somebody asks for it, so that the service is ready sooner.
+pub fn file(specification: fn() -> Value) -> impl Endpoint {
+    let file = LazyLock::new(move || to_yaml(&specification()));
+    make_sync(move |_| text("application/yaml", file.clone()))
+}
+
+/// A page to browse the specification with, made when somebody asks for it.
+pub fn reference(specification: fn() -> Value) -> impl Endpoint {
+    let page = LazyLock::new(move || page(specification()));
+    make_sync(move |_| {
+        let answer = Response::builder().content_type("text/html; charset=utf-8");
+        answer.header("Content-Security-Policy", POLICY).body(page.clone())
+    })
+}
+
 /// The library brings a viewer along and puts its own specification into the page: here ours takes its place, with this
 /// service as the only server, and the viewer is told to fetch no fonts and to point nowhere else.
-pub fn reference(specification: &Value) -> impl Endpoint + use<> {
+fn page(mut specification: Value) -> String {
     let empty = OpenApiService::new((), "", "");
-    let mut specification = specification.clone();
     specification["servers"] = json!([{"url": "/"}]);
     let embedded = specification.to_string().replace("</", "<\\/");
     let configuration = json!({
@@ -68,11 +80,7 @@ pub fn reference(specification: &Value) -> impl Endpoint + use<> {
     let script = format!(r#"id="api-reference" data-configuration='{configuration}'"#);
     let page = empty.scalar_html().replacen(&empty.spec(), &embedded, 1);
     let page = page.replacen(r#"id="api-reference""#, &script, 1);
-    let page: Arc<str> = page.replacen("<title>Scalar</title>", "<title>Counterfoil</title>", 1).into();
-    make_sync(move |_| {
-        let answer = Response::builder().content_type("text/html; charset=utf-8");
-        answer.header("Content-Security-Policy", POLICY).body(page.to_string())
-    })
+    page.replacen("<title>Scalar</title>", "<title>Counterfoil</title>", 1)
 }
 
 /// Of bodies whose fields exclude each other: an example made of all of them, as viewers make it, would be refused.
