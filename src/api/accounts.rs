@@ -19,7 +19,7 @@ use super::{
     params::{Parameter, Path, Query},
     payload::Json,
     tags::Tag,
-    wire::{Cursor, DisplayName, Email, Limit, Locale, Metadata, Nullable, Reason, Whole},
+    wire::{Cursor, DisplayName, Email, Limit, Locale, Metadata, Nullable, Reason, Whole, same_variants},
 };
 use crate::{
     domain::{
@@ -47,25 +47,7 @@ pub enum AccountStatus {
     Closed,
 }
 
-impl From<Status> for AccountStatus {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Open => Self::Open,
-            Status::Frozen => Self::Frozen,
-            Status::Closed => Self::Closed,
-        }
-    }
-}
-
-impl From<AccountStatus> for Status {
-    fn from(status: AccountStatus) -> Self {
-        match status {
-            AccountStatus::Open => Self::Open,
-            AccountStatus::Frozen => Self::Frozen,
-            AccountStatus::Closed => Self::Closed,
-        }
-    }
-}
+same_variants!(AccountStatus, Status { Open, Frozen, Closed });
 
 impl Parameter for AccountStatus {
     fn parse(text: &str) -> Result<Self, InvalidName> {

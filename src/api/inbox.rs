@@ -9,7 +9,7 @@ use super::{
     error::{Failure, Reading, Writing},
     params::{Parameter, Path, Query},
     tags::Tag,
-    wire::{Cursor, Limit, Nullable},
+    wire::{Cursor, Limit, Nullable, same_variants},
 };
 use crate::{
     domain::{
@@ -35,34 +35,12 @@ pub enum InboxStatus {
     Quarantined,
 }
 
-impl From<Status> for InboxStatus {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Received => Self::Received,
-            Status::Processed => Self::Processed,
-            Status::Ignored => Self::Ignored,
-            Status::Failed => Self::Failed,
-            Status::Quarantined => Self::Quarantined,
-        }
-    }
-}
+same_variants!(InboxStatus, Status { Received, Processed, Ignored, Failed, Quarantined });
 
 impl Parameter for InboxStatus {
     fn parse(text: &str) -> Result<Self, InvalidName> {
         let expected = "must be received, processed, ignored, failed or quarantined";
         Status::parse(text).map(Into::into).ok_or(InvalidName { expected })
-    }
-}
-
-impl From<InboxStatus> for Status {
-    fn from(status: InboxStatus) -> Self {
-        match status {
-            InboxStatus::Received => Self::Received,
-            InboxStatus::Processed => Self::Processed,
-            InboxStatus::Ignored => Self::Ignored,
-            InboxStatus::Failed => Self::Failed,
-            InboxStatus::Quarantined => Self::Quarantined,
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     params::{Parameter, Path, Query},
     payload::Json,
     tags::Tag,
-    wire::{Address, Cursor, Limit, Locale, Metadata, Nullable, Reason, TrialDays},
+    wire::{Address, Cursor, Limit, Locale, Metadata, Nullable, Reason, TrialDays, same_variants},
 };
 use crate::{
     domain::{
@@ -78,27 +78,7 @@ pub enum OrderStatus {
     Failed,
 }
 
-impl From<order::OrderStatus> for OrderStatus {
-    fn from(status: order::OrderStatus) -> Self {
-        match status {
-            order::OrderStatus::Placed => Self::Placed,
-            order::OrderStatus::Paid => Self::Paid,
-            order::OrderStatus::Expired => Self::Expired,
-            order::OrderStatus::Failed => Self::Failed,
-        }
-    }
-}
-
-impl From<OrderStatus> for order::OrderStatus {
-    fn from(status: OrderStatus) -> Self {
-        match status {
-            OrderStatus::Placed => Self::Placed,
-            OrderStatus::Paid => Self::Paid,
-            OrderStatus::Expired => Self::Expired,
-            OrderStatus::Failed => Self::Failed,
-        }
-    }
-}
+same_variants!(OrderStatus, order::OrderStatus { Placed, Paid, Expired, Failed });
 
 impl Parameter for OrderStatus {
     fn parse(text: &str) -> Result<Self, InvalidName> {
@@ -134,18 +114,10 @@ pub enum RefundStatus {
     Refused,
 }
 
-impl From<payment::RequestStatus> for RefundStatus {
-    fn from(status: payment::RequestStatus) -> Self {
-        match status {
-            payment::RequestStatus::Requested => Self::Requested,
-            payment::RequestStatus::Pending => Self::Pending,
-            payment::RequestStatus::Succeeded => Self::Succeeded,
-            payment::RequestStatus::Failed => Self::Failed,
-            payment::RequestStatus::Cancelled => Self::Cancelled,
-            payment::RequestStatus::Refused => Self::Refused,
-        }
-    }
-}
+same_variants!(
+    RefundStatus,
+    payment::RequestStatus { Requested, Pending, Succeeded, Failed, Cancelled, Refused }
+);
 
 /// A refund that was asked for, as far as it has come.
 #[derive(Clone, Debug, Object)]

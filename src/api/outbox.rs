@@ -11,7 +11,7 @@ use super::{
     params::{Parameter, Path, Query},
     payload::Json,
     tags::Tag,
-    wire::{CauseCode, Cursor, Limit, Nullable, Reason},
+    wire::{CauseCode, Cursor, Limit, Nullable, Reason, same_variants},
 };
 use crate::{
     domain::{
@@ -38,27 +38,7 @@ pub enum EffectState {
     Dead,
 }
 
-impl From<State> for EffectState {
-    fn from(state: State) -> Self {
-        match state {
-            State::Waiting => Self::Waiting,
-            State::BackingOff => Self::BackingOff,
-            State::Held => Self::Held,
-            State::Dead => Self::Dead,
-        }
-    }
-}
-
-impl From<EffectState> for State {
-    fn from(state: EffectState) -> Self {
-        match state {
-            EffectState::Waiting => Self::Waiting,
-            EffectState::BackingOff => Self::BackingOff,
-            EffectState::Held => Self::Held,
-            EffectState::Dead => Self::Dead,
-        }
-    }
-}
+same_variants!(EffectState, State { Waiting, BackingOff, Held, Dead });
 
 impl Parameter for EffectState {
     fn parse(text: &str) -> Result<Self, InvalidName> {

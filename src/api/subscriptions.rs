@@ -10,7 +10,7 @@ use super::{
     error::{Failure, Reading},
     params::{Parameter, Path, Query},
     tags::Tag,
-    wire::{Cursor, Limit, Nullable, SubscriptionId},
+    wire::{Cursor, Limit, Nullable, SubscriptionId, same_variants},
 };
 use crate::{
     domain::{
@@ -43,35 +43,19 @@ pub enum SubscriptionStatus {
     Canceled,
 }
 
-impl From<subscription::SubscriptionStatus> for SubscriptionStatus {
-    fn from(status: subscription::SubscriptionStatus) -> Self {
-        match status {
-            subscription::SubscriptionStatus::Incomplete => Self::Incomplete,
-            subscription::SubscriptionStatus::Trialing => Self::Trialing,
-            subscription::SubscriptionStatus::Active => Self::Active,
-            subscription::SubscriptionStatus::PastDue => Self::PastDue,
-            subscription::SubscriptionStatus::Unpaid => Self::Unpaid,
-            subscription::SubscriptionStatus::Paused => Self::Paused,
-            subscription::SubscriptionStatus::IncompleteExpired => Self::IncompleteExpired,
-            subscription::SubscriptionStatus::Canceled => Self::Canceled,
-        }
+same_variants!(
+    SubscriptionStatus,
+    subscription::SubscriptionStatus {
+        Incomplete,
+        Trialing,
+        Active,
+        PastDue,
+        Unpaid,
+        Paused,
+        IncompleteExpired,
+        Canceled
     }
-}
-
-impl From<SubscriptionStatus> for subscription::SubscriptionStatus {
-    fn from(status: SubscriptionStatus) -> Self {
-        match status {
-            SubscriptionStatus::Incomplete => Self::Incomplete,
-            SubscriptionStatus::Trialing => Self::Trialing,
-            SubscriptionStatus::Active => Self::Active,
-            SubscriptionStatus::PastDue => Self::PastDue,
-            SubscriptionStatus::Unpaid => Self::Unpaid,
-            SubscriptionStatus::Paused => Self::Paused,
-            SubscriptionStatus::IncompleteExpired => Self::IncompleteExpired,
-            SubscriptionStatus::Canceled => Self::Canceled,
-        }
-    }
-}
+);
 
 impl Parameter for SubscriptionStatus {
     fn parse(text: &str) -> Result<Self, InvalidName> {

@@ -32,6 +32,25 @@ use crate::{
     service::PositionToken,
 };
 
+/// Conversions both ways between an enumeration of the interface and one from inside, with the same variants: whoever adds
+/// one to either is told to decide on the other.
+macro_rules! same_variants {
+    ($ours:ident, $theirs:path { $($variant:ident),+ $(,)? }) => {
+        impl From<$ours> for $theirs {
+            fn from(value: $ours) -> Self {
+                match value { $($ours::$variant => Self::$variant,)+ }
+            }
+        }
+
+        impl From<$theirs> for $ours {
+            fn from(value: $theirs) -> Self {
+                match value { $(<$theirs>::$variant => Self::$variant,)+ }
+            }
+        }
+    };
+}
+pub(in crate::api) use same_variants;
+
 /// Makes a type that serde reads and writes usable in schemas.
 macro_rules! scalar {
     ($name:ident, $schema:expr) => {

@@ -7,7 +7,7 @@ use crate::{
     api::{
         error::ApiError,
         params::Parameter,
-        wire::{Cursor, Nullable, Reason},
+        wire::{Cursor, Nullable, Reason, same_variants},
     },
     domain::{
         amount::Currency,
@@ -16,27 +16,6 @@ use crate::{
     },
     service::{self, Details, Run},
 };
-
-/// Both enumerations have the same members, each under the same name.
-macro_rules! same {
-    ($wire:ident, $service:ty, [$($name:ident),*]) => {
-        impl From<$service> for $wire {
-            fn from(value: $service) -> Self {
-                match value {
-                    $(<$service>::$name => Self::$name,)*
-                }
-            }
-        }
-
-        impl From<$wire> for $service {
-            fn from(value: $wire) -> Self {
-                match value {
-                    $($wire::$name => Self::$name,)*
-                }
-            }
-        }
-    };
-}
 
 /// What a run does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Enum)]
@@ -50,7 +29,7 @@ pub enum ReconciliationKind {
     Recovery,
 }
 
-same!(ReconciliationKind, service::RunKind, [Events, Comparison, Recovery]);
+same_variants!(ReconciliationKind, service::RunKind { Events, Comparison, Recovery });
 
 /// How far a run has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Enum)]
@@ -66,7 +45,7 @@ pub enum ReconciliationState {
     Failed,
 }
 
-same!(ReconciliationState, service::RunState, [Requested, Running, Done, Failed]);
+same_variants!(ReconciliationState, service::RunState { Requested, Running, Done, Failed });
 
 /// What a run has dealt with so far.
 #[derive(Clone, PartialEq, Eq, Debug, Object)]
@@ -209,10 +188,9 @@ pub enum FindingKind {
     EventsNotRead,
 }
 
-same!(
+same_variants!(
     FindingKind,
-    service::FindingKind,
-    [
+    service::FindingKind {
         PaidNotCredited,
         CreditedNotPaid,
         AmountDiffers,
@@ -223,7 +201,7 @@ same!(
         OrderPaidTwice,
         EventsMissed,
         EventsNotRead
-    ]
+    }
 );
 
 impl Parameter for FindingKind {
@@ -249,7 +227,7 @@ pub enum FindingState {
     Vanished,
 }
 
-same!(FindingState, service::FindingState, [Open, Repairing, Repaired, Dismissed, Vanished]);
+same_variants!(FindingState, service::FindingState { Open, Repairing, Repaired, Dismissed, Vanished });
 
 impl Parameter for FindingState {
     fn parse(text: &str) -> Result<Self, InvalidName> {

@@ -13,7 +13,7 @@ use crate::{
         params::Path,
         payload::Json,
         tags::Tag,
-        wire::{Metadata, Nullable, Reason, SubscriptionId},
+        wire::{Metadata, Nullable, Reason, SubscriptionId, same_variants},
     },
     domain::{
         Command, EventBody,
@@ -50,25 +50,8 @@ pub enum Proration {
     Never,
 }
 
-/// Both ways between two enumerations that have the same variants.
-macro_rules! same {
-    ($ours:ident, $theirs:path { $($variant:ident),* }) => {
-        impl From<$ours> for $theirs {
-            fn from(value: $ours) -> Self {
-                match value { $($ours::$variant => Self::$variant,)* }
-            }
-        }
-
-        impl From<$theirs> for $ours {
-            fn from(value: $theirs) -> Self {
-                match value { $(<$theirs>::$variant => Self::$variant,)* }
-            }
-        }
-    };
-}
-
-same!(CancelAt, subscription_change::CancelAt { Now, PeriodEnd });
-same!(Proration, subscription_change::Proration { Now, NextInvoice, Never });
+same_variants!(CancelAt, subscription_change::CancelAt { Now, PeriodEnd });
+same_variants!(Proration, subscription_change::Proration { Now, NextInvoice, Never });
 
 /// How a subscription is to end.
 #[derive(Clone, Debug, Object, Deserialize)]
