@@ -108,7 +108,7 @@ pub async fn step(
 ) -> Result<Step, StepError> {
     let mut client = database.pool().get().await?;
     let started = Instant::now();
-    match fold_page(&mut client, ledger, build, size.events).await {
+    match fold_page(database, &mut client, ledger, build, size.events).await {
         Ok(Page::Folded { events, is_level }) => {
             size.after(started.elapsed());
             Ok(Step::Folded { events, is_level })

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime};
 use tokio_postgres::Client;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -68,6 +68,8 @@ impl Database {
         );
         let pool = Pool::builder(manager)
             .max_size(pool_size)
+            // The one that was used last has its plans, and what it has read of the catalogue, at hand.
+            .queue_mode(QueueMode::Lifo)
             .wait_timeout(Some(POOL_WAIT))
             .create_timeout(Some(attempt_limit))
             .recycle_timeout(Some(POOL_WAIT))

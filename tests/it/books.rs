@@ -22,18 +22,16 @@ use counterfoil::{
     store::{
         database_url::DatabaseUrl,
         pool::Database,
-        projections::{
-            Build,
-            definition::compiled_in,
-            fold::{Page, fold_page},
-            install::make_build,
-        },
+        projections::{Build, definition::compiled_in, fold::Page, install::make_build},
     },
     writer::{Accepted, Outcome},
 };
 use tokio_postgres::Client;
 
-use crate::writer_support::{Book, account, amount, open, plain};
+use crate::{
+    projector_support::{self, fold_next},
+    writer_support::{Book, account, amount, open, plain},
+};
 
 /// Accounts of every history.
 const NAMES: [&str; 3] = ["ada", "bob", "eve"];
@@ -364,11 +362,8 @@ async fn build(book: &Book) -> Build {
 }
 
 /// Folds one more page; gives the position up to which everything is folded.
-async fn fold(client: &mut Client, book: &Book, build: &Build, limit: i64) -> Option<i64> {
-    let page = match fold_page(client, book.ledger, build, limit).await {
-        Ok(page) => page,
-        Err(error) => panic!("{}", counterfoil::store::errors::describe_causes(&error)),
-    };
+async fn fold(service: &Database, book: &Book, build: &Build, limit: i64) -> Option<i64> {
+    let page = fold_next(service, book.ledger, build, limit).await;
     assert!(!matches!(page, Page::Halted | Page::Passed), "{page:?}");
     let Page::Folded { .. } = page else { return None };
     let superuser = book.database.superuser().await;
@@ -401,9 +396,9 @@ async fn sums(client: &Client, build: &Build) -> BTreeMap<String, [(i64, i64); 3
 async fn check_history(history: &History, pages: i64) {
     let book = &history.book;
     let superuser = book.database.superuser().await;
-    let mut client = book.database.runtime().await;
+    let service = projector_support::open(&book.database.runtime_url());
     let build_in_pages = build(book).await;
-    while let Some(position) = fold(&mut client, book, &build_in_pages, pages).await {
+    while let Some(position) = fold(&service, book, &build_in_pages, pages).await {
         // Within a command, a sale or a transfer is not complete.
         if !history.ends_command(position) {
             continue;
@@ -415,7 +410,7 @@ async fn check_history(history: &History, pages: i64) {
         }
     }
     let at_once = build(book).await;
-    while fold(&mut client, book, &at_once, 100_000).await.is_some() {}
+    while fold(&service, book, &at_once, 100_000).await.is_some() {}
     check_same(&superuser, &build_in_pages, &at_once).await;
     check_lots(&superuser, book, &at_once).await;
     check_revenue(&superuser, history, &at_once).await;

@@ -15,7 +15,7 @@ use counterfoil::{
         projections::{
             Build,
             definition::{Definition, compiled_in, in_directory},
-            fold::{Page, fold_page},
+            fold::Page,
             install::{InstallError, drop_unused, install, make_build},
             read::history,
         },
@@ -25,7 +25,7 @@ use secrecy::ExposeSecret;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    projector_support::{ACCOUNT, Book, Fact, Place, SEED},
+    projector_support::{ACCOUNT, Book, Fact, Place, SEED, fold_next},
     support::{process, wait},
 };
 
@@ -162,14 +162,14 @@ async fn the_size_of_pages_makes_no_difference() {
 }
 
 async fn fold_in_pages(place: &Place, book: &Book, build: &Build, limit: i64) {
-    let mut client = place.database.runtime().await;
+    let client = place.database.runtime().await;
     let scope = format!("BEGIN; SET LOCAL counterfoil.ledger_id = '{}'", book.ledger);
     client.batch_execute(&scope).await.expect("a transaction");
     let follow =
         "INSERT INTO projection_cursors (ledger_id, projection, build, is_serving) VALUES ($1, $2, $3, true)";
     client.execute(follow, &[&book.ledger.0, &build.projection, &build.build]).await.expect("a cursor");
     client.batch_execute("COMMIT").await.expect("a commit");
-    while fold_page(&mut client, book.ledger, build, limit).await.expect("a page") != Page::Level {}
+    while fold_next(&place.service, book.ledger, build, limit).await != Page::Level {}
 }
 
 #[tokio::test]
@@ -268,8 +268,7 @@ async fn a_new_version_serves_when_it_is_level_and_the_old_one_goes() {
     // Half filled: reads still go to the old build, which goes on being filled.
     let new = Arc::new(made[0].clone());
     follow(&place, &book, &new).await;
-    let mut client = place.database.runtime().await;
-    let page = fold_page(&mut client, book.ledger, &new, 3).await.expect("a page");
+    let page = fold_next(&place.service, book.ledger, &new, 3).await;
     assert_eq!(page, Page::Folded { events: 3, is_level: false });
     assert_eq!(place.history(&book, ACCOUNT).await.len(), 11);
     book.write(&[granted(5, 40)]).await;
@@ -445,8 +444,7 @@ async fn an_interrupted_rebuild_goes_on_where_it_was() {
     let mut owner = place.database.owner().await;
     let begun = make_build(&mut owner, &definition_of("history"), None).await.expect("made");
     follow(&place, &book, &begun).await;
-    let mut client = place.database.runtime().await;
-    fold_page(&mut client, book.ledger, &begun, 15).await.expect("a page");
+    fold_next(&place.service, book.ledger, &begun, 15).await;
 
     let first = process::output(command()).await;
     let said = String::from_utf8_lossy(&first.stdout);
@@ -489,8 +487,7 @@ async fn whoever_reads_while_builds_take_over_never_sees_less_than_before() {
         let build = make_build(&mut owner, &definition_of("history"), None).await.expect("made");
         follow(&place, &book, &build).await;
         book.write(&[granted(1, 141 + round)]).await;
-        let mut client = place.database.runtime().await;
-        while fold_page(&mut client, book.ledger, &build, 7).await.expect("a page") != Page::Level {}
+        while fold_next(&place.service, book.ledger, &build, 7).await != Page::Level {}
         drop_unused(&mut owner).await.expect("retired");
     }
     stop.send(true).expect("a reader");

@@ -13,7 +13,9 @@ use counterfoil::{
         ledgers::create_ledger,
         pool::Database,
         projections::{
-            Build, list_builds,
+            Build,
+            fold::{Page, fold_page},
+            list_builds,
             read::{HistoryEntry, Progress, history, progress},
         },
     },
@@ -50,6 +52,15 @@ pub struct Fact {
     pub amount: i64,
     pub balance_after: i64,
     pub body: String,
+}
+
+/// Folds the next events of a ledger into a build.
+pub async fn fold_next(service: &Database, ledger: LedgerId, build: &Build, limit: i64) -> Page {
+    let mut client = service.pool().get().await.expect("a connection");
+    match fold_page(service, &mut client, ledger, build, limit).await {
+        Ok(page) => page,
+        Err(error) => panic!("{}", counterfoil::store::errors::describe_causes(&error)),
+    }
 }
 
 /// The service's way to a database.

@@ -4,10 +4,20 @@
 //! (`SKIP LOCKED`). The cursor is moved from where it was read, and a worker whose cursor is not there any more writes
 //! nothing. Positions have no gaps and their order is commit order, so everything up to the head is complete.
 
-use tokio_postgres::{Client, Error, Transaction, error::SqlState, types::Type};
+use std::ops::Range;
+
+use deadpool_postgres::{ClientWrapper, Transaction as PooledTransaction};
+use tokio_postgres::{
+    Client, Error, Transaction,
+    error::SqlState,
+    types::{ToSql, Type},
+};
 
 use super::{Build, LedgerId, key, search_path};
-use crate::store::scope::{self, Parameter};
+use crate::store::{
+    pool::Database,
+    scope::{self, Parameter},
+};
 
 /// Longest that one statement of a page may take: with it the transaction stays under five seconds.
 const STATEMENT_LIMIT_MS: u32 = 4_000;
@@ -88,7 +98,8 @@ pub async fn follow(transaction: &Transaction<'_>, ledger: LedgerId, build: &Bui
 /// # Errors
 /// See [`FoldError`].
 pub async fn fold_page(
-    client: &mut Client,
+    database: &Database,
+    client: &mut ClientWrapper,
     ledger: LedgerId,
     build: &Build,
     limit: i64,
@@ -101,7 +112,7 @@ pub async fn fold_page(
     }
     let until = cursor.head.min(cursor.position.saturating_add(limit));
     if until > cursor.position {
-        apply(&transaction, ledger, build, cursor.position, until).await?;
+        apply(database, &transaction, ledger, build, cursor.position..until).await?;
         move_cursor(&transaction, ledger, build, cursor.position, until).await?;
     } else if cursor.is_serving {
         return Ok(Page::Level);
@@ -208,21 +219,39 @@ async fn lock_cursor(
     .transpose()
 }
 
+/// Runs the build's statements over the events after the first position, up to the last.
 async fn apply(
-    transaction: &Transaction<'_>,
+    database: &Database,
+    transaction: &PooledTransaction<'_>,
     ledger: LedgerId,
     build: &Build,
-    after: i64,
-    until: i64,
+    events: Range<i64>,
 ) -> Result<(), FoldError> {
-    let parameters: [Parameter<'_>; 3] =
-        [(&ledger.0, Type::INT8), (&after, Type::INT8), (&until, Type::INT8)];
     for statement in &build.apply {
-        transaction.execute_typed(statement, &parameters).await.map_err(|source| {
-            if is_of_the_events(&source) { FoldError::Event { after, source } } else { source.into() }
+        let applied =
+            execute(database, transaction, statement, [&ledger.0, &events.start, &events.end]).await;
+        applied.map_err(|source| match is_of_the_events(&source) {
+            true => FoldError::Event { after: events.start, source },
+            false => source.into(),
         })?;
     }
     Ok(())
+}
+
+/// Planned once for each connection, unless a pooler stands between: planning takes longer than folding a few events.
+async fn execute(
+    database: &Database,
+    transaction: &PooledTransaction<'_>,
+    statement: &str,
+    values: [&(dyn ToSql + Sync); 3],
+) -> Result<u64, Error> {
+    const TYPES: [Type; 3] = [Type::INT8, Type::INT8, Type::INT8];
+    if database.pgbouncer() {
+        let typed: Vec<Parameter<'_>> = values.into_iter().zip(TYPES).collect();
+        return transaction.execute_typed(statement, &typed).await;
+    }
+    let prepared = transaction.prepare_typed_cached(statement, &TYPES).await?;
+    transaction.execute(&prepared, &values).await
 }
 
 async fn move_cursor(
