@@ -11,7 +11,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{File, OpenOptions};
 use std::hash::{Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use counterfoil::sandbox::postgres::{Cluster, SUPERUSER, Settings};
@@ -19,6 +19,7 @@ use counterfoil::store::database_url::DatabaseUrl;
 use counterfoil::store::pool::Database;
 use counterfoil::store::roles::Login;
 use counterfoil::store::{migrate, provision};
+use nix::sys::statvfs::{Statvfs, statvfs};
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::Client;
 
@@ -122,12 +123,21 @@ pub fn lock_file(name: &str) -> File {
     OpenOptions::new().create(true).truncate(false).write(true).open(path).expect("a lock file")
 }
 
-/// Where this build's cluster lives: below the system's temporary directory, which the user that PostgreSQL runs
-/// as can enter wherever the sources are.
+/// Where this build's cluster lives: where the user that PostgreSQL runs as can enter wherever the sources are.
 pub fn directory() -> PathBuf {
     let mut hasher = DefaultHasher::new();
     env!("CARGO_TARGET_TMPDIR").hash(&mut hasher);
-    std::env::temp_dir().join(format!("counterfoil-tests-{:016x}", hasher.finish()))
+    directory_for_all().join(format!("counterfoil-tests-{:016x}", hasher.finish()))
+}
+
+/// In memory where there is room, unless the caller says where: each test makes and drops a database of some five hundred
+/// files, which costs a file system on a disk more than all that the test does with it. Else the system's temporary directory.
+fn directory_for_all() -> PathBuf {
+    const ROOM: f64 = 4e9;
+    let memory = Path::new("/dev/shm");
+    let room = |size: &Statvfs| size.blocks() as f64 * size.fragment_size() as f64;
+    let has_room = statvfs(memory).is_ok_and(|size| room(&size) >= ROOM);
+    if std::env::var_os("TMPDIR").is_none() && has_room { memory.to_owned() } else { std::env::temp_dir() }
 }
 
 fn join() -> SharedCluster {
@@ -141,7 +151,8 @@ fn join() -> SharedCluster {
         directory: directory().join("postgres"),
         durable: false,
         max_connections: 400,
-        parameters: vec![],
+        // Whoever makes or drops a database waits for all sessions, also for those of which a test has cut off the login.
+        parameters: vec![("authentication_timeout".to_owned(), "5s".to_owned())],
     });
     let cluster = cluster.expect("a PostgreSQL for the tests");
     assert!(!cluster.moved(), "set TMPDIR to a directory that the user of PostgreSQL can enter");

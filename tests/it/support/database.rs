@@ -28,7 +28,7 @@ impl TestDatabase {
 
     /// A clone of a template.
     pub async fn from_template(template: &str) -> Self {
-        Self::create(&format!("TEMPLATE {template}")).await
+        Self::create(&format!("TEMPLATE {template} STRATEGY file_copy")).await
     }
 
     async fn create(source: &str) -> Self {
