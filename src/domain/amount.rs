@@ -173,6 +173,7 @@ mod tests {
         let written = |currency, amount| Currency::parse(currency).expect("a currency").write(amount);
         assert_eq!(written("eur", -1_250), "-12.50");
         assert_eq!(written("usd", 5), "0.05");
+        assert_eq!(written("usd", 0), "0.00");
         assert_eq!(written("jpy", 2_000), "2000");
         assert_eq!(written("kwd", -1), "-0.001");
     }

@@ -154,11 +154,6 @@ impl Plan {
         let book = self.books.entry(account).or_default();
         apply_to_book(book, self.purchase, &target_move, false);
         apply_to_part(&mut self.part, &target_move, self.at);
-        match target_move {
-            TargetMove::OwnClawed { amount, .. } => self.clawed += amount,
-            TargetMove::OwnUnclawed { amount, .. } => self.clawed -= amount,
-            _ => {}
-        }
         self.moves.push((account, target_move));
     }
 
@@ -216,6 +211,7 @@ impl Plan {
                     let disputed = self.books[&account].lots[&lot].disputed;
                     if disputed < amount {
                         self.make_at(account, TargetMove::OwnUnclawed { lot, amount: amount - disputed });
+                        self.clawed -= amount - disputed;
                     }
                     let into = self.successor(account, lot, amount, newest.at);
                     self.make_at(account, TargetMove::OwnReturned { lot, amount, into });

@@ -18,15 +18,18 @@ use crate::domain::{
     subscription::{Period, SubscribedPrice, SubscriptionStatus, SubscriptionTerms},
 };
 
-/// A story of a ledger that also sells `price_plan` (100 credits for 1000), `price_plus` (300 credits for 3000) and
-/// `price_duo` (100 credits and 10 bonus for 1000).
+/// A story of a ledger that also sells `price_plan` (100 credits for 1000), `price_plus` (300 credits for 3000), `price_soon`
+/// (the same, to be used before others), `price_duo` (100 credits and 10 bonus for 1000), and gives `price_free` (20 credits)
+/// away.
 pub(super) fn subscriptions(text: &str) -> Story {
     let mut story = Story::new();
     let duo = vec![price_grant("credits", 100, 3), price_grant("bonus", 10, 1)];
     for price in [
         price("price_plan", 1_000, vec![price_grant("credits", 100, 1)]),
         price("price_plus", 3_000, vec![price_grant("credits", 300, 1)]),
+        price("price_soon", 3_000, vec![PriceGrant { priority: 10, ..price_grant("credits", 300, 2) }]),
         price("price_duo", 1_000, duo),
+        price("price_free", 0, vec![price_grant("credits", 20, 1)]),
     ] {
         story.run(&Command::SetPrice(price.into())).expect("a valid price");
     }

@@ -21,6 +21,11 @@ fn written(value: impl Serialize) -> String {
 fn a_status_has_one_name() {
     for status in [AccountStatus::Open, AccountStatus::Frozen, AccountStatus::Closed] {
         assert_eq!(status.as_str(), written(status));
+        assert_eq!(AccountStatus::parse(status.as_str()), Some(status));
+    }
+    assert_eq!(AccountStatus::parse("lost"), None);
+    for status in [DisputeStatus::Inquiry, DisputeStatus::Open, DisputeStatus::Won, DisputeStatus::Lost] {
+        assert_eq!(status.as_str(), written(status));
     }
     for status in
         [RefundStatus::Pending, RefundStatus::Succeeded, RefundStatus::Failed, RefundStatus::Cancelled]

@@ -191,6 +191,33 @@ fn from_month_to_year_and_back_and_forth_grants_one_year() {
 }
 
 #[test]
+fn what_a_change_grants_is_used_when_the_new_price_says_in_whatever_order_its_lines_come() {
+    for lines in [
+        "price_plan -500 price_soon 1500",
+        "price_soon 1500 price_plan -500",
+        "price_soon 1500 price_plan -500 price_plan 0",
+    ] {
+        let told = subscriptions(&format!(
+            "invoice in_1 il_1 sub_1 price_plan for 1000 from 0d to 30d via pi_1                => 100
+             at 15d
+             change in_2 il_2 sub_1 {lines} for 1000 from 15d to 30d via pi_2                   => 200 [subscription.changed credits.purchased]",
+        ));
+        let granted = told.book().lots.into_values().next_back().expect("a lot");
+        assert_eq!((granted.granted, granted.priority), (100, 10), "{lines}");
+    }
+}
+
+#[test]
+fn what_is_given_away_is_worth_nothing_in_a_change() {
+    subscriptions(
+        "invoice in_1 il_1 sub_1 price_free for 0 from 0d to 30d                                   => 20
+         at 15d
+         change in_2 il_2 sub_1 price_free 0 price_plan 500 for 500 from 15d to 30d via pi_2       => 70 [subscription.changed credits.purchased]
+         change in_3 il_3 sub_1 price_plan -500 price_free 0 for 0 from 15d to 30d                 => 70 [subscription.changed]",
+    );
+}
+
+#[test]
 fn a_trial_grants_what_the_ledger_says_once_and_the_first_payment_grants_the_rest() {
     let told = subscriptions(
         "rules trial 25
