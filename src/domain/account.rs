@@ -334,6 +334,21 @@ impl Lot {
         }
     }
 
+    /// How much is in each pool: together what was granted.
+    pub fn pools(&self) -> [i64; 9] {
+        [
+            self.remaining,
+            self.held,
+            self.disputed,
+            self.spent,
+            self.expired,
+            self.clawed,
+            self.moved,
+            self.adjusted,
+            self.settled,
+        ]
+    }
+
     fn pool_mut(&mut self, pool: Pool) -> &mut i64 {
         match pool {
             Pool::Remaining => &mut self.remaining,

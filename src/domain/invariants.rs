@@ -55,17 +55,7 @@ fn total(draws: &[Draw]) -> i64 {
 /// # Errors
 /// What does not hold of it.
 pub fn check_lot(lot: &Lot) -> Result<(), Broken> {
-    let pools = [
-        lot.remaining,
-        lot.held,
-        lot.disputed,
-        lot.spent,
-        lot.expired,
-        lot.clawed,
-        lot.moved,
-        lot.adjusted,
-        lot.settled,
-    ];
+    let pools = lot.pools();
     ensure(pools.iter().all(|pool| *pool >= 0), || format!("a lot has less than nothing: {lot:?}"))?;
     ensure(pools.iter().sum::<i64>() == lot.granted, || format!("a lot does not add up: {lot:?}"))?;
     ensure((1..=MAX_AMOUNT).contains(&lot.granted) && lot.priority <= 100, || {

@@ -94,16 +94,6 @@ fn fault_of(book: &Book, account: &Account, unit: &str) -> Option<&'static str> 
 }
 
 fn adds_up(lot: &Lot) -> bool {
-    let parts = [
-        lot.remaining,
-        lot.held,
-        lot.disputed,
-        lot.spent,
-        lot.expired,
-        lot.clawed,
-        lot.moved,
-        lot.adjusted,
-        lot.settled,
-    ];
-    parts.iter().all(|part| *part >= 0) && parts.iter().sum::<i64>() == lot.granted
+    let pools = lot.pools();
+    pools.iter().all(|pool| *pool >= 0) && pools.iter().sum::<i64>() == lot.granted
 }

@@ -216,17 +216,7 @@ fn lot_of_code(lot: &Lot, place: &dyn Fn(PurchaseId) -> usize) -> LotSummary {
         expires_at: lot.expires_at,
         priority: lot.priority,
         granted: lot.granted,
-        counters: [
-            lot.remaining,
-            lot.held,
-            lot.disputed,
-            lot.spent,
-            lot.expired,
-            lot.clawed,
-            lot.moved,
-            lot.adjusted,
-            lot.settled,
-        ],
+        counters: lot.pools(),
     }
 }
 
