@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::{
     amount::MAX_AMOUNT,
     event::LedgerConfigured,
-    settings::{LedgerRules, Rollover, Scope, SignupGrant},
+    settings::{LedgerRules, Rollover, Scope, SignupGrant, SubscriptionRules},
     working_set::Private,
 };
 
@@ -264,4 +264,15 @@ fn every_command_says_what_it_needs() {
     let number = AccountNumber(4);
     let sweep = Command::ApplyDue(ApplyDue { account: number }).needs();
     assert_eq!(sweep, Needs { account_numbers: vec![number], ..Needs::default() });
+}
+
+#[test]
+fn rules_that_nobody_set_are_not_written_and_those_that_somebody_set_are() {
+    let written = |settings: &LedgerSettings| serde_json::to_value(settings).expect("JSON");
+    let plain = LedgerSettings::default();
+    assert_eq!((written(&plain).get("checkout"), written(&plain).get("subscriptions")), (None, None));
+    let subscriptions = SubscriptionRules { renewal_grace_days: 4, ..SubscriptionRules::default() };
+    let set = LedgerSettings { checkout: checkout_settings(), subscriptions, ..plain };
+    let read: LedgerSettings = serde_json::from_value(written(&set)).expect("settings");
+    assert_eq!(read, set);
 }

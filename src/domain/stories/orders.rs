@@ -5,6 +5,7 @@ use crate::domain::{
     effects::{Effect, effects_of},
     event::{OrderPaid, OrderPlaced},
     order::{Order, OrderFailure, OrderStatus},
+    sale::Sale,
     working_set::Private,
 };
 
@@ -51,6 +52,22 @@ fn an_order_remembers_what_was_sold() {
     );
     assert_eq!((order.price.as_str(), order.sold), ("price_both", placed.sold));
     assert_eq!(order.id.position(), told.events.last().expect("events").position);
+}
+
+#[test]
+fn an_order_is_of_what_its_price_sells_until_that_is_something_else() {
+    let told = story("order o price_both x 3 => 0 [order.placed]");
+    let (order, price) = (order(&told, "o"), &told.state.catalogue.prices[&placed(&told).price]);
+    let sells_it = |price: &Price, quantity| {
+        Sale::of(price, amount(quantity), None).expect("what can be sold").is_of(&order)
+    };
+    assert!(sells_it(price, 3));
+    assert!(!sells_it(price, 2));
+    let dearer = Price { money: price.money + 1, ..price.clone() };
+    let other = Price { grants: vec![price_grant("credits", 100, 3)], ..price.clone() };
+    for changed in [dearer, other] {
+        assert!(!sells_it(&changed, 3), "{changed:?}");
+    }
 }
 
 #[test]
