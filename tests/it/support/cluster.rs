@@ -135,7 +135,7 @@ pub fn directory() -> PathBuf {
 fn directory_for_all() -> PathBuf {
     const ROOM: f64 = 4e9;
     let memory = Path::new("/dev/shm");
-    let room = |size: &Statvfs| size.blocks() as f64 * size.fragment_size() as f64;
+    let room = |size: &Statvfs| size.blocks_available() as f64 * size.fragment_size() as f64;
     let has_room = statvfs(memory).is_ok_and(|size| room(&size) >= ROOM);
     if std::env::var_os("TMPDIR").is_none() && has_room { memory.to_owned() } else { std::env::temp_dir() }
 }
