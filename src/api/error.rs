@@ -152,6 +152,8 @@ codes! {
     OrderNotPaid => CONFLICT,
     /// The subscription has ended, so that nothing about it can change.
     SubscriptionEnded => CONFLICT,
+    /// Eight changes of the subscription are still to be made at Stripe.
+    TooManyChanges => CONFLICT,
     /// What was paid is not what was ordered.
     OrderContradicts => CONFLICT,
     /// Two statements about the payment disagree.

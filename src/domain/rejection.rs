@@ -104,6 +104,12 @@ pub enum Rejection {
         /// The subscription.
         subscription: StripeId,
     },
+    /// As many changes of the subscription as may be are still to be made.
+    #[error("too many changes of the subscription `{subscription}` are still to be made")]
+    TooManyChanges {
+        /// The subscription.
+        subscription: StripeId,
+    },
     /// No such change was asked for of that subscription.
     #[error("there is no such change `{change}` of the subscription")]
     SubscriptionChangeNotFound {

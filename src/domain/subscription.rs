@@ -24,7 +24,8 @@ const REMEMBERED_PERIODS: usize = 8;
 /// How many lots are remembered: older ones are left to their own expiry.
 const REMEMBERED_LOTS: usize = 64;
 
-/// How many changes that were asked for are remembered: what became of older ones is in the events.
+/// How many changes that were asked for are remembered, and how many may be open at once: what became of older ones is in
+/// the events.
 pub const REMEMBERED_REQUESTS: usize = 8;
 
 /// How a subscription is at Stripe. The order is that of two states of one moment: the later variant counts.
@@ -278,11 +279,18 @@ impl Subscription {
         self.lots.drain(..surplus);
     }
 
-    /// Remembers that a change is asked for.
+    /// Remembers that a change is asked for. One that is open is never forgotten for it: nobody would make it.
     pub fn request(&mut self, requested: RequestedChange) {
         self.requests.push(requested);
-        let surplus = self.requests.len().saturating_sub(REMEMBERED_REQUESTS);
-        self.requests.drain(..surplus);
+        let settled = self.requests.iter().position(|known| known.outcome.is_some());
+        if let Some(oldest) = settled.filter(|_| self.requests.len() > REMEMBERED_REQUESTS) {
+            self.requests.remove(oldest);
+        }
+    }
+
+    /// Whether one more change may be asked for.
+    pub fn may_be_asked(&self) -> bool {
+        self.requests.iter().filter(|known| known.outcome.is_none()).count() < REMEMBERED_REQUESTS
     }
 
     /// Remembers what became of a change, unless that is known or it is forgotten.

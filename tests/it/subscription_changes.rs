@@ -239,6 +239,36 @@ async fn a_change_happens_once_whatever_becomes_of_the_call() {
 }
 
 #[tokio::test]
+async fn eight_changes_wait_for_stripe_and_one_more_is_refused_until_they_are_made() {
+    let mut shop = Shop::with_plan().await;
+    let subscribed = shop.subscribe("alice", json!({})).await;
+    shop.settles_at("alice", (100, 0, 0)).await;
+    shop.subscription_has(&subscribed, "status", json!("active")).await;
+    shop.app.set("COUNTERFOIL_WORKERS", Some("false"));
+    shop.app.restart().await;
+    for what in ["cancel", "resume"].into_iter().cycle().take(8) {
+        let asked = shop.ask(&subscribed, what, json!({})).await;
+        assert_eq!(asked.status, 201, "{asked:?}");
+    }
+    let refused = shop.ask(&subscribed, "cancel", json!({})).await;
+    assert_eq!((refused.status, refused.code().as_str()), (409, "too_many_changes"));
+
+    // What the process that was killed first had set aside for itself is free again.
+    shop.app.time_passes(60).await;
+    shop.app.set("COUNTERFOIL_WORKERS", None);
+    shop.app.restart().await;
+    wait::until("all changes to be made", async || {
+        let known = shop.subscription(&subscribed).await;
+        let changes = known["changes"].as_array().expect("changes");
+        assert_eq!(changes.len(), 8);
+        changes.iter().all(|change| change["status"] == "made").then_some(())
+    })
+    .await;
+    assert_eq!(shop.changed(&subscribed, "cancel", json!({})).await["status"], "made");
+    shop.is_in_order().await;
+}
+
+#[tokio::test]
 async fn nonsense_is_refused_by_name_and_nothing_is_asked_of_stripe() {
     let shop = Shop::with_plans().await;
     let subscribed = shop.subscribe("alice", json!({})).await;

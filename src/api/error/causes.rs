@@ -178,6 +178,7 @@ impl From<Rejection> for ApiError {
             Rejection::CheckoutLinkNotFound => plain(Code::CheckoutLinkNotFound),
             Rejection::SubscriptionNotFound => plain(Code::SubscriptionNotFound),
             Rejection::SubscriptionEnded { .. } => plain(Code::SubscriptionEnded),
+            Rejection::TooManyChanges { .. } => plain(Code::TooManyChanges),
             Rejection::SubscriptionChangeNotFound { .. } => plain(Code::SubscriptionNotFound),
             Rejection::OrderNotFound => plain(Code::OrderNotFound),
             Rejection::OrderNotPaid { .. } => plain(Code::OrderNotPaid),

@@ -12,7 +12,7 @@ use crate::domain::{
 };
 
 /// Checks, in this order: the account exists, and is the subscription's; the subscription is known; the account is not
-/// closed; the change itself.
+/// closed; the change itself; not too many are open.
 pub(super) fn request(draft: &mut Draft<'_>, command: &RequestSubscriptionChange) -> Result<(), Rejection> {
     let (account, known) = touch(draft, &command.subscription, &command.subscriber)?;
     let known = known.ok_or(Rejection::SubscriptionNotFound)?;
@@ -20,6 +20,9 @@ pub(super) fn request(draft: &mut Draft<'_>, command: &RequestSubscriptionChange
         return Err(Rejection::AccountClosed);
     }
     let change = command.change.resolve(known, &draft.base().catalogue)?;
+    if !known.may_be_asked() {
+        return Err(Rejection::TooManyChanges { subscription: known.id.clone() });
+    }
     // Point of no return.
     let request = SubscriptionChangeId::new(draft.next_position(), 0, &draft.context().seed);
     let body = SubscriptionChangeRequested { subscription: known.id.clone(), request, change };

@@ -159,8 +159,27 @@ fn the_latest_changes_are_remembered() {
     let mut story = subscribed();
     for _ in 0..=REMEMBERED_REQUESTS {
         story.ask(AskedChange::Resume).expect("asked");
+        let request = story.sub_1().requests.last().expect("a change").id;
+        story.settle_change(request, ChangeOutcome::Made).expect("settled");
     }
     let remembered = &story.sub_1().requests;
     assert_eq!(remembered.len(), REMEMBERED_REQUESTS);
     assert!(remembered.is_sorted_by_key(|requested| requested.id));
+}
+
+#[test]
+fn a_change_that_is_still_to_be_made_is_not_forgotten_however_many_are_asked_for() {
+    let mut story = subscribed();
+    for _ in 0..REMEMBERED_REQUESTS {
+        story.ask(AskedChange::Resume).expect("asked");
+    }
+    let open: Vec<_> = story.sub_1().requests.iter().map(|requested| requested.id).collect();
+    let too_many = || Err(Rejection::TooManyChanges { subscription: id("sub_1") });
+    assert_eq!(story.ask(AskedChange::Resume), too_many());
+    story.settle_change(open[1], ChangeOutcome::Made).expect("settled");
+    story.ask(AskedChange::Resume).expect("asked");
+    let remembered: Vec<_> = story.sub_1().requests.iter().map(|requested| requested.id).collect();
+    assert_eq!((remembered[0], &remembered[1..7]), (open[0], &open[2..]));
+    assert_eq!(story.ask(AskedChange::Resume), too_many());
+    assert_eq!(story.settle_change(open[0], ChangeOutcome::Made).map(|events| events.len()), Ok(1));
 }
