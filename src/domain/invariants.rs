@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use super::{
     account::{Account, Book, Lot},
     amount::MAX_AMOUNT,
-    event::{Draw, Event, EventBody},
-    ids::{AccountNumber, LotId, PurchaseId, Unit},
+    event::{Draw, Event, EventBody, PurchaseClawed, PurchaseRestored, TargetMove},
+    ids::{AccountNumber, LotId, Position, PurchaseId, Unit},
     purchase::{Part, Purchase},
     working_set::WorkingSet,
 };
@@ -21,7 +21,7 @@ fn ensure(holds: bool, broken: impl FnOnce() -> Broken) -> Result<(), Broken> {
 }
 
 /// What an event says must add up: what was spent is what was drawn and what is owed for it, what was held is what was
-/// drawn for it.
+/// drawn for it, and what it makes is called after its position.
 ///
 /// # Errors
 /// What does not add up.
@@ -41,7 +41,25 @@ pub fn check_event(event: &Event) -> Result<(), Broken> {
                 format!("what was drawn is not what was captured: {captured:?}")
             })
         }
+        EventBody::PurchaseClawed(PurchaseClawed(moved))
+        | EventBody::PurchaseRestored(PurchaseRestored(moved)) => {
+            let mut made = moved.moves.iter().filter_map(place_of_what_is_made);
+            ensure(made.all(|place| place == event.position), || {
+                format!("what was made is not called after the event: {moved:?}")
+            })
+        }
         _ => Ok(()),
+    }
+}
+
+/// What the id of the lot or the debt that a move makes says of where it was made.
+fn place_of_what_is_made(target_move: &TargetMove) -> Option<Position> {
+    match target_move {
+        TargetMove::OwnReturned { into: Some(successor), .. }
+        | TargetMove::OtherReturned { into: Some(successor), .. }
+        | TargetMove::SettlementReturned { into: Some(successor), .. } => Some(successor.lot.position()),
+        TargetMove::DebtMade { debt, .. } => Some(debt.position()),
+        _ => None,
     }
 }
 

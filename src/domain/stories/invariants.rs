@@ -6,7 +6,8 @@ use crate::domain::{
     account::{Account, AccountStatus, Book, DebtCause, Hold, Lot},
     amount::{MAX_AMOUNT, PaidMoney},
     event::{
-        CreditsHeld, CreditsSpent, DebtIncurred, Draw, Event, EventBody, HoldCaptured, PurchaseSource, Target,
+        CreditsHeld, CreditsSpent, DebtIncurred, Draw, Event, EventBody, HoldCaptured, PurchaseClawed,
+        PurchaseRestored, PurchaseSource, SuccessorLot, Target, TargetCause, TargetMove, TargetMoved,
     },
     ids::{AccountNumber, Actor, DebtId, HoldId, LotId, Position, PurchaseId, Seed, SpendId},
     invariants::{check_account, check_book, check_event, check_lot, check_part},
@@ -326,6 +327,33 @@ fn an_event_whose_draws_are_not_what_it_says_is_found() {
     ] {
         assert_eq!(check_event(&event(good)), Ok(()));
         is_found(check_event(&event(broken)), words);
+    }
+}
+
+#[test]
+fn what_is_made_by_an_event_and_called_after_another_is_found() {
+    let returned = |position| TargetMove::OwnReturned {
+        lot: lot_id(1),
+        amount: 1,
+        into: Some(SuccessorLot { lot: lot_id(position), expires_at: start(), cost: None }),
+    };
+    let owed = |position| TargetMove::DebtMade { debt: DebtId::new(Position(position), 0, &SEED), amount: 1 };
+    let moved = |moves| TargetMoved {
+        purchase: purchase_id(),
+        payment: None,
+        cause: TargetCause::CreditsReturned,
+        before: Target::default(),
+        after: Target::default(),
+        moves,
+    };
+    let clawed = |moved| EventBody::PurchaseClawed(PurchaseClawed(moved));
+    let restored = |moved| EventBody::PurchaseRestored(PurchaseRestored(moved));
+    for made in [returned as fn(i64) -> TargetMove, owed] {
+        for of in [clawed as fn(TargetMoved) -> EventBody, restored] {
+            let body = |position| of(moved(vec![made(position)]));
+            assert_eq!(check_event(&event(body(9))), Ok(()));
+            is_found(check_event(&event(body(8))), "not called after the event");
+        }
     }
 }
 

@@ -56,6 +56,7 @@ use super::{
     event::{Event, EventBody, PurchaseSource},
     evolve,
     ids::*,
+    invariants::check_event,
     payment::{DisputeStatus, PaymentFact, RefundStatus},
     settings::{CheckoutSettings, ClawbackPolicy, LedgerSettings, UnitSettings},
     time::{Span, Timestamp},
@@ -226,6 +227,9 @@ impl Story {
         };
         self.state.accounts_of_events = self.accounts_of_holds();
         let decision = decide(&self.state, command, &context)?;
+        for event in &decision.events {
+            assert_eq!(check_event(event), Ok(()), "{event:?}");
+        }
         self.state.absorb(&decision);
         self.events.extend(decision.events.iter().cloned());
         Ok(decision.events)
