@@ -276,3 +276,21 @@ fn rules_that_nobody_set_are_not_written_and_those_that_somebody_set_are() {
     let read: LedgerSettings = serde_json::from_value(written(&set)).expect("settings");
     assert_eq!(read, set);
 }
+
+#[test]
+fn checkouts_lead_back_to_hosts_that_are_named_beside_their_addresses() {
+    let mut told = Story::new();
+    let other = || Some("https://elsewhere.example/".to_owned());
+    for (field, settings) in [
+        ("success_url", CheckoutSettings { success_url: other(), ..checkout_settings() }),
+        ("cancel_url", CheckoutSettings { cancel_url: other(), ..checkout_settings() }),
+    ] {
+        assert_eq!(invalid(&mut told, Command::ConfigureCheckout(settings)).0, field);
+    }
+    let unchanged = types(&mut told, Command::ConfigureCheckout(checkout_settings()));
+    assert!(unchanged.is_empty(), "{unchanged:?}");
+    let taxed = CheckoutSettings { automatic_tax: true, ..checkout_settings() };
+    let before = told.state.settings.clone();
+    assert_eq!(types(&mut told, Command::ConfigureCheckout(taxed.clone())), ["ledger.configured"]);
+    assert_eq!(told.state.settings, LedgerSettings { checkout: taxed, ..before });
+}
