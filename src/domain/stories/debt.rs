@@ -21,15 +21,16 @@ fn a_spend_may_use_the_overdraft_last() {
 }
 
 #[test]
-fn one_debt_is_paid_off_with_several_lots_at_once() {
+fn debts_are_paid_off_one_after_the_other_with_several_lots_at_once() {
     story(
         "grant 5                  => 5
          grant 10                 => 15
          hold h 15                => 0 held 15
          limit 50                 => 0 held 15
          spend 12                 => 0 held 15 debt 12
-         release h                => 3 [hold.released debt.settled]
-         spend 3                  => 0",
+         spend 2                  => 0 held 15 debt 14
+         release h                => 1 [hold.released debt.settled]
+         spend 1                  => 0",
     );
 }
 
