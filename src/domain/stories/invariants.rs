@@ -186,21 +186,21 @@ fn sold() -> Sold {
     (set, part)
 }
 
-/// Fifty credits in every pool, of which the buyer gave ten to a friend, while the bank asks for most of the money: what is
+/// Forty credits in every pool, of which the buyer gave fourteen to a friend, while the bank asks for most of the money: what is
 /// taken for good is what was clawed before, and what others are asked for comes later.
 fn sold_and_disputed() -> Sold {
     let own =
         |position, granted| Lot { purchase: Some(purchase_id()), ..Lot::new(lot_id(position), granted, 50) };
     let used = |lot: Lot| Lot { spent: 2, held: 3, adjusted: 1, settled: 2, ..lot };
-    let of_buyer = Lot { remaining: 0, moved: 10, expired: 3, clawed: 12, disputed: 7, ..used(own(1, 40)) };
+    let of_buyer = Lot { remaining: 0, moved: 14, expired: 3, clawed: 9, disputed: 6, ..used(own(1, 40)) };
     let of_friend = Lot { remaining: 1, expired: 1, clawed: 3, disputed: 1, ..used(own(2, 14)) };
     let (mut set, mut part) = sold();
     for (number, lot) in [(BUYER, of_buyer), (FRIEND, of_friend)] {
         *own_lot(&mut set, number) = lot;
     }
-    part.granted = 44;
-    part.target = Target { total: 31, taken: 15 };
-    for (taking, amount) in part.own.iter_mut().zip([19, 4, 3]) {
+    part.granted = 40;
+    part.target = Target { total: 27, taken: 12 };
+    for (taking, amount) in part.own.iter_mut().zip([15, 4, 3]) {
         taking.amount = amount;
     }
     (part.elsewhere, part.shortfall) = (Vec::new(), 5);
