@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::findings::Findings;
 use crate::domain::account::{Account, Book, Lot};
 use crate::domain::event::BalanceAfter;
+use crate::domain::invariants::check_lot;
 use crate::store::verification::{AccountPage, RecountedAccount, StoredAccount};
 
 /// Compares a page of accounts with what was recounted of them.
@@ -87,13 +88,8 @@ fn fault_of(book: &Book, account: &Account, unit: &str) -> Option<&'static str> 
         (book.disputed != sum(|lot| lot.disputed), "what is disputed is not what is disputed in the lots"),
         (book.debt != owed, "the debt is not the sum of its items"),
         (book.available > 0 && book.debt > 0, "there are credits and debt at once"),
-        (!book.lots.values().all(adds_up), "a lot does not add up"),
+        (!book.lots.values().all(|lot| check_lot(lot).is_ok()), "a lot does not add up"),
     ]
     .into_iter()
     .find_map(|(is_wrong, fault)| is_wrong.then_some(fault))
-}
-
-fn adds_up(lot: &Lot) -> bool {
-    let pools = lot.pools();
-    pools.iter().all(|pool| *pool >= 0) && pools.iter().sum::<i64>() == lot.granted
 }
