@@ -74,9 +74,9 @@ mod tests {
             let limiter = RateLimiter::direct_with_clock(quota(per_second), clock.clone());
             // Milliseconds at which a call was allowed to somebody who asks all the time.
             let mut calls: Vec<u64> = Vec::new();
-            for now in 0..4_000 {
+            for millisecond in 0..4_000 {
                 while limiter.check().is_ok() {
-                    calls.push(now);
+                    calls.push(millisecond);
                 }
                 clock.advance(Duration::from_millis(1));
             }
