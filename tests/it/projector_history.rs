@@ -21,6 +21,7 @@ use counterfoil::domain::{
     payment::{DisputeStatus, PaymentFact, RefundRefusal, RefundStatus},
     time::Timestamp,
 };
+use serde_json::json;
 
 use crate::{
     projector_subscriptions,
@@ -285,6 +286,36 @@ async fn history_says_in_words_what_happened() {
         assert_eq!(entry.description, *expected, "{fact:?}");
         assert_eq!(entry.type_name, fact.type_name);
         assert_eq!(entry.amount, fact.amount);
+    }
+}
+
+#[tokio::test]
+async fn history_can_be_read_whatever_stands_in_a_body() {
+    let place = Place::new().await;
+    let mut book = place.book("odd").await;
+    let bodies = [
+        json!({}),
+        json!({"fields": {"name": 1}, "cause": [1], "money": {"gross": "12a", "currency": "eur"}, "adjusted": "some",
+               "overdraft": {}, "again": "perhaps", "change": [], "source": 5, "quantity": {}, "spend": []}),
+        json!({"fields": "name", "cause": {"fact": 1}, "money": [], "amount": {}, "currency": "eur", "adjusted": null,
+               "overdraft": "1e400", "change": {"terms": 1, "switch": []}, "source": null}),
+    ];
+    let facts: Vec<Fact> = EventBody::TYPES
+        .iter()
+        .flat_map(|(type_name, _)| bodies.iter().map(|body| (*type_name, body)))
+        .map(|(type_name, body)| Fact {
+            type_name: type_name.to_owned(),
+            body: body.to_string(),
+            ..Fact::about(AccountOpened {})
+        })
+        .collect();
+    book.write(&facts).await;
+    place.fold(&book, "history").await;
+    let told = place.history(&book, ACCOUNT).await;
+    assert_eq!(told.len(), facts.len());
+    for entry in told {
+        let words = [&entry.description, &entry.description_de];
+        assert!(words.iter().all(|words| !words.is_empty()), "{entry:?}");
     }
 }
 

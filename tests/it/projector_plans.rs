@@ -42,7 +42,7 @@ async fn buffers(client: &Client, statement: &str) -> (u64, String) {
 async fn assert_cheap(place: &Place, book: &Book, when: &str) {
     let last = EVENTS - PAGE;
     let undo_balances = "UPDATE balances SET net = net - 1, net_as_recorded = net_as_recorded - 1";
-    for (projection, undo) in [("balances", undo_balances), ("history", "DELETE FROM history")] {
+    for (projection, undo) in [("balances", undo_balances), ("history", "DELETE FROM history_entries")] {
         let undo = format!("{undo} WHERE position > {last}");
         let build = place.build(projection).await;
         let client = place.database.runtime().await;
@@ -97,7 +97,8 @@ async fn a_page_of_history_reads_its_rows_only() {
         );
         let (touched, plan) = buffers(&client, &read).await;
         client.batch_execute("COMMIT").await.expect("a commit");
-        assert!(touched < 100, "{when}: 50 rows touched {touched} pages: {plan}");
+        // Each row's event is found by the primary key: three pages down to it, and the one that it is on.
+        assert!(touched < 300, "{when}: 50 rows touched {touched} pages: {plan}");
         place.database.superuser().await.batch_execute("ANALYZE").await.expect("analysed");
     }
 }

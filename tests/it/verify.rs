@@ -469,10 +469,10 @@ const STATE: Tampered = &[
 /// `{history}` is where the tables of that projection are.
 const PROJECTIONS: Tampered = &[
     (
-        "UPDATE {history}.history SET description = 'Gift' WHERE position = 5",
-        "history of the projection history is not what the events up to",
+        "UPDATE {history}.history_entries SET account_number = 2 WHERE position = 5",
+        "history_entries of the projection history is not what the events up to",
     ),
-    ("DELETE FROM {history}.history WHERE position = 5", "say: account_number 3, position 5"),
+    ("DELETE FROM {history}.history_entries WHERE position = 5", "say: account_number 3, position 5"),
     ("INSERT INTO {usage}.usage VALUES (1, '2020-01-01', '', 'credits', 1, 1, 1)", "say: day 2020-01-01"),
     (
         "UPDATE {accounts_overview}.accounts_overview SET status = 'frozen' WHERE account_number = 3",

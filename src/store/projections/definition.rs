@@ -1,6 +1,6 @@
 //! Projections as they are written: a folder with `tables.sql`, `apply.sql` and a `README.md`.
 //!
-//! `tables.sql` makes tables, each with `ledger_id` first in its primary key. The statements of `apply.sql` fold the
+//! `tables.sql` makes tables, each with `ledger_id` first in its primary key, and views of them. The statements of `apply.sql` fold the
 //! events of the ledger `$1` after position `$2` up to and including `$3` into them. Names need no schema: the build's
 //! own comes first, the service's second. A statement ends with a semicolon at the end of a line.
 //!

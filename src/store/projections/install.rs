@@ -1,8 +1,9 @@
 //! Making and dropping builds, as the owner of the database: the service itself owns nothing.
 //!
 //! Every table gets row-level security here and not in the projection's SQL, so that nobody who writes one can forget
-//! it. A build that no ledger follows any more is first retired and dropped [`GRACE`] later: whoever has looked up a
-//! moment ago that it serves has finished reading by then.
+//! it, and a view shows each reader only what that reader may see of its tables. A build that no ledger follows any more
+//! is first retired and dropped [`GRACE`] later: whoever has looked up a moment ago that it serves has finished reading
+//! by then.
 //!
 //! Locks: `projection_versions` against other makers; a build's tables only when it is dropped.
 
@@ -123,6 +124,9 @@ pub async fn make_build(
     for table in tables_of(&transaction, &build).await? {
         guard_table(&transaction, &build, &table).await?;
     }
+    for view in views_of(&transaction, &build).await? {
+        guard_view(&transaction, &build, &view).await?;
+    }
     for statement in &definition.apply {
         let parameters = [Type::INT8, Type::INT8, Type::INT8];
         transaction.prepare_typed(statement, &parameters).await.map_err(refused(&build, "apply.sql"))?;
@@ -238,6 +242,23 @@ async fn guard_table(transaction: &Transaction<'_>, build: &Build, table: &str) 
          GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {RUNTIME_ROLE}"
     );
     transaction.batch_execute(&statements).await.map_err(refused(build, "guarding its tables"))
+}
+
+async fn views_of(transaction: &Transaction<'_>, build: &Build) -> Result<Vec<String>, Error> {
+    let statement = "SELECT quote_ident(c.relname) FROM pg_class c
+                      WHERE c.relnamespace = to_regnamespace($1) AND c.relkind = 'v' ORDER BY c.relname";
+    let rows = transaction.query_typed(statement, &[(&build.schema, Type::TEXT)]).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
+async fn guard_view(transaction: &Transaction<'_>, build: &Build, view: &str) -> Result<(), InstallError> {
+    let view = format!("{}.{view}", build.schema);
+    // Otherwise it would be read with its owner's rights.
+    let statements = format!(
+        "ALTER VIEW {view} SET (security_invoker = true);
+         GRANT SELECT ON {view} TO {RUNTIME_ROLE}"
+    );
+    transaction.batch_execute(&statements).await.map_err(refused(build, "guarding its views"))
 }
 
 /// Builds that ledgers leave: all but the newest of each projection that is meant for all.

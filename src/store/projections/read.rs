@@ -167,12 +167,10 @@ async fn history_in(
     limit: u16,
     serving: &Serving,
 ) -> Result<HistoryPage, RowError> {
-    // A build of an older release, which serves until that of this one is level, knows English only.
     let statement = format!(
-        "SELECT position, type, unit, amount, balance_after, description,
-                COALESCE(to_jsonb(h) ->> 'description_de', description) AS description_de,
+        "SELECT position, type, unit, amount, balance_after, description, description_de,
                 recorded_at, effective_at, actor, reference
-           FROM {}.history h
+           FROM {}.history
           WHERE ledger_id = $1 AND account_number = $2 AND position < $3
           ORDER BY position DESC LIMIT $4",
         serving.schema
