@@ -197,7 +197,7 @@ fn renew(
     let mut left: BTreeMap<Unit, Vec<(LotId, i64)>> = BTreeMap::new();
     for of_period in before.lots.iter().filter(|lot| lot.ends_at <= line.period.start) {
         let book = draft.book(account, &of_period.unit);
-        if let Some(lot) = book.lots.get(&of_period.lot).filter(|lot| lot.remaining > 0) {
+        if let Some(lot) = book.lots.get(&of_period.lot) {
             left.entry(of_period.unit.clone()).or_default().push((lot.id, lot.remaining));
         }
     }

@@ -208,6 +208,19 @@ fn what_a_change_grants_is_used_when_the_new_price_says_in_whatever_order_its_li
 }
 
 #[test]
+fn where_a_change_charges_two_prices_the_later_line_says_how_its_credits_are_used() {
+    for (lines, priority) in [("price_plan 500 price_soon 500", 10), ("price_soon 500 price_plan 500", 50)] {
+        let told = subscriptions(&format!(
+            "invoice in_1 il_1 sub_1 price_plan for 1000 from 0d to 30d via pi_1                => 100
+             at 15d
+             change in_2 il_2 sub_1 {lines} for 1000 from 15d to 30d via pi_2                   => 200 [subscription.changed credits.purchased]",
+        ));
+        let granted = told.book().lots.into_values().next_back().expect("a lot");
+        assert_eq!((granted.granted, granted.priority), (100, priority), "{lines}");
+    }
+}
+
+#[test]
 fn what_is_given_away_is_worth_nothing_in_a_change() {
     subscriptions(
         "invoice in_1 il_1 sub_1 price_free for 0 from 0d to 30d                                   => 20
@@ -241,7 +254,9 @@ fn a_trial_grants_what_the_ledger_says_once_and_the_first_payment_grants_the_res
 fn a_line_that_a_discount_made_free_grants_what_its_price_grants() {
     subscriptions(
         "invoice in_1 il_1 sub_1 price_plan for 0 from 0d to 30d               => 100 [subscription.started credits.granted]
-         refund pi_1 re_1 10 succeeded                                         => 100 [payment.noted]",
+         refund pi_1 re_1 10 succeeded                                         => 100 [payment.noted]
+         buy pi_2 10 for 5                                                     => 110
+         invoice in_2 il_2 sub_1 price_plan for 0 from 0d to 30d via pi_2      => 210 [credits.granted]",
     );
 }
 
