@@ -44,8 +44,11 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_SHARE: u32 = 20;
 /// How many pages are folded at a time.
 const WORKERS: usize = 4;
+/// Builds of a ledger whose last pages had at most so many events are folded one after another: on one connection, which has
+/// planned their statements already. To plan them takes longer than to fold so few.
+const FEW_EVENTS: i64 = 100;
 /// Events in the first page of a ledger, and in the largest.
-const FIRST_SIZE: PageSize = PageSize::new(1_000, 10_000, Pace::FOLLOWING);
+const FIRST_PAGES: Pages = Pages { size: PageSize::new(1_000, 10_000, Pace::FOLLOWING), are_small: true };
 /// Pauses after failures begin with this and double up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -53,18 +56,27 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// One ledger's following of one build.
 type Task = (LedgerId, Arc<Build>);
 
+/// What is remembered of a task from one page to the next.
+#[derive(Clone, Copy)]
+struct Pages {
+    /// How large the next one may be.
+    size: PageSize,
+    /// Whether the last one had few events, and there was no other.
+    are_small: bool,
+}
+
 /// Keeps every build up to date for every ledger.
 pub struct Projector {
     database: Database,
     following: Following,
-    sizes: BTreeMap<Task, PageSize>,
+    pages: BTreeMap<Task, Pages>,
     pause: Duration,
 }
 
 impl Projector {
     /// A projector that works through this database's pool.
     pub fn new(database: Database) -> Self {
-        Self { database, following: Following::default(), sizes: BTreeMap::new(), pause: Duration::ZERO }
+        Self { database, following: Following::default(), pages: BTreeMap::new(), pause: Duration::ZERO }
     }
 
     /// Runs until `stop` ends, woken by the heads that this process moves.
@@ -101,7 +113,7 @@ impl Projector {
     /// Returns who is behind.
     fn follow(&mut self, following: Following) -> Vec<Task> {
         self.following = following;
-        self.sizes.retain(|(ledger, build), _| self.following.contains(*ledger, build));
+        self.pages.retain(|(ledger, build), _| self.following.contains(*ledger, build));
         self.following.behind()
     }
 
@@ -111,35 +123,55 @@ impl Projector {
         due: BTreeSet<Task>,
         failure: &mut Option<String>,
     ) -> BTreeSet<Task> {
-        let attempts = due.into_iter().map(|task| {
-            let mut size = self.sizes.get(&task).copied().unwrap_or(FIRST_SIZE);
+        let attempts = self.turns(due).into_iter().map(|turn| {
             let database = &self.database;
             async move {
-                let outcome = step(database, task.0, &task.1, &mut size).await;
-                (task, size, outcome)
+                let mut outcomes = Vec::with_capacity(turn.len());
+                for (task, mut size) in turn {
+                    let outcome = step(database, task.0, &task.1, &mut size).await;
+                    outcomes.push((task, size, outcome));
+                }
+                outcomes
             }
         });
         let outcomes: Vec<_> = stream::iter(attempts).buffer_unordered(WORKERS).collect().await;
         let mut unfinished = BTreeSet::new();
-        for (task, size, outcome) in outcomes {
-            let has_more = match outcome {
+        for (task, size, outcome) in outcomes.into_iter().flatten() {
+            let (has_more, events) = match outcome {
                 Ok(Step::Folded { events, is_level }) => {
                     count(&task.1, events);
-                    !is_level
+                    (!is_level, events)
                 }
-                Ok(Step::Smaller | Step::Parked) => true,
-                Ok(Step::Level | Step::Passed | Step::Halted) => false,
+                Ok(Step::Smaller | Step::Parked) => (true, 0),
+                Ok(Step::Level | Step::Passed | Step::Halted) => (false, 0),
                 Err(error) => {
                     *failure = Some(describe_causes(&error));
-                    true
+                    (true, 0)
                 }
             };
-            self.sizes.insert(task.clone(), size);
+            let are_small = !has_more && events <= FEW_EVENTS;
+            self.pages.insert(task.clone(), Pages { size, are_small });
             if has_more {
                 unfinished.insert(task);
             }
         }
         unfinished
+    }
+
+    /// Who is folded after whom: those of small pages ledger by ledger, and whoever has much to do alone.
+    fn turns(&self, due: BTreeSet<Task>) -> Vec<Vec<(Task, PageSize)>> {
+        let mut turns = Vec::new();
+        let mut small: BTreeMap<LedgerId, Vec<(Task, PageSize)>> = BTreeMap::new();
+        for task in due {
+            let Pages { size, are_small } = self.pages.get(&task).copied().unwrap_or(FIRST_PAGES);
+            if are_small {
+                small.entry(task.0).or_default().push((task, size));
+            } else {
+                turns.push(vec![(task, size)]);
+            }
+        }
+        turns.extend(small.into_values());
+        turns
     }
 
     /// The first failure of a row is worth a warning; the lag metric tells the rest.

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use deadpool_postgres::{ClientWrapper, Transaction as PooledTransaction};
 use tokio_postgres::{
-    Client, Error, Transaction,
+    Client, Error, Statement, Transaction,
     error::SqlState,
     types::{ToSql, Type},
 };
@@ -106,14 +106,16 @@ pub async fn fold_page(
 ) -> Result<Page, FoldError> {
     let transaction = client.transaction().await?;
     transaction.batch_execute(&beginning(ledger, build)).await?;
-    let Some(cursor) = lock_cursor(&transaction, ledger, build).await? else { return Ok(Page::Passed) };
+    let Some(cursor) = lock_cursor(database, &transaction, ledger, build).await? else {
+        return Ok(Page::Passed);
+    };
     if cursor.is_halted {
         return Ok(Page::Halted);
     }
     let until = cursor.head.min(cursor.position.saturating_add(limit));
     if until > cursor.position {
         apply(database, &transaction, ledger, build, cursor.position..until).await?;
-        move_cursor(&transaction, ledger, build, cursor.position, until).await?;
+        move_cursor(database, &transaction, ledger, build, cursor.position..until).await?;
     } else if cursor.is_serving {
         return Ok(Page::Level);
     }
@@ -198,7 +200,8 @@ pub(in crate::store) fn page_settings() -> String {
 }
 
 async fn lock_cursor(
-    transaction: &Transaction<'_>,
+    database: &Database,
+    transaction: &PooledTransaction<'_>,
     ledger: LedgerId,
     build: &Build,
 ) -> Result<Option<Cursor>, Error> {
@@ -207,7 +210,11 @@ async fn lock_cursor(
           FROM projection_cursors c JOIN ledger_heads h ON h.ledger_id = c.ledger_id
          WHERE c.ledger_id = $1 AND h.ledger_id = $1 AND c.projection = $2 AND c.build = $3
            FOR UPDATE OF c SKIP LOCKED";
-    let row = transaction.query_typed_opt(statement, &key(&ledger.0, build)).await?;
+    let parameters = key(&ledger.0, build);
+    let row = match prepare(database, transaction, statement, &parameters).await? {
+        Some(prepared) => transaction.query_opt(&prepared, &values(&parameters)).await?,
+        None => transaction.query_typed_opt(statement, &parameters).await?,
+    };
     row.map(|row| {
         Ok(Cursor {
             position: row.try_get("position")?,
@@ -227,9 +234,10 @@ async fn apply(
     build: &Build,
     events: Range<i64>,
 ) -> Result<(), FoldError> {
+    let parameters: [Parameter<'_>; 3] =
+        [(&ledger.0, Type::INT8), (&events.start, Type::INT8), (&events.end, Type::INT8)];
     for statement in &build.apply {
-        let applied =
-            execute(database, transaction, statement, [&ledger.0, &events.start, &events.end]).await;
+        let applied = execute(database, transaction, statement, &parameters).await;
         applied.map_err(|source| match is_of_the_events(&source) {
             true => FoldError::Event { after: events.start, source },
             false => source.into(),
@@ -238,34 +246,48 @@ async fn apply(
     Ok(())
 }
 
-/// Planned once for each connection, unless a pooler stands between: planning takes longer than folding a few events.
 async fn execute(
     database: &Database,
     transaction: &PooledTransaction<'_>,
     statement: &str,
-    values: [&(dyn ToSql + Sync); 3],
+    parameters: &[Parameter<'_>],
 ) -> Result<u64, Error> {
-    const TYPES: [Type; 3] = [Type::INT8, Type::INT8, Type::INT8];
-    if database.pgbouncer() {
-        let typed: Vec<Parameter<'_>> = values.into_iter().zip(TYPES).collect();
-        return transaction.execute_typed(statement, &typed).await;
+    match prepare(database, transaction, statement, parameters).await? {
+        Some(prepared) => transaction.execute(&prepared, &values(parameters)).await,
+        None => transaction.execute_typed(statement, parameters).await,
     }
-    let prepared = transaction.prepare_typed_cached(statement, &TYPES).await?;
-    transaction.execute(&prepared, &values).await
+}
+
+/// Planned once for each connection, unless a pooler stands between: planning takes longer than folding a few events.
+async fn prepare(
+    database: &Database,
+    transaction: &PooledTransaction<'_>,
+    statement: &str,
+    parameters: &[Parameter<'_>],
+) -> Result<Option<Statement>, Error> {
+    if database.pgbouncer() {
+        return Ok(None);
+    }
+    let types: Vec<Type> = parameters.iter().map(|(_, kind)| kind.clone()).collect();
+    transaction.prepare_typed_cached(statement, &types).await.map(Some)
+}
+
+fn values<'a>(parameters: &[Parameter<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    parameters.iter().map(|(value, _)| *value).collect()
 }
 
 async fn move_cursor(
-    transaction: &Transaction<'_>,
+    database: &Database,
+    transaction: &PooledTransaction<'_>,
     ledger: LedgerId,
     build: &Build,
-    from: i64,
-    to: i64,
+    events: Range<i64>,
 ) -> Result<(), FoldError> {
     let statement = "UPDATE projection_cursors SET position = $5
                       WHERE ledger_id = $1 AND projection = $2 AND build = $3 AND position = $4";
     let [ledger_id, projection, number] = key(&ledger.0, build);
-    let parameters = [ledger_id, projection, number, (&from as _, Type::INT8), (&to as _, Type::INT8)];
-    let moved = transaction.execute_typed(statement, &parameters).await?;
+    let (from, to) = ((&events.start as _, Type::INT8), (&events.end as _, Type::INT8));
+    let moved = execute(database, transaction, statement, &[ledger_id, projection, number, from, to]).await?;
     if moved == 1 { Ok(()) } else { Err(FoldError::LostCursor) }
 }
 
