@@ -78,7 +78,7 @@ pub struct Account {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripe_customer: Option<StripeId>,
     /// Whether it got what the ledger grants for a trial, which is once.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub had_trial: bool,
     /// The position of the last event that it has seen.
     pub version: Position,
@@ -279,7 +279,7 @@ pub struct Lot {
     /// Spending priority, 0 (first) to 100.
     pub priority: u8,
     /// Whether it is stored as a row of its own, since the account had many lots when it came.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spilled: bool,
     /// How many credits entered.
     pub granted: i64,
@@ -449,8 +449,4 @@ impl Account {
 
 fn is_zero(value: &i64) -> bool {
     *value == 0
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }

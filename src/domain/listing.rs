@@ -34,7 +34,7 @@ pub struct Listing {
     /// Whether Stripe sells it.
     pub active: bool,
     /// Whether it is gone.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
     /// How it is paid.
     pub mode: PriceMode,
@@ -58,7 +58,7 @@ pub struct ProductListing {
     /// Whether Stripe sells it.
     pub active: bool,
     /// Whether it is gone.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
     /// What its metadata says for those of its prices that do not say it themselves.
     #[serde(default, skip_serializing_if = "Terms::is_empty")]
@@ -241,9 +241,4 @@ impl Terms {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-fn is_false(flag: &bool) -> bool {
-    !flag
 }

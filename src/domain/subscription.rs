@@ -172,7 +172,7 @@ pub struct InvoiceLine {
     /// When the credits' period ends: later than the period, if that was over when it was paid.
     pub ends_at: Timestamp,
     /// Whether it is of a change within the period.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prorated: bool,
 }
 
@@ -314,9 +314,4 @@ fn add(to: &mut BTreeMap<Unit, i64>, credits: &BTreeMap<Unit, i64>) {
     for (unit, credits) in credits {
         *to.entry(unit.clone()).or_default() += credits;
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-fn is_false(flag: &bool) -> bool {
-    !flag
 }

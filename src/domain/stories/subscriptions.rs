@@ -191,6 +191,32 @@ fn from_month_to_year_and_back_and_forth_grants_one_year() {
 }
 
 #[test]
+fn what_going_down_left_to_set_off_goes_along_into_the_period_that_takes_the_place() {
+    subscriptions(
+        "invoice in_1 il_1 sub_1 price_plus for 3000 from 0d to 30d via pi_1                                     => 300
+         at 15d
+         change in_2 il_2 sub_1 price_plus -1500 price_plan 500 for 0 from 15d to 30d                            => 300 [subscription.changed]
+         change in_3 il_3 sub_1 price_plan -500 price_plan 500 for 0 from 15d to 45d replacing 30d               => 300 [subscription.changed]
+         change in_4 il_4 sub_1 price_plan -500 price_plus 1500 for 1000 from 15d to 45d via pi_4                => 300 [subscription.changed]",
+    );
+}
+
+#[test]
+fn changes_are_remembered_by_period_in_whatever_order_they_are_told() {
+    let told = subscriptions(
+        "change in_1 il_1 sub_1 price_plan 500 for 500 from 15d to 60d via pi_1    => 50
+         change in_2 il_2 sub_1 price_plan 500 for 500 from 15d to 30d via pi_2    => 100
+         change in_3 il_3 sub_1 price_plan 500 for 500 from 15d to 45d via pi_3    => 150
+         change in_4 il_4 sub_1 price_plan 500 for 500 from 15d to 45d via pi_4    => 200",
+    );
+    let changes = subscription(&told, "sub_1").changes;
+    let told: Vec<(Timestamp, i64)> =
+        changes.iter().map(|changes| (changes.period_end, changes.expected.values().sum())).collect();
+    let after = |days| start().plus(Span::days(days));
+    assert_eq!(told, [(after(30), 50), (after(45), 100), (after(60), 50)]);
+}
+
+#[test]
 fn what_a_change_grants_is_used_when_the_new_price_says_in_whatever_order_its_lines_come() {
     for lines in [
         "price_plan -500 price_soon 1500",
