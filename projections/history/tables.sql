@@ -24,7 +24,7 @@ SELECT h.ledger_id,
                CASE WHEN e.body -> 'fields' ? 'erased' THEN 'Personal data erased'
                     ELSE concat('Account details changed: ',
                                 (SELECT string_agg(f.field #>> '{}', ', ' ORDER BY f.place)
-                               FROM jsonb_path_query(e.body, '$.fields[*]') WITH ORDINALITY f (field, place)))
+                                   FROM jsonb_path_query(e.body, '$.fields[*]') WITH ORDINALITY f (field, place)))
                END
            WHEN 'account.frozen' THEN
                CASE e.body ->> 'cause' WHEN 'dispute' THEN 'Account frozen: a payment is disputed'
@@ -125,11 +125,11 @@ SELECT h.ledger_id,
                CASE WHEN e.body -> 'fields' ? 'erased' THEN 'Personenbezogene Daten gelöscht'
                     ELSE concat('Kontodaten geändert: ',
                                 (SELECT string_agg(CASE f.field #>> '{}' WHEN 'email' THEN 'E-Mail'
-                                                            WHEN 'name' THEN 'Name'
-                                                            WHEN 'locale' THEN 'Sprache'
-                                                            WHEN 'metadata' THEN 'eigene Angaben'
-                                                            ELSE f.field #>> '{}' END, ', ' ORDER BY f.place)
-                               FROM jsonb_path_query(e.body, '$.fields[*]') WITH ORDINALITY f (field, place)))
+                                                                         WHEN 'name' THEN 'Name'
+                                                                         WHEN 'locale' THEN 'Sprache'
+                                                                         WHEN 'metadata' THEN 'eigene Angaben'
+                                                                         ELSE f.field #>> '{}' END, ', ' ORDER BY f.place)
+                                   FROM jsonb_path_query(e.body, '$.fields[*]') WITH ORDINALITY f (field, place)))
                END
            WHEN 'account.frozen' THEN
                CASE e.body ->> 'cause' WHEN 'dispute' THEN 'Konto gesperrt: eine Zahlung wird bestritten'

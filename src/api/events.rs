@@ -1,20 +1,23 @@
 //! The event stream: pages of JSON, all of it as NDJSON, or live, in order and without a gap.
 
+mod body;
 mod live;
 mod schemas;
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use poem::{Body, FromRequest, IntoResponse, Request, RequestBody, Response, http::header};
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
     payload::Payload,
     registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry},
-    types::{Any, ToJSON, Type},
+    types::Type,
 };
-use serde_json::{Map, Value};
+use serde::Serialize;
+use tokio::sync::mpsc;
 
+use body::Body as EventShape;
 pub use schemas::schemas;
 
 use super::{
@@ -41,7 +44,7 @@ pub(super) const NDJSON: &str = "application/x-ndjson";
 const STREAM_PAGE: i64 = 1_000;
 
 /// One immutable fact. Amounts are in the smallest part of the unit.
-#[derive(Clone, Debug, Object)]
+#[derive(Clone, Debug, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct Event {
     /// Its place in the ledger: 1, 2, 3 … without gaps.
@@ -50,47 +53,55 @@ pub struct Event {
     pub command: i64,
     /// What happened, e.g. `credits.spent`.
     #[oai(rename = "type")]
+    #[serde(rename = "type")]
     pub event_type: String,
     /// The version of the shape of `body`.
     pub version: i32,
     /// Whom it concerns, by the account's present name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub account_id: Option<AccountId>,
     /// Whom it concerns, by the account's number: the position of its `account.opened`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub account_number: Option<i64>,
     /// The unit that it concerns.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<Unit>,
     /// The change of available minus debt.
     pub amount: i64,
     /// Available minus debt, after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub balance_after: Option<i64>,
     /// What is set aside in holds, after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub held_after: Option<i64>,
     /// What is set aside for disputes, after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub disputed_after: Option<i64>,
     /// When it was recorded.
     pub recorded_at: Timestamp,
     /// When it took effect, if that was earlier.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub effective_at: Option<Timestamp>,
     /// Who caused it.
     pub actor: String,
     /// The request that it came with.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// The first 16 bytes of SHA-256 over the namespace, a colon and the idempotency key, in hexadecimal digits; on a
     /// command's first event.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub key_hash: Option<String>,
     /// Salted SHA-256 of the erasable text beside it, in hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub note_hash: Option<String>,
     /// What happened, in the shape of its type and version.
-    pub body: Any<Map<String, Value>>,
+    pub body: EventShape,
 }
 
-impl TryFrom<StoredEvent> for Event {
-    type Error = ApiError;
-
-    fn try_from(stored: StoredEvent) -> Result<Self, ApiError> {
+impl From<StoredEvent> for Event {
+    fn from(stored: StoredEvent) -> Self {
         let event = stored.event;
-        let body = event.body.to_json().and_then(|body| serde_json::from_str(&body));
-        Ok(Self {
+        Self {
             position: event.position.0,
             command: event.command.0,
             event_type: event.body.type_name().to_owned(),
@@ -108,8 +119,15 @@ impl TryFrom<StoredEvent> for Event {
             request_id: stored.request_id.map(|request_id| request_id.to_string()),
             key_hash: event.key.map(|key| hex(&key.hash())),
             note_hash: event.note_hash.map(|hash| hex(&hash)),
-            body: Any(body.map_err(|_| ApiError::internal())?),
-        })
+            body: EventShape(event.body),
+        }
+    }
+}
+
+impl Event {
+    /// As in a page, in one line and without building that up in memory first: streams are long.
+    fn line(self) -> Result<Vec<u8>, ApiError> {
+        serde_json::to_vec(&self).map_err(|_| ApiError::internal())
     }
 }
 
@@ -260,7 +278,7 @@ impl EventStream {
         check_until(until, page.head)?;
         let events = page.events.into_iter();
         let events = events.take_while(|stored| until.is_none_or(|until| stored.event.position <= until));
-        let events = events.map(Event::try_from).collect::<Result<_, _>>()?;
+        let events = events.map(Event::from).collect();
         Ok(Events::Page(Found(EventList { events, head: page.head.0 })))
     }
 }
@@ -309,11 +327,7 @@ async fn lines(
     let mut progress = Progress { service, caller, after, until: end, left: limit, head: end };
     let first = progress.read().await?;
     check_until(until, progress.head)?;
-    let rest = stream::try_unfold(progress, |mut progress| async move {
-        let events = progress.read().await?;
-        Ok((!events.is_empty()).then_some((events, progress)))
-    });
-    let pages = stream::once(async { Ok(first) }).chain(rest);
+    let pages = stream::once(async { Ok(first) }).chain(read_ahead(progress));
     let pages = pages.map_err(|error: ServiceError| std::io::Error::other(error.to_string())).and_then(
         move |events| {
             let lines: Result<Vec<Vec<u8>>, ApiError> =
@@ -326,11 +340,30 @@ async fn lines(
     Ok(Body::from_bytes_stream(pages.boxed()))
 }
 
+/// The pages that follow, each read while the one before is written. Whoever is slow to take them keeps two in memory, and
+/// no connection to the database.
+fn read_ahead(mut progress: Progress) -> impl Stream<Item = Result<Vec<StoredEvent>, ServiceError>> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let page = progress.read().await;
+            let (is_end, is_error) = (page.as_ref().is_ok_and(Vec::is_empty), page.is_err());
+            // Nobody takes it any more if it cannot be sent.
+            if is_end || sender.send(page).await.is_err() || is_error {
+                return;
+            }
+        }
+    });
+    stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|page| (page, receiver)) })
+}
+
 /// How an event is written as a line.
 type Line = fn(&Caller, StoredEvent) -> Result<Vec<u8>, ApiError>;
 
 fn line(_: &Caller, event: StoredEvent) -> Result<Vec<u8>, ApiError> {
-    Ok((Event::try_from(event)?.to_json_string() + "\n").into_bytes())
+    let mut line = Event::from(event).line()?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// The sealed bytes of the events after a position, each as one line: they hold no line breaks.

@@ -85,7 +85,8 @@ macro_rules! event_bodies {
     ($($(#[doc = $doc:literal])*
        $name:ident($type:literal, $version:literal $(, $older:literal)* $(; $version_of:path)?),)*) => {
         /// What happened, by type.
-        #[derive(Clone, PartialEq, Debug)]
+        #[derive(Clone, PartialEq, Debug, Serialize)]
+        #[serde(untagged)]
         pub enum EventBody {
             $($(#[doc = $doc])* $name($name),)*
         }
@@ -119,7 +120,7 @@ macro_rules! event_bodies {
             /// # Errors
             /// None that a body of ours can cause; serde's signature asks for it.
             pub fn to_json(&self) -> serde_json::Result<String> {
-                match self { $(Self::$name(body) => serde_json::to_string(body),)* }
+                serde_json::to_string(self)
             }
 
             /// Reads a stored body of any version ever released.

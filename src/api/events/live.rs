@@ -5,7 +5,6 @@ use std::{io, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use poem::Body;
-use poem_openapi::types::ToJSON;
 use tokio::time::timeout;
 
 use super::Event;
@@ -56,6 +55,8 @@ pub async fn live(
 }
 
 fn write(stored: &StoredEvent, place: PositionToken) -> Result<Vec<u8>, ApiError> {
-    let event = Event::try_from(stored.clone())?;
-    Ok(format!("id: {place}\ndata: {}\n\n", event.to_json_string()).into_bytes())
+    let mut text = format!("id: {place}\ndata: ").into_bytes();
+    text.extend(Event::from(stored.clone()).line()?);
+    text.extend(b"\n\n");
+    Ok(text)
 }

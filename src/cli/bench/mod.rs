@@ -3,14 +3,16 @@
 //! The other design is the common one: a transaction for each spend that locks the account's row, updates its balance and
 //! inserts the spend with a unique idempotency key. It gets prepared statements, a table of its own without any of our
 //! features, and the best of several numbers of connections. Nothing reads the events meanwhile: a service without workers
-//! answers over HTTP. Both run on a private PostgreSQL that is as durable as in production, which is checked; afterwards both must have stored exactly the spends that were acknowledged.
+//! answers over HTTP. Both run on a private PostgreSQL that is as durable as in production, which is checked; afterwards both
+//! must have stored exactly the spends that were acknowledged.
 //!
 //! Others measure something else: `counterfoil bench outbox` how fast the outbox is emptied, `bench projections` how fast
 //! projections are filled anew, `bench lag` how far behind they follow, `bench sealer` how fast
-//! events are sealed.
+//! events are sealed, `bench export` how fast they leave, `bench followers` what it costs that many follow them.
 //!
 //! Rounds of both alternate, and medians are compared, because machines are noisy. Only ratios of one run mean anything.
 
+mod export;
 mod followers;
 mod ground;
 mod http;
@@ -22,6 +24,7 @@ mod projections;
 mod report;
 mod rival;
 mod sealer;
+mod served;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -67,6 +70,7 @@ pub struct Arguments {
 /// Something else to measure.
 #[derive(Subcommand)]
 enum Measurement {
+    Export(export::Arguments),
     Followers(followers::Arguments),
     Outbox(outbox::Arguments),
     Projections(projections::Arguments),
@@ -89,6 +93,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     start_logging(&arguments.log)?;
     let ground = Ground::prepare(arguments.directory.clone(), arguments.accounts).await?;
     let outcome = match &arguments.measurement {
+        Some(Measurement::Export(arguments)) => export::measure(&ground, arguments).await,
         Some(Measurement::Followers(arguments)) => followers::measure(&ground, arguments).await,
         Some(Measurement::Outbox(arguments)) => outbox::measure(&ground, arguments).await,
         Some(Measurement::Projections(arguments)) => projections::measure(&ground, arguments).await,

@@ -9,6 +9,7 @@ use crate::domain::{
     order::OrderStatus,
     payment::{DisputeStatus, PaymentFact, RefundStatus, RequestStatus},
     settings::{LedgerMode, Scope},
+    subscription_change::ChangeRefusal,
 };
 
 /// The name that serde writes.
@@ -42,6 +43,14 @@ fn a_status_has_one_name() {
     ];
     for (status, name) in requests {
         assert_eq!(status.as_str(), name);
+    }
+}
+
+#[test]
+fn why_a_change_of_a_subscription_is_not_made_has_one_name() {
+    use ChangeRefusal::{GivenUp, ItemGone, PaymentFailed, Refused, SubscriptionEnded};
+    for refusal in [SubscriptionEnded, PaymentFailed, ItemGone, Refused, GivenUp] {
+        assert_eq!(refusal.as_str(), written(refusal));
     }
 }
 

@@ -107,6 +107,9 @@ fn a_switch_says_what_it_puts_in_place_of_what() {
         assert_eq!(subscribed().wanted(asked), Ok(wanted));
     }
     assert_eq!(subscribed().wanted(AskedChange::Resume), Ok(WantedChange::Resume {}));
+    for at in [CancelAt::Now, CancelAt::PeriodEnd] {
+        assert_eq!(subscribed().wanted(AskedChange::Cancel { at }), Ok(WantedChange::Cancel { at }));
+    }
 }
 
 #[test]
