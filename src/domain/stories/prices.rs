@@ -55,6 +55,12 @@ pub(super) fn told_of_plan(price: &str) -> Command {
     Command::SyncPrice(SyncPrice { price: price_id(price), listing, heard: Heard::Told })
 }
 
+/// Stripe tells of a price that is paid once.
+pub(super) fn told_of_pack(price: &str) -> Command {
+    let listing = listing(1, of_credits(100));
+    Command::SyncPrice(SyncPrice { price: price_id(price), listing, heard: Heard::Told })
+}
+
 fn looked(listing: Listing) -> Command {
     let heard = Heard::Looked { before: None };
     Command::SyncPrice(SyncPrice { price: price_id("price_1"), listing, heard })

@@ -1,6 +1,10 @@
 //! Changes of subscriptions that are asked of us: what they come to, and what becomes of them.
 
-use super::{billing::subscriptions, *};
+use super::{
+    billing::subscriptions,
+    prices::{told_of_pack, told_of_plan},
+    *,
+};
 use crate::domain::{
     command::{RequestSubscriptionChange, SettleSubscriptionChange, Subscriber},
     effects::{Effect, effects_of},
@@ -133,6 +137,11 @@ fn what_cannot_be_switched_is_refused_by_name() {
     story.run(&Command::SetPrice(duo.into())).expect("a valid price");
     let rejection = story.ask(switch(Some("price_duo"), None));
     assert_eq!(rejection, Err(Rejection::PriceInactive { price: price_of("price_duo") }));
+    story.run(&told_of_pack("price_pack")).expect("a valid price");
+    let rejection = story.ask(switch(Some("price_pack"), None)).expect_err("refused");
+    assert!(field("price_id")(&rejection), "{rejection:?}");
+    story.run(&told_of_plan("price_month")).expect("a valid price");
+    story.ask(switch(Some("price_month"), None)).expect("a price that is paid each month");
     let mut dollars = price("price_usd", 1_000, vec![price_grant("credits", 1, 1)]);
     dollars.currency = Currency::parse("usd").expect("a currency");
     story.run(&Command::SetPrice(dollars.into())).expect("a valid price");

@@ -415,6 +415,11 @@ fn an_order_is_paid_by_its_session_and_grants_nothing_by_itself() {
          invoice in_1 il_1 sub_1 price_pack for 500 from 0d to 30d via pi_1     => 100 [credits.purchased]
          begin sub_2 cs_2 of o                                                  => 100 [order.paid subscription.started]",
     );
+    let paid = told.events.iter().filter_map(|event| match &event.body {
+        EventBody::OrderPaid(paid) => Some(paid.again),
+        _ => None,
+    });
+    assert_eq!(paid.collect::<Vec<_>>(), [false, true], "whether it was paid before");
     let order = &told.state.orders[&told.order("o")];
     assert_eq!((order.status, order.purchases.len(), order.paid_sessions.len()), (OrderStatus::Paid, 0, 2));
     assert_eq!(subscription(&told, "sub_1").order, Some(order.id));
@@ -426,9 +431,24 @@ fn an_order_is_paid_by_its_session_and_grants_nothing_by_itself() {
          begin sub_3 cs_3                                                       => 100 []
          told sub_4 active as 1 of o                                            => 100 [subscription.started]
          told sub_3 active as 1 of o                                            => 100 [subscription.changed subscription.changed]
+         begin sub_1 cs_2 of o                                                  => 100 [order.paid]
          begin sub_5 cs_5 of unheard_of                                         => rejected OrderNotFound",
     );
     assert_eq!(subscription(&told, "sub_1").order, Some(told.order("o")));
+}
+
+#[test]
+fn what_tells_nothing_new_of_a_subscription_moves_nothing_that_has_become_due() {
+    subscriptions(
+        "order o price_pack                                                     => 0
+         begin sub_1 cs_1 of o                                                  => 0 [order.paid subscription.started]
+         told sub_1 active as 1                                                 => 0 [subscription.changed]
+         grant 5 expires 1d                                                     => 5
+         at 2d
+         begin sub_1 cs_1 of o                                                  => 5 []
+         told sub_1 active as 1                                                 => 5 []
+         told sub_1 past_due as 2                                               => 0 [credits.expired subscription.changed]",
+    );
 }
 
 #[test]
