@@ -9,6 +9,7 @@ use std::{
 };
 
 use counterfoil::{
+    store::projections::definition::compiled_in,
     stripe::signature::{SigningSecret, sign},
     telemetry::metrics::{Kind, SERIES},
     writer::system_clock,
@@ -158,7 +159,15 @@ async fn clients_cannot_make_up_series() {
         }
     };
     visit(0).await;
-    let before = names(&scrape(&app).await);
+    // What the trade leads to behind the requests has series of its own, which come a moment later.
+    let all = compiled_in().expect("projections").len();
+    let before = wait::until("the trade to be in every projection", async || {
+        let names = names(&scrape(&app).await);
+        let folded =
+            names.iter().filter(|name| name.starts_with("counterfoil_projector_events_total")).count();
+        (folded == all).then_some(names)
+    })
+    .await;
     for number in 1..20 {
         visit(number).await;
     }
