@@ -1,8 +1,8 @@
 //! Projections as they are written: a folder with `tables.sql`, `apply.sql` and a `README.md`.
 //!
-//! `tables.sql` makes tables, each with `ledger_id` first in its primary key, and views of them. The statements of `apply.sql` fold the
-//! events of the ledger `$1` after position `$2` up to and including `$3` into them. Names need no schema: the build's
-//! own comes first, the service's second. A statement ends with a semicolon at the end of a line.
+//! `tables.sql` makes tables, each with `ledger_id` first in its primary key, and views of them. The statements of
+//! `apply.sql` fold the events of the ledger `$1` after position `$2` up to and including `$3` into them. Names need no
+//! schema: the build's own comes first, the service's second. A statement ends with a semicolon at the end of a line.
 //!
 //! A file `on_poison` says what becomes of an event that cannot be folded: `halt` stops the ledger's build there, which is
 //! what happens without the file; `park` passes over it, which is for statistics.
