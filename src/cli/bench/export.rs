@@ -7,11 +7,6 @@ use anyhow::ensure;
 use clap::Args;
 
 use super::{ground::Ground, median, served::Served};
-use crate::{
-    domain::{ids::LedgerSlug, settings::LedgerMode},
-    store::ledgers::create_ledger,
-};
-
 const SLUG: &str = "exported";
 
 /// How many events a second are exported: all of a ledger's, over HTTP, one per line.
@@ -34,9 +29,7 @@ pub async fn measure(ground: &Ground, arguments: &Arguments) -> anyhow::Result<(
     let Arguments { events, times } = *arguments;
     ensure!(events > 0 && times > 0, "at least one event and one time");
     let settings = ground.settings().await?;
-    let client = ground.ours()?.connect().await?;
-    let ledger = create_ledger(&client, &LedgerSlug::parse(SLUG)?, LedgerMode::Test).await?.ledger;
-    ground.fill_events(ledger, events, |_| {}).await?;
+    let ledger = ground.make_filled_ledger(SLUG, events).await?.ledger;
     let served = Served::start(ground, SLUG).await?;
     let (mut readings, mut exports, mut processor, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for _ in 0..times {

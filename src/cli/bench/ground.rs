@@ -10,10 +10,14 @@ use secrecy::SecretString;
 use tokio_postgres::Client;
 
 use crate::{
-    domain::ids::LedgerId,
+    domain::{
+        ids::{LedgerId, LedgerSlug},
+        settings::LedgerMode,
+    },
     sandbox::postgres::{Cluster, SUPERUSER, Settings},
     store::{
         database_url::DatabaseUrl,
+        ledgers::{Ledger, create_ledger},
         migrate,
         outbox::shard_of,
         pool::Database,
@@ -152,6 +156,12 @@ impl Ground {
         Ok(self.connect(OWNER, OURS).await?.batch_execute("VACUUM ANALYZE").await?)
     }
 
+    /// Makes a ledger.
+    pub async fn make_ledger(&self, slug: &str) -> anyhow::Result<Ledger> {
+        let client = self.ours()?.connect().await?;
+        Ok(create_ledger(&client, &LedgerSlug::parse(slug)?, LedgerMode::Test).await?)
+    }
+
     /// Puts effects into the outbox of a ledger, as its writer does when many are ordered at once.
     pub async fn fill_outbox(&self, ledger: LedgerId, effects: i64, keys: i64) -> anyhow::Result<()> {
         let client = self.connect(SUPERUSER, OURS).await?;
@@ -171,14 +181,11 @@ impl Ground {
         Ok(client.batch_execute("CHECKPOINT").await?)
     }
 
-    /// Writes a history into a ledger that has none: every account is opened, buys credits, and spends them with the
-    /// others at random, buying more with each hundredth of its events. Says after each slice how many events there are.
-    pub async fn fill_events(
-        &self,
-        ledger: LedgerId,
-        events: i64,
-        mut report: impl FnMut(i64),
-    ) -> anyhow::Result<()> {
+    /// Makes a ledger with a history: every account is opened, buys credits, and spends them with the others at random,
+    /// buying more with each hundredth of its events.
+    pub async fn make_filled_ledger(&self, slug: &str, events: i64) -> anyhow::Result<Ledger> {
+        let made = self.make_ledger(slug).await?;
+        let ledger = made.ledger;
         let client = self.connect(SUPERUSER, OURS).await?;
         let accounts = i64::try_from(self.accounts)?;
         let statement = client.prepare(HISTORY).await?;
@@ -187,12 +194,12 @@ impl Ground {
             let until = events.min(after + HISTORY_SLICE);
             client.execute(&statement, &[&ledger.0, &accounts, &after, &until]).await?;
             after = until;
-            report(after);
         }
         let head = "UPDATE ledger_heads SET position = $2, recorded_at = now() WHERE ledger_id = $1";
         client.execute(head, &[&ledger.0, &events]).await?;
         client.batch_execute("VACUUM ANALYZE events").await?;
-        Ok(client.batch_execute("CHECKPOINT").await?)
+        client.batch_execute("CHECKPOINT").await?;
+        Ok(made)
     }
 
     /// How long it takes to read all events of a ledger, bodies included, and do nothing with them.

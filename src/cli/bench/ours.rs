@@ -19,10 +19,10 @@ use crate::{
         amount::{Amount, MAX_AMOUNT},
         catalogue::Feature,
         command::{Charge, GrantCredits, Note, OpenAccount, ProfileChange, SpendCredits},
-        ids::{AccountId, Actor, FeatureKey, Key, LedgerId, LedgerSlug, Namespace, Unit},
-        settings::{LedgerMode, LedgerSettings, UnitSettings},
+        ids::{AccountId, Actor, FeatureKey, Key, LedgerId, Namespace, Unit},
+        settings::{LedgerSettings, UnitSettings},
     },
-    store::{ledgers::create_ledger, scope::begin_reading},
+    store::scope::begin_reading,
     writer::{Outcome, Submission, WriterSettings, Writers},
 };
 
@@ -51,8 +51,7 @@ impl ThroughWriter {
     /// Makes a ledger with a feature and accounts that can pay for it for ever.
     pub async fn prepare(ground: &Ground) -> anyhow::Result<Self> {
         let database = ground.ours()?;
-        let client = database.connect().await?;
-        let ledger = create_ledger(&client, &LedgerSlug::parse(SLUG)?, LedgerMode::Test).await?.ledger;
+        let ledger = ground.make_ledger(SLUG).await?.ledger;
         let accounts = (0..ground.accounts).map(account_id).collect::<anyhow::Result<Vec<_>>>()?;
         let writers = Writers::new(database, WriterSettings::default());
         let ours = Self { writers, ledger, accounts: Arc::new(accounts), acknowledged: AtomicU64::new(0) };

@@ -15,12 +15,8 @@ use tokio::sync::Notify;
 
 use super::ground::Ground;
 use crate::{
-    domain::{
-        ids::{LedgerId, LedgerSlug},
-        settings::LedgerMode,
-    },
+    domain::ids::LedgerId,
     outbox::{Looked, Ordered, Outbox, OutboxSettings, Perform, Performed},
-    store::ledgers::create_ledger,
     writer::{WriterSettings, Writers},
 };
 
@@ -69,11 +65,8 @@ pub async fn measure(ground: &Ground, arguments: &Arguments) -> anyhow::Result<(
         "PostgreSQL {}; {effects} effects of {keys} keys wait, and doing them takes no time",
         settings.version
     );
-    let client = ground.ours()?.connect().await?;
-    let ledger = async |slug| -> anyhow::Result<LedgerId> {
-        Ok(create_ledger(&client, &LedgerSlug::parse(slug)?, LedgerMode::Test).await?.ledger)
-    };
-    let (peaceful, held) = (ledger("peaceful").await?, ledger("held").await?);
+    let peaceful = ground.make_ledger("peaceful").await?.ledger;
+    let held = ground.make_ledger("held").await?.ledger;
 
     ground.fill_outbox(peaceful, effects, keys).await?;
     let in_peace = carry_out(ground, peaceful, effects, Duration::MAX).await?;

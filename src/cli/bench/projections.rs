@@ -7,17 +7,11 @@ use clap::Args;
 
 use super::{ground::Ground, median};
 use crate::{
-    domain::{
-        ids::{LedgerId, LedgerSlug},
-        settings::LedgerMode,
-    },
+    domain::ids::LedgerId,
     projector,
-    store::{
-        ledgers::create_ledger,
-        projections::{
-            definition::{Definition, compiled_in},
-            install::{drop_unused, make_build},
-        },
+    store::projections::{
+        definition::{Definition, compiled_in},
+        install::{drop_unused, make_build},
     },
 };
 
@@ -53,9 +47,7 @@ pub async fn measure(ground: &Ground, arguments: &Arguments) -> anyhow::Result<(
         "PostgreSQL {}; {events} events of {} accounts, of a hundred one buys and the others spend; medians of {times}",
         settings.version, ground.accounts
     );
-    let client = ground.ours()?.connect().await?;
-    let ledger = create_ledger(&client, &LedgerSlug::parse("events")?, LedgerMode::Test).await?.ledger;
-    ground.fill_events(ledger, *events, |_| {}).await?;
+    let ledger = ground.make_filled_ledger("events", *events).await?.ledger;
     println!("\n| projection | seconds | events/s | times as long as reading |");
     println!("| --- | ---: | ---: | ---: |");
     for definition in &definitions {

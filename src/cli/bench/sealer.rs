@@ -15,9 +15,8 @@ use crate::{
     cli::{administration::Administration, keys},
     config::CheckpointSettings,
     credentials::Vault,
-    domain::{ids::LedgerSlug, settings::LedgerMode},
     sealer::{Sealer, outside::Outside},
-    store::{ledgers::create_ledger, logs::read::read_log, sealing::KeyRing},
+    store::{logs::read::read_log, sealing::KeyRing},
 };
 
 /// How often it is looked how far the log is.
@@ -49,10 +48,7 @@ pub async fn measure(ground: &Ground, arguments: &Arguments) -> anyhow::Result<(
     let keys = || KeyRing::parse(Some(&key), None);
     let (mut readings, mut sealings) = (Vec::new(), Vec::new());
     for number in 0..times {
-        let client = ground.ours()?.connect().await?;
-        let slug = LedgerSlug::parse(&format!("sealed-{number}"))?;
-        let ledger = create_ledger(&client, &slug, LedgerMode::Test).await?;
-        ground.fill_events(ledger.ledger, events, |_| {}).await?;
+        let ledger = ground.make_filled_ledger(&format!("sealed-{number}"), events).await?;
         readings.push(ground.read_events(ledger.ledger).await?.as_secs_f64());
         let administration = Administration::new(ground.ours()?).with_keys(keys()?);
         ensure!(keys::ensure_log(&administration, &ledger, "bench").await?, "the log is there already");
