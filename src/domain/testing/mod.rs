@@ -7,7 +7,8 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `model/` | the model |
-//! | `steps` | random histories, as small plans that shrink well |
+//! | `steps` | what random histories consist of: small steps that name things by small numbers |
+//! | `plans` | how they are drawn |
 //! | `commands` | what a step asks for on a ledger |
 //! | `harness` | runs a plan on the code and on the model |
 //! | `needs` | working sets with only what a command says that it needs |
@@ -23,8 +24,9 @@ mod harness;
 mod invariants;
 mod model;
 mod needs;
+mod plans;
 mod properties;
 mod steps;
 mod summary;
 
-pub(crate) use self::{harness::Harness, steps::plan};
+pub(crate) use self::{harness::Harness, plans::plan};

@@ -9,7 +9,8 @@ use proptest::{
 use super::{
     golden::MOVES,
     harness::Harness,
-    steps::{self, ACCOUNTS, Bought, Fact, Step, WhichSession},
+    plans,
+    steps::{ACCOUNTS, Bought, Fact, Step, WhichSession},
     summary::Summary,
 };
 use crate::domain::{
@@ -32,7 +33,7 @@ proptest! {
 
     /// The harness compares with the model and checks every invariant after every step.
     #[test]
-    fn whatever_happens_the_code_and_the_model_tell_the_same(plan in steps::plan(40)) {
+    fn whatever_happens_the_code_and_the_model_tell_the_same(plan in plans::plan(40)) {
         Harness::new(0).run(&plan);
     }
 
@@ -42,7 +43,7 @@ proptest! {
     #![proptest_config(cases(40))]
 
     #[test]
-    fn replaying_the_events_gives_the_live_state(plan in steps::plan(40)) {
+    fn replaying_the_events_gives_the_live_state(plan in plans::plan(40)) {
         let mut harness = Harness::new(0);
         harness.run(&plan);
         let mut replayed = WorkingSet::default();
@@ -57,7 +58,7 @@ proptest! {
 
     #[test]
     fn when_the_sweep_runs_changes_nothing(
-        plan in steps::plan(30),
+        plan in plans::plan(30),
         sweeps in vec((0..ACCOUNTS, any::<bool>()), 30),
     ) {
         let (mut swept, mut unswept) = (Harness::new(1), Harness::new(2));
@@ -73,7 +74,7 @@ proptest! {
     }
 
     #[test]
-    fn a_fact_that_is_reported_again_changes_nothing(plan in steps::plan(30), wait in 0_i64..=7_200) {
+    fn a_fact_that_is_reported_again_changes_nothing(plan in plans::plan(30), wait in 0_i64..=7_200) {
         let mut harness = Harness::new(0);
         let mut reported = Vec::new();
         for step in &plan {
@@ -93,7 +94,7 @@ proptest! {
     }
 
     #[test]
-    fn ids_come_from_the_context_alone(plan in steps::plan(20)) {
+    fn ids_come_from_the_context_alone(plan in plans::plan(20)) {
         let (mut one, mut same, mut other) = (Harness::new(1), Harness::new(1), Harness::new(2));
         one.run(&plan);
         same.run(&plan);
@@ -105,7 +106,7 @@ proptest! {
 
 /// Facts about one payment, each in two orders.
 fn shuffled_facts() -> impl Strategy<Value = (Vec<Fact>, Vec<Fact>)> {
-    let facts = vec(steps::fact(), 1..=5).prop_map(without_ties);
+    let facts = vec(plans::fact(), 1..=5).prop_map(without_ties);
     facts.prop_flat_map(|facts| (Just(facts.clone()), Just(facts).prop_shuffle()))
 }
 
@@ -425,7 +426,7 @@ fn random_histories_come_across_every_event_and_every_move() {
     let mut unseen: BTreeSet<&str> = types.chain(MOVES).chain(["successor"]).collect();
     let mut runner = TestRunner::deterministic();
     for _ in 0..1_000 {
-        let plan = steps::plan(40).new_tree(&mut runner).expect("a plan").current();
+        let plan = plans::plan(40).new_tree(&mut runner).expect("a plan").current();
         let mut harness = Harness::new(0);
         harness.run(&plan);
         let mut seen = BTreeSet::new();
