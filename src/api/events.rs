@@ -17,7 +17,7 @@ use poem_openapi::{
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use body::Body as EventShape;
+use body::BodyOfEvent;
 pub use schemas::schemas;
 
 use super::{
@@ -95,7 +95,7 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note_hash: Option<String>,
     /// What happened, in the shape of its type and version.
-    pub body: EventShape,
+    pub body: BodyOfEvent,
 }
 
 impl From<StoredEvent> for Event {
@@ -119,13 +119,13 @@ impl From<StoredEvent> for Event {
             request_id: stored.request_id.map(|request_id| request_id.to_string()),
             key_hash: event.key.map(|key| hex(&key.hash())),
             note_hash: event.note_hash.map(|hash| hex(&hash)),
-            body: EventShape(event.body),
+            body: BodyOfEvent(event.body),
         }
     }
 }
 
 impl Event {
-    /// As in a page, in one line and without building that up in memory first: streams are long.
+    /// As it stands in a page, in one line. Written by serde, as a page's tree of values would take most of an export's time.
     fn line(self) -> Result<Vec<u8>, ApiError> {
         serde_json::to_vec(&self).map_err(|_| ApiError::internal())
     }

@@ -51,8 +51,8 @@ macro_rules! same_variants {
 }
 pub(in crate::api) use same_variants;
 
-/// Makes a type that serde reads and writes usable in schemas.
-macro_rules! scalar {
+/// Makes a type that serde writes usable in the schemas of answers.
+macro_rules! written {
     ($name:ident, $schema:expr) => {
         impl Type for $name {
             const IS_REQUIRED: bool = true;
@@ -77,15 +77,23 @@ macro_rules! scalar {
             }
         }
 
-        impl ParseFromJSON for $name {
-            fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-                serde_json::from_value(value.unwrap_or_default()).map_err(ParseError::custom)
-            }
-        }
-
         impl ToJSON for $name {
             fn to_json(&self) -> Option<Value> {
                 serde_json::to_value(self).ok()
+            }
+        }
+    };
+}
+pub(in crate::api) use written;
+
+/// Makes a type that serde reads and writes usable in schemas.
+macro_rules! scalar {
+    ($name:ident, $schema:expr) => {
+        written!($name, $schema);
+
+        impl ParseFromJSON for $name {
+            fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+                serde_json::from_value(value.unwrap_or_default()).map_err(ParseError::custom)
             }
         }
     };

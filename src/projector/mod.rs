@@ -61,7 +61,7 @@ type Task = (LedgerId, Arc<Build>);
 struct Pages {
     /// How large the next one may be.
     size: PageSize,
-    /// Whether the last one had few events, and there was no other.
+    /// Whether the last one had few events, and nothing was left behind it.
     are_small: bool,
 }
 

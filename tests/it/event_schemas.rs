@@ -68,5 +68,10 @@ async fn every_event_of_an_exported_history_is_valid_by_the_schemas() {
         assert!(errors.is_empty(), "{name}: {errors:?}: {event}");
     }
     assert!(exported.lines().count() > 20);
+    // A page says the same, in the same order.
+    let page = app.get("/v1/events?limit=500").await;
+    let listed: Vec<String> =
+        page["events"].as_array().expect("events").iter().map(ToString::to_string).collect();
+    assert_eq!(listed, exported.lines().collect::<Vec<_>>());
     assert_eq!(app.get("/v1/events?limit=1").await["head"], exported.lines().count());
 }

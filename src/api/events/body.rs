@@ -1,6 +1,6 @@
 //! An event's body in answers: an object whose shape is that of its type and version.
 
-use std::{borrow::Cow, iter};
+use std::borrow::Cow;
 
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
@@ -9,44 +9,17 @@ use poem_openapi::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::EventBody;
+use crate::{api::wire::written, domain::EventBody};
 
-/// What happened. Written as its type asks, and never read: nobody sends events.
+/// What happened, written straight from the event.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
-pub struct Body(pub EventBody);
+pub struct BodyOfEvent(pub EventBody);
 
-impl Type for Body {
-    const IS_REQUIRED: bool = true;
+written!(BodyOfEvent, MetaSchema::ANY);
 
-    type RawValueType = Self;
-    type RawElementValueType = Self;
-
-    fn name() -> Cow<'static, str> {
-        "any".into()
-    }
-
-    fn schema_ref() -> MetaSchemaRef {
-        MetaSchemaRef::Inline(Box::new(MetaSchema::ANY))
-    }
-
-    fn as_raw_value(&self) -> Option<&Self> {
-        Some(self)
-    }
-
-    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(iter::once(self))
-    }
-}
-
-impl ParseFromJSON for Body {
+impl ParseFromJSON for BodyOfEvent {
     fn parse_from_json(_: Option<Value>) -> ParseResult<Self> {
-        Err(ParseError::custom("events are not read"))
-    }
-}
-
-impl ToJSON for Body {
-    fn to_json(&self) -> Option<Value> {
-        serde_json::to_value(self).ok()
+        Err(ParseError::custom("nobody sends events"))
     }
 }
