@@ -48,17 +48,15 @@ impl Pipe {
 }
 
 impl Browser {
-    /// Starts one; none if there is no Chromium on this machine.
-    pub async fn start() -> Option<Self> {
+    /// Starts one.
+    pub async fn start() -> Self {
         let profile = tempfile::tempdir().expect("a folder");
         // The pipe is expected as descriptors 3 and 4.
         let script = "exec chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
             --user-data-dir=\"$0\" --remote-debugging-pipe 3<&0 4>&1 >/dev/null 2>&1";
         let is_there = Command::new("chromium").arg("--version").output().await;
-        if !is_there.is_ok_and(|output| output.status.success()) {
-            eprintln!("there is no chromium here: nothing was tried in a real browser");
-            return None;
-        }
+        let is_there = is_there.is_ok_and(|output| output.status.success());
+        assert!(is_there, "chromium is missing: bin/test installs it");
         let mut process = Command::new("sh")
             .args(["-c", script])
             .arg(profile.path())
@@ -74,7 +72,7 @@ impl Browser {
         let parameters = json!({"targetId": target["targetId"], "flatten": true});
         let attached = pipe.call(None, "Target.attachToTarget", parameters).await;
         let page = attached["sessionId"].as_str().expect("a session").to_owned();
-        Some(Self { pipe: Mutex::new(pipe), page, _process: process, _profile: profile })
+        Self { pipe: Mutex::new(pipe), page, _process: process, _profile: profile }
     }
 
     /// Goes to an address.
