@@ -8,6 +8,7 @@ use crate::projector;
 use crate::store::database_url::DatabaseUrl;
 use crate::store::ledgers::{Ledger, list_ledgers};
 use crate::store::pool::Database;
+use crate::store::projections::Build;
 use crate::store::projections::definition::{self, Definition};
 use crate::store::projections::install::{self, GRACE};
 
@@ -55,13 +56,21 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 let new = || Rate::new(format!("{} of {}", definition.name, ledger.slug), progress.position);
                 rate.get_or_insert_with(new).report(progress.position, progress.head);
             })
-            .await?;
+            .await
+            .with_context(|| unfinished(definition, ledger, &build))?;
             if let Some(rate) = rate {
                 rate.finish();
             }
         }
     }
     drop_old(&mut owner).await
+}
+
+fn unfinished(definition: &Definition, ledger: &Ledger, build: &Build) -> String {
+    format!(
+        "{} of {} is not rebuilt: what served goes on serving, and what is filled stays in {}",
+        definition.name, ledger.slug, build.schema
+    )
 }
 
 async fn drop_old(owner: &mut tokio_postgres::Client) -> anyhow::Result<()> {

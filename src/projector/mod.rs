@@ -4,24 +4,24 @@
 //! commits of this process and looks around once a second for those of others. Any number of processes may run it; a
 //! cursor's lock decides who folds a ledger into a build, and the others pass by.
 //!
-//! Invariants: a ledger that is behind, or whose projection has stopped, keeps nobody else waiting (one page each, in
-//! turn); an error of the database is retried for ever with growing pauses; only an event that cannot be folded stops a
-//! build, and only for its ledger, or is passed over by one of statistics.
+//! Invariants: a ledger that is behind, or a projection that is slow or has stopped, keeps nobody else waiting (one page
+//! each, in turn, and slow ones one at a time); whatever fails is retried for ever with growing pauses; only an event that
+//! cannot be folded stops a build, and only for its ledger, or is passed over by one of statistics.
 
 mod commits;
 mod look;
 mod page;
+mod queue;
 mod rebuild;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use metrics::counter;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 pub use page::StepError;
 pub use rebuild::{RebuildError, rebuild};
@@ -35,48 +35,66 @@ use crate::{
     telemetry::metrics::PROJECTOR_EVENTS,
 };
 use commits::Commits;
-use look::{Following, look_around};
-use page::{Pace, PageSize, Step, step};
+use look::{Following, LookError, look_around};
+use page::{PageSize, Step, step};
+use queue::{Outcome, Pause, Queue, Turn};
 
 /// How often commits of other processes are looked for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Looking around takes at most one part in so many of the time, however many ledgers there are.
 const LOOK_SHARE: u32 = 20;
-/// How many pages are folded at a time.
-const WORKERS: usize = 4;
-/// Builds of a ledger whose last pages had at most so many events are folded one after another: on one connection, which has
-/// planned their statements already. To plan them takes longer than to fold so few.
-const FEW_EVENTS: i64 = 100;
-/// Events in the first page of a ledger, and in the largest.
-const FIRST_PAGES: Pages = Pages { size: PageSize::new(1_000, 10_000, Pace::FOLLOWING), are_small: true };
-/// Pauses after failures begin with this and double up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// One ledger's following of one build.
 type Task = (LedgerId, Arc<Build>);
-
-/// What is remembered of a task from one page to the next.
-#[derive(Clone, Copy)]
-struct Pages {
-    /// How large the next one may be.
-    size: PageSize,
-    /// Whether the last one had few events, and nothing was left behind it.
-    are_small: bool,
-}
 
 /// Keeps every build up to date for every ledger.
 pub struct Projector {
     database: Database,
     following: Following,
-    pages: BTreeMap<Task, Pages>,
-    pause: Duration,
+    queue: Queue,
+    /// When to look around again, unless that is being done.
+    look_at: Option<Instant>,
+    /// While the database is away.
+    outage: Option<Pause>,
+}
+
+/// What is done side by side.
+enum Job {
+    Look,
+    Fold(Turn),
+}
+
+/// What a job came to.
+enum Done {
+    Look { result: Result<Following, LookError>, took: Duration },
+    Fold(Vec<(Task, PageSize, Result<Step, StepError>)>),
+}
+
+impl Job {
+    async fn run(self, database: Database) -> Done {
+        match self {
+            Self::Look => {
+                let started = Instant::now();
+                let result = look_around(&database).await;
+                Done::Look { result, took: started.elapsed() }
+            }
+            Self::Fold(turn) => {
+                let mut steps = Vec::with_capacity(turn.len());
+                for (task, mut size) in turn {
+                    let step = step(&database, task.0, &task.1, &mut size).await;
+                    steps.push((task, size, step));
+                }
+                Done::Fold(steps)
+            }
+        }
+    }
 }
 
 impl Projector {
     /// A projector that works through this database's pool.
     pub fn new(database: Database) -> Self {
-        Self { database, following: Following::default(), pages: BTreeMap::new(), pause: Duration::ZERO }
+        let look_at = Some(Instant::now());
+        Self { database, following: Following::default(), queue: Queue::default(), look_at, outage: None }
     }
 
     /// Runs until `stop` ends, woken by the heads that this process moves.
@@ -87,106 +105,110 @@ impl Projector {
     ) {
         let mut commits = Commits::new(heads);
         let mut stop = std::pin::pin!(stop);
-        let mut look_at = Instant::now();
-        let mut due: BTreeSet<Task> = BTreeSet::new();
+        let mut jobs = FuturesUnordered::new();
         loop {
-            let until = if due.is_empty() { look_at } else { Instant::now() + self.pause };
+            while let Some(job) = self.next_job(Instant::now()) {
+                jobs.push(job.run(self.database.clone()));
+            }
+            let wakes_at = self.wakes_at(Instant::now());
             tokio::select! {
                 () = &mut stop => return,
-                () = tokio::time::sleep_until(until) => {}
-                ledgers = commits.next() => due.extend(self.following.tasks_of(&ledgers)),
+                Some(done) = jobs.next() => self.finish(done, Instant::now()),
+                ledgers = commits.next() => self.queue.add(self.following.tasks_of(&ledgers)),
+                () = sleep_until(wakes_at.unwrap_or_else(Instant::now)), if wakes_at.is_some() => {}
             }
-            let mut failure = None;
-            if Instant::now() >= look_at {
-                let started = Instant::now();
-                match look_around(&self.database).await {
-                    Ok(following) => due.extend(self.follow(following)),
-                    Err(error) => failure = Some(describe_causes(&error)),
-                }
-                look_at = Instant::now() + LOOK_INTERVAL.max(started.elapsed() * LOOK_SHARE).max(self.pause);
-            }
-            due = self.fold_one_page_each(due, &mut failure).await;
-            self.pause_after(failure);
         }
     }
 
-    /// Returns who is behind.
-    fn follow(&mut self, following: Following) -> Vec<Task> {
-        self.following = following;
-        self.pages.retain(|(ledger, build), _| self.following.contains(*ledger, build));
-        self.following.behind()
+    fn next_job(&mut self, now: Instant) -> Option<Job> {
+        if self.look_at.take_if(|at| *at <= now).is_some() {
+            return Some(Job::Look);
+        }
+        if self.outage.is_some_and(|outage| outage.until > now) {
+            return None;
+        }
+        self.queue.next(now).map(Job::Fold)
     }
 
-    /// Returns the tasks that have more to fold.
-    async fn fold_one_page_each(
-        &mut self,
-        due: BTreeSet<Task>,
-        failure: &mut Option<String>,
-    ) -> BTreeSet<Task> {
-        let attempts = self.turns(due).into_iter().map(|turn| {
-            let database = &self.database;
-            async move {
-                let mut outcomes = Vec::with_capacity(turn.len());
-                for (task, mut size) in turn {
-                    let outcome = step(database, task.0, &task.1, &mut size).await;
-                    outcomes.push((task, size, outcome));
-                }
-                outcomes
-            }
-        });
-        let outcomes: Vec<_> = stream::iter(attempts).buffer_unordered(WORKERS).collect().await;
-        let mut unfinished = BTreeSet::new();
-        for (task, size, outcome) in outcomes.into_iter().flatten() {
-            let (has_more, events) = match outcome {
-                Ok(Step::Folded { events, is_level }) => {
-                    count(&task.1, events);
-                    (!is_level, events)
-                }
-                Ok(Step::Smaller | Step::Parked) => (true, 0),
-                Ok(Step::Level | Step::Passed | Step::Halted) => (false, 0),
-                Err(error) => {
-                    *failure = Some(describe_causes(&error));
-                    (true, 0)
-                }
-            };
-            let are_small = !has_more && events <= FEW_EVENTS;
-            self.pages.insert(task.clone(), Pages { size, are_small });
-            if has_more {
-                unfinished.insert(task);
-            }
-        }
-        unfinished
+    /// When there may be a job that there is not now, if nothing else happens.
+    fn wakes_at(&self, now: Instant) -> Option<Instant> {
+        let outage = self.outage.map(|outage| outage.until).filter(|until| *until > now);
+        let task = outage.or_else(|| self.queue.wakes_at());
+        [self.look_at, task].into_iter().flatten().min()
     }
 
-    /// Who is folded after whom: those of small pages ledger by ledger, and whoever has much to do alone.
-    fn turns(&self, due: BTreeSet<Task>) -> Vec<Vec<(Task, PageSize)>> {
-        let mut turns = Vec::new();
-        let mut small: BTreeMap<LedgerId, Vec<(Task, PageSize)>> = BTreeMap::new();
-        for task in due {
-            let Pages { size, are_small } = self.pages.get(&task).copied().unwrap_or(FIRST_PAGES);
-            if are_small {
-                small.entry(task.0).or_default().push((task, size));
-            } else {
-                turns.push(vec![(task, size)]);
+    fn finish(&mut self, done: Done, now: Instant) {
+        match done {
+            Done::Look { result, took } => {
+                match result {
+                    Ok(following) => {
+                        self.outage = None;
+                        self.queue.retain(&following);
+                        self.queue.add(following.behind());
+                        self.following = following;
+                    }
+                    Err(error) => self.rest(&error, now),
+                }
+                let pause = self.outage.map_or(now, |outage| outage.until);
+                self.look_at = Some((now + LOOK_INTERVAL.max(took * LOOK_SHARE)).max(pause));
+            }
+            Done::Fold(steps) => {
+                let outcomes = steps.into_iter().map(|(task, size, step)| {
+                    let outcome = self.outcome_of(&task, step, now);
+                    (task, size, outcome)
+                });
+                let outcomes = outcomes.collect();
+                self.queue.finish(outcomes, now);
             }
         }
-        turns.extend(small.into_values());
-        turns
+    }
+
+    fn outcome_of(&mut self, task: &Task, step: Result<Step, StepError>, now: Instant) -> Outcome {
+        let (ledger, build) = task;
+        match step {
+            Ok(step) => {
+                self.outage = None;
+                match step {
+                    Step::Folded { events, is_level, is_slow } => {
+                        count(build, events);
+                        Outcome::Folded { events, has_more: !is_level, is_slow }
+                    }
+                    Step::Smaller { is_slow } => Outcome::Folded { events: 0, has_more: true, is_slow },
+                    Step::Parked => Outcome::Folded { events: 0, has_more: true, is_slow: false },
+                    Step::Level | Step::Passed | Step::Halted => {
+                        Outcome::Folded { events: 0, has_more: false, is_slow: false }
+                    }
+                }
+            }
+            Err(error @ StepError::Connection(_)) => {
+                self.rest(&error, now);
+                Outcome::Folded { events: 0, has_more: true, is_slow: false }
+            }
+            Err(error) => {
+                let (projection, number, error) = (&build.projection, build.build, describe_causes(&error));
+                if self.queue.is_ailing(task) {
+                    tracing::debug!(projection, build = number, %ledger, error, "a page still cannot be folded");
+                } else {
+                    tracing::warn!(
+                        projection, build = number, %ledger, error,
+                        "a page of events cannot be folded; will be tried again"
+                    );
+                }
+                Outcome::Failed
+            }
+        }
     }
 
     /// The first failure of a row is worth a warning; the lag metric tells the rest.
-    fn pause_after(&mut self, failure: Option<String>) {
-        match failure {
-            None => self.pause = Duration::ZERO,
-            Some(error) if self.pause.is_zero() => {
-                tracing::warn!(error, "projections cannot be updated; will be tried again");
-                self.pause = FIRST_PAUSE;
-            }
-            Some(error) => {
-                tracing::debug!(error, "projections still cannot be updated");
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-            }
+    fn rest(&mut self, error: &(dyn std::error::Error + 'static), now: Instant) {
+        let error = describe_causes(error);
+        match self.outage {
+            // Of several that failed at the same time one counts.
+            Some(outage) if outage.until > now => return,
+            Some(_) => tracing::debug!(error, "projections still cannot be updated"),
+            None => tracing::warn!(error, "projections cannot be updated; will be tried again"),
         }
+        self.outage = Some(Pause::after(self.outage, now));
     }
 }
 

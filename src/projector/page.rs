@@ -50,13 +50,18 @@ pub enum Step {
         events: i64,
         /// Whether the build is where the head was.
         is_level: bool,
+        /// Whether that took longer than a page may.
+        is_slow: bool,
     },
     /// There is nothing to fold.
     Level,
     /// Somebody else is at it.
     Passed,
     /// Nothing was folded, and the next page is smaller.
-    Smaller,
+    Smaller {
+        /// Whether the database gave up after a page's longest time.
+        is_slow: bool,
+    },
     /// An event could not be folded and was passed over.
     Parked,
     /// An event stands in the way.
@@ -83,16 +88,19 @@ impl PageSize {
         Self { events, largest, pace }
     }
 
-    fn after(&mut self, took: Duration) {
-        if took > self.pace.slow {
-            self.halve();
+    /// Returns whether a page that took so long took too long.
+    fn after(&mut self, took: Duration) -> bool {
+        let is_slow = took > self.pace.slow;
+        if is_slow {
+            self.halve(self.events);
         } else if took < self.pace.quick {
             self.events = (self.events * 2).min(self.largest);
         }
+        is_slow
     }
 
-    fn halve(&mut self) {
-        self.events = (self.events / 2).max(1);
+    fn halve(&mut self, events: i64) {
+        self.events = (events / 2).max(1);
     }
 }
 
@@ -110,17 +118,22 @@ pub async fn step(
     let started = Instant::now();
     match fold_page(database, &mut client, ledger, build, size.events).await {
         Ok(Page::Folded { events, is_level }) => {
-            size.after(started.elapsed());
-            Ok(Step::Folded { events, is_level })
+            let is_slow = size.after(started.elapsed());
+            Ok(Step::Folded { events, is_level, is_slow })
         }
         Ok(Page::Level) => Ok(Step::Level),
         Ok(Page::Passed) => Ok(Step::Passed),
         Ok(Page::Halted) => Ok(Step::Halted),
-        Err(FoldError::Event { .. } | FoldError::TooLong(_)) if size.events > 1 => {
-            size.halve();
-            Ok(Step::Smaller)
+        Err(FoldError::Events { events, .. }) if events.count() > 1 => {
+            size.halve(events.count());
+            Ok(Step::Smaller { is_slow: false })
         }
-        Err(FoldError::Event { after, source }) => {
+        Err(FoldError::TooLong { events, .. }) if events.count() > 1 => {
+            size.halve(events.count());
+            Ok(Step::Smaller { is_slow: true })
+        }
+        Err(FoldError::Events { events, source }) => {
+            let after = events.after;
             let category = source.code().map_or("unknown", |code| code.code()).to_owned();
             let reason = source.as_db_error().map_or("unknown", |refusal| refusal.message()).to_owned();
             let recorded = give_up(&mut client, ledger, build, after, &category, &reason).await;
@@ -146,21 +159,19 @@ mod tests {
     #[test]
     fn pages_grow_while_they_are_quick_and_shrink_when_they_are_slow() {
         let mut size = PageSize::new(1_000, 3_000, Pace::FOLLOWING);
-        size.after(Duration::from_millis(10));
-        assert_eq!(size.events, 2_000);
-        size.after(Duration::from_millis(10));
-        assert_eq!(size.events, 3_000);
-        size.after(Duration::from_millis(500));
-        assert_eq!(size.events, 3_000);
-        size.after(Duration::from_secs(2));
-        assert_eq!(size.events, 1_500);
+        for (milliseconds, is_slow, events) in
+            [(10, false, 2_000), (10, false, 3_000), (500, false, 3_000), (2_000, true, 1_500)]
+        {
+            assert_eq!(size.after(Duration::from_millis(milliseconds)), is_slow, "{milliseconds}");
+            assert_eq!(size.events, events, "{milliseconds}");
+        }
     }
 
     #[test]
     fn halving_ends_at_one_event() {
         let mut size = PageSize::new(5, 10, Pace::FOLLOWING);
         for expected in [2, 1, 1] {
-            size.halve();
+            size.halve(size.events);
             assert_eq!(size.events, expected);
         }
     }

@@ -37,6 +37,7 @@ mod projector_history;
 mod projector_plans;
 mod projector_subscriptions;
 mod projector_support;
+mod projector_trouble;
 mod proof;
 mod proof_support;
 mod proof_tampering;

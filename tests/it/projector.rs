@@ -1,13 +1,13 @@
 //! Following and rebuilding: pages, halts, several workers, builds that take over.
 
-use std::{collections::HashMap, fs, future::pending, path::Path, sync::Arc};
+use std::sync::Arc;
 
 use counterfoil::{
     domain::{
-        event::{AccountOpened, CreditsGranted, CreditsSpent, GrantSource},
-        ids::{AccountNumber, LedgerId, LotId, Position, SpendId},
+        event::AccountOpened,
+        ids::{AccountNumber, Position},
     },
-    projector::{Projector, RebuildError, rebuild},
+    projector::{RebuildError, rebuild},
     store::{
         database_url::DatabaseUrl,
         migrate,
@@ -22,99 +22,21 @@ use counterfoil::{
     },
 };
 use secrecy::ExposeSecret;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::sync::watch;
 
 use crate::{
-    projector_support::{ACCOUNT, Book, Fact, Place, SEED, fold_next},
+    projector_support::{
+        ACCOUNT, Book, Fact, Place, Running, definition_of, fold_next, follow, granted, spent,
+        wait_until_level, write_projection, write_some,
+    },
     support::{process, wait},
 };
-
-fn granted(amount: i64, balance_after: i64) -> Fact {
-    let lot = LotId::new(Position(1), 0, &SEED);
-    let body = CreditsGranted {
-        lot,
-        source: GrantSource::Requested,
-        granted: amount,
-        expires_at: None,
-        priority: 50,
-    };
-    Fact::credits(body, amount, balance_after)
-}
-
-fn spent(amount: i64, balance_after: i64) -> Fact {
-    let body = CreditsSpent {
-        spend: SpendId::new(Position(1), 0, &SEED),
-        spent: amount,
-        feature: None,
-        quantity: None,
-        draws: Vec::new(),
-        overdraft: None,
-    };
-    Fact::credits(body, -amount, balance_after)
-}
-
-/// Grants `rounds` times 10 and spends 3, for two accounts in turn.
-async fn write_some(book: &mut Book, rounds: i64) {
-    let accounts = [ACCOUNT, AccountNumber(2)];
-    book.write(&accounts.map(|account| Fact::about(AccountOpened {}).of(account))).await;
-    for round in 0..rounds {
-        let facts = [granted(10, round * 7 + 10), spent(3, round * 7 + 7)];
-        let of = |account| facts.clone().map(|fact| fact.of(account));
-        book.write(&accounts.map(of).concat()).await;
-    }
-}
-
-fn definition_of(name: &str) -> Definition {
-    let all = compiled_in().expect("projections");
-    all.into_iter().find(|definition| definition.name == name).expect("a projection of that name")
-}
 
 /// The same projection with other SQL: another version.
 fn changed(name: &str) -> Definition {
     let mut definition = definition_of(name);
     definition.version = "0123456789ab".to_owned();
     definition
-}
-
-/// A projector as a process runs it, and the way to tell it of a commit.
-struct Running {
-    heads: watch::Sender<HashMap<LedgerId, Position>>,
-    task: JoinHandle<()>,
-}
-
-impl Running {
-    fn start(database: &Database) -> Self {
-        let (heads, seen) = watch::channel(HashMap::new());
-        let task = tokio::spawn(Projector::new(database.clone()).run(seen, pending()));
-        Self { heads, task }
-    }
-
-    fn tell_of(&self, book: &Book) {
-        self.heads.send_modify(|heads| {
-            heads.insert(book.ledger, Position(book.position));
-        });
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn wait_until_level(place: &Place, book: &Book) {
-    wait::until("every projection to be level", async || {
-        let progress = place.progress(book).await;
-        let is_level = |one: &&_| {
-            let one: &counterfoil::store::projections::read::Progress = one;
-            // The events here are made up: only these take them all.
-            ["balances", "history"].contains(&one.projection.as_str())
-                && one.is_serving
-                && one.position == book.position
-        };
-        (progress.iter().filter(is_level).count() == 2).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -294,15 +216,6 @@ async fn a_new_version_serves_when_it_is_level_and_the_old_one_goes() {
     assert_eq!(superuser.query_one(left, &[]).await.expect("schemas").get::<_, i64>(0), 1);
 }
 
-async fn follow(place: &Place, book: &Book, build: &Build) {
-    let mut client = place.database.runtime().await;
-    let transaction = client.transaction().await.expect("a transaction");
-    let scope = format!("SET LOCAL counterfoil.ledger_id = '{}'", book.ledger);
-    transaction.batch_execute(&scope).await.expect("the scope");
-    counterfoil::store::projections::fold::follow(&transaction, book.ledger, build).await.expect("followed");
-    transaction.commit().await.expect("a commit");
-}
-
 #[tokio::test]
 async fn one_ledger_is_rebuilt_without_the_others() {
     let place = Place::new().await;
@@ -357,12 +270,6 @@ async fn a_projection_in_a_directory_is_followed_like_one_of_ours() {
         superuser.query_opt(&statement, &[]).await.expect("a count").map(|row| row.get::<_, i64>(0))
     });
     assert_eq!(counted.await, 4);
-}
-
-fn write_projection(folder: &Path, tables: &str, apply: &str) {
-    fs::create_dir(folder).expect("a folder");
-    fs::write(folder.join("tables.sql"), tables).expect("tables.sql");
-    fs::write(folder.join("apply.sql"), apply).expect("apply.sql");
 }
 
 #[tokio::test]

@@ -1,29 +1,33 @@
 //! Ledgers with events written by hand, for projections: any event, also one that the domain would never write.
 
-use std::sync::Arc;
+use std::{collections::HashMap, fs, future::pending, path::Path, sync::Arc};
 
 use counterfoil::{
     domain::{
         EventBody,
-        ids::{AccountNumber, LedgerId, LedgerSlug, Position, Seed},
+        event::{AccountOpened, CreditsGranted, CreditsSpent, GrantSource},
+        ids::{AccountNumber, LedgerId, LedgerSlug, LotId, Position, Seed, SpendId},
         settings::LedgerMode,
     },
+    projector::{Projector, rebuild},
     store::{
         database_url::DatabaseUrl,
         ledgers::create_ledger,
         pool::Database,
         projections::{
             Build,
-            fold::{Page, fold_page},
+            definition::{Definition, compiled_in},
+            fold::{self, Page, fold_page},
             list_builds,
             read::{HistoryEntry, Progress, history, progress},
         },
     },
 };
 use secrecy::SecretString;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_postgres::Client;
 
-use crate::support::database::TestDatabase;
+use crate::support::{database::TestDatabase, wait};
 
 /// The account that most tests use: opened by the first event.
 pub const ACCOUNT: AccountNumber = AccountNumber(1);
@@ -97,7 +101,7 @@ impl Place {
     /// Folds everything that there is into the newest build.
     pub async fn fold(&self, book: &Book, projection: &str) {
         let build = self.build(projection).await;
-        counterfoil::projector::rebuild(&self.service, book.ledger, &build, |_| {}).await.expect("folded");
+        rebuild(&self.service, book.ledger, &build, |_| {}).await.expect("folded");
     }
 
     pub async fn history(&self, book: &Book, account: AccountNumber) -> Vec<HistoryEntry> {
@@ -191,4 +195,100 @@ impl Book {
     pub fn next(&self) -> Position {
         Position(self.position + 1)
     }
+}
+
+pub fn granted(amount: i64, balance_after: i64) -> Fact {
+    let lot = LotId::new(Position(1), 0, &SEED);
+    let body = CreditsGranted {
+        lot,
+        source: GrantSource::Requested,
+        granted: amount,
+        expires_at: None,
+        priority: 50,
+    };
+    Fact::credits(body, amount, balance_after)
+}
+
+pub fn spent(amount: i64, balance_after: i64) -> Fact {
+    let body = CreditsSpent {
+        spend: SpendId::new(Position(1), 0, &SEED),
+        spent: amount,
+        feature: None,
+        quantity: None,
+        draws: Vec::new(),
+        overdraft: None,
+    };
+    Fact::credits(body, -amount, balance_after)
+}
+
+/// Grants `rounds` times 10 and spends 3, for two accounts in turn.
+pub async fn write_some(book: &mut Book, rounds: i64) {
+    let accounts = [ACCOUNT, AccountNumber(2)];
+    book.write(&accounts.map(|account| Fact::about(AccountOpened {}).of(account))).await;
+    for round in 0..rounds {
+        let facts = [granted(10, round * 7 + 10), spent(3, round * 7 + 7)];
+        let of = |account| facts.clone().map(|fact| fact.of(account));
+        book.write(&accounts.map(of).concat()).await;
+    }
+}
+
+pub fn definition_of(name: &str) -> Definition {
+    let all = compiled_in().expect("projections");
+    all.into_iter().find(|definition| definition.name == name).expect("a projection of that name")
+}
+
+/// A projector as a process runs it, and the way to tell it of a commit.
+pub struct Running {
+    heads: watch::Sender<HashMap<LedgerId, Position>>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    pub fn start(database: &Database) -> Self {
+        let (heads, seen) = watch::channel(HashMap::new());
+        let task = tokio::spawn(Projector::new(database.clone()).run(seen, pending()));
+        Self { heads, task }
+    }
+
+    pub fn tell_of(&self, book: &Book) {
+        self.heads.send_modify(|heads| {
+            heads.insert(book.ledger, Position(book.position));
+        });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+pub async fn wait_until_level(place: &Place, book: &Book) {
+    wait::until("every projection to be level", async || {
+        let progress = place.progress(book).await;
+        let is_level = |one: &&_| {
+            let one: &Progress = one;
+            // The events here are made up: only these take them all.
+            ["balances", "history"].contains(&one.projection.as_str())
+                && one.is_serving
+                && one.position == book.position
+        };
+        (progress.iter().filter(is_level).count() == 2).then_some(())
+    })
+    .await;
+}
+
+pub fn write_projection(folder: &Path, tables: &str, apply: &str) {
+    fs::create_dir(folder).expect("a folder");
+    fs::write(folder.join("tables.sql"), tables).expect("tables.sql");
+    fs::write(folder.join("apply.sql"), apply).expect("apply.sql");
+}
+
+pub async fn follow(place: &Place, book: &Book, build: &Build) {
+    let mut client = place.database.runtime().await;
+    let transaction = client.transaction().await.expect("a transaction");
+    let scope = format!("SET LOCAL counterfoil.ledger_id = '{}'", book.ledger);
+    transaction.batch_execute(&scope).await.expect("the scope");
+    fold::follow(&transaction, book.ledger, build).await.expect("followed");
+    transaction.commit().await.expect("a commit");
 }

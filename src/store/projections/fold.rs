@@ -4,7 +4,7 @@
 //! (`SKIP LOCKED`). The cursor is moved from where it was read, and a worker whose cursor is not there any more writes
 //! nothing. Positions have no gaps and their order is commit order, so everything up to the head is complete.
 
-use std::ops::Range;
+use std::fmt;
 
 use deadpool_postgres::{ClientWrapper, Transaction as PooledTransaction};
 use tokio_postgres::{
@@ -42,36 +42,58 @@ pub enum Page {
     Halted,
 }
 
+/// The events of a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageEvents {
+    /// The position before the first.
+    pub after: i64,
+    /// The position of the last.
+    pub until: i64,
+}
+
+impl PageEvents {
+    /// How many.
+    pub fn count(self) -> i64 {
+        self.until - self.after
+    }
+}
+
+impl fmt::Display for PageEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = self.after + 1;
+        if self.count() == 1 {
+            write!(f, "the event at position {first}")
+        } else {
+            write!(f, "the events at positions {first} to {}", self.until)
+        }
+    }
+}
+
 /// Why a page was not folded; nothing of it was written.
 #[derive(Debug, thiserror::Error)]
 pub enum FoldError {
-    /// An event of the page cannot be folded.
-    #[error("an event of the page after position {after} cannot be folded")]
-    Event {
-        /// Where the page began.
-        after: i64,
+    /// One of its events at least cannot be folded.
+    #[error("{events} cannot be folded")]
+    Events {
+        /// The page.
+        events: PageEvents,
         /// The statement's refusal.
         source: Error,
     },
-    /// The page took too long.
-    #[error("the page takes too long")]
-    TooLong(#[source] Error),
+    /// The database gave up after a statement's longest time.
+    #[error("to fold {events} takes longer than {} s", STATEMENT_LIMIT_MS / 1_000)]
+    TooLong {
+        /// The page.
+        events: PageEvents,
+        /// The statement's end.
+        source: Error,
+    },
     /// Somebody else moved the cursor.
     #[error("the cursor has been moved by somebody else")]
     LostCursor,
     /// Not the events' fault: the database is away, lacks resources, or refuses the statement whatever the events.
     #[error("the database refused a step of folding")]
-    Database(#[source] Error),
-}
-
-impl From<Error> for FoldError {
-    fn from(source: Error) -> Self {
-        if source.code() == Some(&SqlState::QUERY_CANCELED) {
-            Self::TooLong(source)
-        } else {
-            Self::Database(source)
-        }
-    }
+    Database(#[from] Error),
 }
 
 /// Makes the ledger follow a build from the beginning on, unless it follows this or a newer one. The first build of a
@@ -114,8 +136,9 @@ pub async fn fold_page(
     }
     let until = cursor.head.min(cursor.position.saturating_add(limit));
     if until > cursor.position {
-        apply(database, &transaction, ledger, build, cursor.position..until).await?;
-        move_cursor(database, &transaction, ledger, build, cursor.position..until).await?;
+        let events = PageEvents { after: cursor.position, until };
+        apply(database, &transaction, ledger, build, events).await?;
+        move_cursor(database, &transaction, ledger, build, events).await?;
     } else if cursor.is_serving {
         return Ok(Page::Level);
     }
@@ -226,21 +249,25 @@ async fn lock_cursor(
     .transpose()
 }
 
-/// Runs the build's statements over the events after the first position, up to the last.
+/// Runs the build's statements over the events.
 async fn apply(
     database: &Database,
     transaction: &PooledTransaction<'_>,
     ledger: LedgerId,
     build: &Build,
-    events: Range<i64>,
+    events: PageEvents,
 ) -> Result<(), FoldError> {
     let parameters: [Parameter<'_>; 3] =
-        [(&ledger.0, Type::INT8), (&events.start, Type::INT8), (&events.end, Type::INT8)];
+        [(&ledger.0, Type::INT8), (&events.after, Type::INT8), (&events.until, Type::INT8)];
     for statement in &build.apply {
-        let applied = execute(database, transaction, statement, &parameters).await;
-        applied.map_err(|source| match is_of_the_events(&source) {
-            true => FoldError::Event { after: events.start, source },
-            false => source.into(),
+        execute(database, transaction, statement, &parameters).await.map_err(|source| {
+            if is_of_the_events(&source) {
+                FoldError::Events { events, source }
+            } else if source.code() == Some(&SqlState::QUERY_CANCELED) {
+                FoldError::TooLong { events, source }
+            } else {
+                FoldError::Database(source)
+            }
         })?;
     }
     Ok(())
@@ -281,12 +308,12 @@ async fn move_cursor(
     transaction: &PooledTransaction<'_>,
     ledger: LedgerId,
     build: &Build,
-    events: Range<i64>,
+    events: PageEvents,
 ) -> Result<(), FoldError> {
     let statement = "UPDATE projection_cursors SET position = $5
                       WHERE ledger_id = $1 AND projection = $2 AND build = $3 AND position = $4";
     let [ledger_id, projection, number] = key(&ledger.0, build);
-    let (from, to) = ((&events.start as _, Type::INT8), (&events.end as _, Type::INT8));
+    let (from, to) = ((&events.after as _, Type::INT8), (&events.until as _, Type::INT8));
     let moved = execute(database, transaction, statement, &[ledger_id, projection, number, from, to]).await?;
     if moved == 1 { Ok(()) } else { Err(FoldError::LostCursor) }
 }
