@@ -20,6 +20,7 @@ mod dev;
 mod disputes;
 mod event_schemas;
 mod event_stream;
+mod export_interrupted;
 mod month_model;
 mod month_plan;
 mod month_stage;
