@@ -49,6 +49,14 @@ pub enum VerifyError {
     /// The database refused.
     #[error("the database refused a step of the verification")]
     Database(#[from] Error),
+    /// A statement over this event alone was ended by its time limit.
+    #[error("to fold the event at position {position} takes too long")]
+    TooLong {
+        /// The event.
+        position: Position,
+        /// The statement's end.
+        source: Error,
+    },
     /// Temporary tables need a session of one's own.
     #[error("verifying needs a direct connection, not one through PgBouncer: set DATABASE_DIRECT_URL")]
     Pooled,

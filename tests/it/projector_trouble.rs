@@ -38,8 +38,8 @@ async fn install_from(directory: &TempDir, place: &Place) {
     install(&mut place.database.owner().await, &definitions).await.expect("made");
 }
 
-fn rebuild_command(place: &Place, projection: &str) -> Command {
-    let mut command = process::command(&["rebuild", projection]);
+fn command(place: &Place, arguments: &[&str]) -> Command {
+    let mut command = process::command(arguments);
     command.env("DATABASE_URL", place.database.runtime_url().expose_secret());
     command.env("DATABASE_DIRECT_URL", place.database.owner_url().expose_secret());
     command
@@ -91,7 +91,7 @@ async fn a_rebuild_says_what_takes_too_long() {
     let mut book = place.book("patient").await;
     write_some(&mut book, 1).await;
     let directory = with_a_slow_projection();
-    let mut command = rebuild_command(&place, "slow");
+    let mut command = command(&place, &["rebuild", "slow"]);
     command.arg("--projections-dir").arg(directory.path());
     let output = process::output(command).await;
     let said = said(&output);
@@ -99,6 +99,26 @@ async fn a_rebuild_says_what_takes_too_long() {
     assert!(said.contains("slow of patient is not rebuilt"), "{said}");
     assert!(said.contains("to fold the event at position 1 takes longer than 4 s"), "{said}");
     assert!(said.contains("canceling statement due to statement timeout"), "{said}");
+}
+
+#[tokio::test]
+async fn verifying_says_what_takes_too_long() {
+    let place = Place::new().await;
+    let mut book = place.book("patient").await;
+    write_some(&mut book, 1).await;
+    let directory = with_a_slow_projection();
+    install_from(&directory, &place).await;
+    follow(&place, &book, &*place.build("slow").await).await;
+    // As if its first event had been folded on a better day.
+    let folded = "UPDATE projection_cursors SET position = 1 WHERE projection = 'slow'";
+    place.database.superuser().await.execute(folded, &[]).await.expect("folded");
+    let mut command = command(&place, &["verify"]);
+    command.arg("--projections-dir").arg(directory.path());
+    let output = process::output(command).await;
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("slow of patient cannot be compared"), "{said}");
+    assert!(said.contains("to fold the event at position 1 takes too long"), "{said}");
 }
 
 #[tokio::test]
@@ -123,7 +143,7 @@ async fn a_full_disk_stops_a_rebuild_and_nothing_else() {
     );
     superuser.batch_execute(&full).await.expect("a full disk");
 
-    let failed = process::output(rebuild_command(&place, "history")).await;
+    let failed = process::output(command(&place, &["rebuild", "history"])).await;
     let told = said(&failed);
     assert_eq!(failed.status.code(), Some(1), "{told}");
     assert!(told.contains("history of full is not rebuilt: what served goes on serving"), "{told}");
@@ -136,7 +156,7 @@ async fn a_full_disk_stops_a_rebuild_and_nothing_else() {
     assert_eq!((serves.build, serves.position), (old, book.position));
 
     superuser.batch_execute(&format!("DROP TRIGGER full_disk ON {table}")).await.expect("room again");
-    let done = process::output(rebuild_command(&place, "history")).await;
+    let done = process::output(command(&place, &["rebuild", "history"])).await;
     let told = said(&done);
     assert!(done.status.success(), "{told}");
     assert!(told.contains(&format!("a rebuild that was begun goes on in {}", begun.schema)), "{told}");

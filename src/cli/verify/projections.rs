@@ -1,5 +1,7 @@
 //! What must hold of projections: every row follows from the events.
 
+use anyhow::Context as _;
+
 use super::findings::Findings;
 use crate::cli::progress::Rate;
 use crate::store::ledgers::Ledger;
@@ -38,7 +40,8 @@ pub(super) async fn compare(
     };
     let mut rate = Rate::new(format!("{slug}: {name}"), 0);
     while refolding.position() < goal {
-        match refolding.advance(goal).await? {
+        let advanced = refolding.advance(goal).await;
+        match advanced.with_context(|| format!("{name} of {slug} cannot be compared"))? {
             Refolded::Until(position) => rate.report(position, goal),
             Refolded::Poison(position, reason) => {
                 findings.position(position.0, format!("{name} cannot be folded: {reason}"));

@@ -263,7 +263,7 @@ async fn apply(
         execute(database, transaction, statement, &parameters).await.map_err(|source| {
             if is_of_the_events(&source) {
                 FoldError::Events { events, source }
-            } else if source.code() == Some(&SqlState::QUERY_CANCELED) {
+            } else if is_out_of_time(&source) {
                 FoldError::TooLong { events, source }
             } else {
                 FoldError::Database(source)
@@ -349,4 +349,9 @@ pub(in crate::store) fn is_of_the_events(error: &Error) -> bool {
     // Cardinality, data exception, integrity constraint, a limit of row or index size, a raised error.
     const CLASSES: &[&str] = &["21", "22", "23", "54", "P0"];
     error.code().is_some_and(|code| CLASSES.iter().any(|class| code.code().starts_with(class)))
+}
+
+/// Whether a statement was ended because it took too long: fewer events may take less.
+pub(in crate::store) fn is_out_of_time(error: &Error) -> bool {
+    error.code() == Some(&SqlState::QUERY_CANCELED)
 }

@@ -13,7 +13,7 @@ use crate::{
         pool::Database,
         projections::{
             definition::Definition,
-            fold::{is_of_the_events, page_settings},
+            fold::{is_of_the_events, is_out_of_time, page_settings},
             read::{Halt, Serving, serving},
         },
         scope::{self, Parameter},
@@ -32,6 +32,8 @@ pub struct Refolding {
     tables: Vec<Table>,
     /// How far it is folded.
     position: i64,
+    /// Events in the next page.
+    size: i64,
 }
 
 /// A table of the projection.
@@ -95,7 +97,7 @@ impl Refolding {
             client.batch_execute(statement).await?;
         }
         let tables = tables(&client).await?;
-        Ok(Self { client, definition, ledger, tables, position: 0 })
+        Ok(Self { client, definition, ledger, tables, position: 0, size: EVENTS })
     }
 
     /// The projection's name.
@@ -143,25 +145,27 @@ impl Refolding {
     }
 
     /// Folds a page of the events up to `goal`. As in the service, an event that cannot be folded is searched by halving
-    /// the page, and passed over by statistics.
+    /// the page, and passed over by statistics; pages that take too long are halved too.
     ///
     /// # Errors
     /// [`VerifyError`].
     pub async fn advance(&mut self, goal: i64) -> Result<Refolded, VerifyError> {
-        let mut size = EVENTS;
         while self.position < goal {
-            let until = goal.min(self.position + size);
+            let until = goal.min(self.position + self.size);
             self.begin().await?;
             match self.fold(until).await {
                 Ok(()) => {
                     self.end().await?;
                     self.position = until;
+                    self.size = (self.size * 2).min(EVENTS);
                     break;
                 }
-                Err(error) if is_of_the_events(&error) => {
+                Err(error) if is_of_the_events(&error) || is_out_of_time(&error) => {
                     self.client.batch_execute("ROLLBACK").await?;
                     if until > self.position + 1 {
-                        size = (until - self.position) / 2;
+                        self.size = (until - self.position) / 2;
+                    } else if is_out_of_time(&error) {
+                        return Err(VerifyError::TooLong { position: Position(until), source: error });
                     } else if self.definition.parks {
                         self.position = until;
                         break;
