@@ -17,7 +17,7 @@ use super::{
         DebtSettled, Draw, Event, EventBody, GrantSource, HoldCaptured, PaymentNoted, PurchaseSource,
         TargetCause, TargetMove, TargetMoved, TransferReceived,
     },
-    ids::{AccountNumber, HoldId, PurchaseId, StripeId, Unit},
+    ids::{AccountNumber, HoldId, Position, PurchaseId, StripeId, Unit},
     payment::Payment,
     purchase::{Part, Purchase, TakenFrom},
     time::{Span, Timestamp},
@@ -80,11 +80,17 @@ pub fn evolve(working_set: &mut WorkingSet, event: &Event) {
     }
 }
 
+/// Whether what is at this version has not seen the event; it has now.
+fn is_news(version: &mut Position, event: &Event) -> bool {
+    let is_news = *version < event.position;
+    *version = event.position.max(*version);
+    is_news
+}
+
 fn configure(working_set: &mut WorkingSet, event: &Event) {
-    if working_set.configured_at >= event.position {
+    if !is_news(&mut working_set.configured_at, event) {
         return;
     }
-    working_set.configured_at = event.position;
     match &event.body {
         EventBody::FeatureSet(body) => {
             working_set.catalogue.features.insert(body.0.feature.clone(), body.0.clone());
@@ -134,10 +140,9 @@ fn open_account(working_set: &mut WorkingSet, event: &Event) {
 fn evolve_account(working_set: &mut WorkingSet, event: &Event) {
     let Some(number) = event.account else { return };
     let Some(account) = working_set.accounts.get_mut(&number) else { return };
-    if account.version >= event.position {
+    if !is_news(&mut account.version, event) {
         return;
     }
-    account.version = event.position;
     let at = event.effective_at.unwrap_or(event.recorded_at);
     match &event.body {
         EventBody::AccountFrozen(_) => account.status = AccountStatus::Frozen,

@@ -1,5 +1,6 @@
 //! What events do to orders, to refunds that are asked for, and to links by which orders are placed.
 
+use super::is_news;
 use crate::domain::{
     checkout_link::CheckoutLink,
     event::{
@@ -36,9 +37,8 @@ pub(super) fn place(working_set: &mut WorkingSet, event: &Event, body: &OrderPla
 
 /// The order, if it has not seen the event; it has now.
 fn unseen<'a>(working_set: &'a mut WorkingSet, order: OrderId, event: &Event) -> Option<&'a mut Order> {
-    let order = working_set.orders.get_mut(&order).filter(|order| order.version < event.position)?;
-    order.version = event.position;
-    Some(order)
+    let order = working_set.orders.get_mut(&order)?;
+    is_news(&mut order.version, event).then_some(order)
 }
 
 pub(super) fn give_session(working_set: &mut WorkingSet, event: &Event, body: &OrderSessionCreated) {
@@ -78,9 +78,8 @@ fn unseen_payment<'a>(
     payment: &PaymentReference,
     event: &Event,
 ) -> Option<&'a mut Payment> {
-    let payment = working_set.payments.get_mut(payment).filter(|payment| payment.version < event.position)?;
-    payment.version = event.position;
-    Some(payment)
+    let payment = working_set.payments.get_mut(payment)?;
+    is_news(&mut payment.version, event).then_some(payment)
 }
 
 pub(super) fn request_refund(working_set: &mut WorkingSet, event: &Event, body: &RefundRequested) {

@@ -1,5 +1,6 @@
 //! What events do to subscriptions, and to the lots that live by them.
 
+use super::is_news;
 use crate::domain::{
     account::{Account, Pool},
     event::{
@@ -35,10 +36,7 @@ fn unseen<'a>(
     event: &Event,
 ) -> Option<&'a mut Subscription> {
     let subscription = working_set.subscriptions.get_mut(subscription)?;
-    (subscription.version < event.position).then(|| {
-        subscription.version = event.position;
-        subscription
-    })
+    is_news(&mut subscription.version, event).then_some(subscription)
 }
 
 pub(super) fn change(working_set: &mut WorkingSet, event: &Event, body: &SubscriptionChanged) {

@@ -2,7 +2,7 @@
 
 use super::{billing::subscriptions, *};
 use crate::domain::{
-    event::{GrantSource, SubscriptionEnded},
+    event::{GrantSource, ShortenedLot, SubscriptionEnded},
     order::OrderStatus,
     subscription::{Subscription, SubscriptionStatus},
 };
@@ -343,6 +343,14 @@ fn what_was_reported_of_a_renewal_before_it_is_applied_with_it() {
     );
 }
 
+fn shortened_at_its_end(told: &Story) -> Vec<ShortenedLot> {
+    let mut ends = told.events.iter().filter_map(|event| match &event.body {
+        EventBody::SubscriptionEnded(SubscriptionEnded { shortened, .. }) => Some(shortened.clone()),
+        _ => None,
+    });
+    ends.next().expect("an end")
+}
+
 #[test]
 fn a_subscription_that_ends_takes_the_grace_along_and_nothing_that_was_paid_for() {
     let told = subscriptions(
@@ -355,13 +363,20 @@ fn a_subscription_that_ends_takes_the_grace_along_and_nothing_that_was_paid_for(
          at 30d
          sweep                                                                  => 0 [credits.expired]",
     );
-    let ended = told.events.iter().find_map(|event| match &event.body {
-        EventBody::SubscriptionEnded(SubscriptionEnded { shortened, .. }) => Some(shortened.clone()),
-        _ => None,
-    });
-    let ended = ended.expect("an end");
-    assert_eq!(ended.len(), 1);
-    assert_eq!(ended[0].expires_at, start().plus(Span::days(30)));
+    let shortened = shortened_at_its_end(&told);
+    assert_eq!(shortened.len(), 1);
+    assert_eq!(shortened[0].expires_at, start().plus(Span::days(30)));
+    let without_grace = subscriptions(
+        "rules grace 0
+         invoice in_1 il_1 sub_1 price_plan for 1000 from 0d to 30d via pi_1    => 100
+         at 10d
+         told sub_1 canceled as 2                                               => 100 [subscription.ended]",
+    );
+    assert_eq!(
+        shortened_at_its_end(&without_grace),
+        [],
+        "what ends with its period is as short as it can be"
+    );
     subscriptions(
         "invoice in_1 il_1 sub_1 price_plan for 1000 from 0d to 30d via pi_1    => 100
          at 31d
