@@ -85,10 +85,26 @@ impl Shop {
 
     /// Waits until the ledger knows that of a subscription.
     pub async fn subscription_has(&self, subscribed: &Subscribed, field: &str, value: Value) -> Value {
-        wait::until(&format!("a subscription's {field} to be {value}"), async || {
+        let what = format!("a subscription's {field} to be {value}");
+        self.subscription_becomes(&what, subscribed, |known| known[field] == value).await
+    }
+
+    /// Waits until the subscription itself was told of, not only what was paid for it.
+    pub async fn period_is_known(&self, subscribed: &Subscribed) -> Value {
+        let is_known = |known: &Value| known["current_period_end"].is_string();
+        self.subscription_becomes("a subscription's period to be known", subscribed, is_known).await
+    }
+
+    async fn subscription_becomes(
+        &self,
+        what: &str,
+        subscribed: &Subscribed,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Value {
+        wait::until(what, async || {
             let path = format!("/v1/subscriptions/{}", subscribed.id);
             let known = self.app.send(Method::GET, &path, None).await;
-            (known.status == 200).then(|| known.json()).filter(|known| known[field] == value)
+            (known.status == 200).then(|| known.json()).filter(|known| is_so(known))
         })
         .await
     }
