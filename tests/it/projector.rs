@@ -21,7 +21,6 @@ use counterfoil::{
         },
     },
 };
-use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
 use crate::{
@@ -341,12 +340,7 @@ async fn an_interrupted_rebuild_goes_on_where_it_was() {
     let mut book = place.book("long").await;
     write_some(&mut book, 10).await;
     place.fold(&book, "history").await;
-    let command = || {
-        let mut command = process::command(&["rebuild", "history"]);
-        command.env("DATABASE_URL", place.database.runtime_url().expose_secret());
-        command.env("DATABASE_DIRECT_URL", place.database.owner_url().expose_secret());
-        command
-    };
+    let command = || place.command(&["rebuild", "history"]);
     // What a rebuild leaves behind that was killed after its first page.
     let mut owner = place.database.owner().await;
     let begun = make_build(&mut owner, &definition_of("history"), None).await.expect("made");

@@ -1,6 +1,6 @@
 //! Ledgers with events written by hand, for projections: any event, also one that the domain would never write.
 
-use std::{collections::HashMap, fs, future::pending, path::Path, sync::Arc};
+use std::{collections::HashMap, fs, future::pending, path::Path, process::Command, sync::Arc};
 
 use counterfoil::{
     domain::{
@@ -23,11 +23,11 @@ use counterfoil::{
         },
     },
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_postgres::Client;
 
-use crate::support::{database::TestDatabase, wait};
+use crate::support::{database::TestDatabase, process, wait};
 
 /// The account that most tests use: opened by the first event.
 pub const ACCOUNT: AccountNumber = AccountNumber(1);
@@ -88,6 +88,14 @@ impl Place {
         let slug = LedgerSlug::parse(slug).expect("a slug");
         let ledger = create_ledger(&client, &slug, LedgerMode::Test).await.expect("a ledger").ledger;
         Book { client, ledger, position: 0 }
+    }
+
+    /// The binary as whoever owns the database runs it.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = process::command(arguments);
+        command.env("DATABASE_URL", self.database.runtime_url().expose_secret());
+        command.env("DATABASE_DIRECT_URL", self.database.owner_url().expose_secret());
+        command
     }
 
     /// The newest build of a projection.
