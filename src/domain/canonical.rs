@@ -1,5 +1,6 @@
 //! The bytes of an event that are hashed: RFC 8785 JSON of its fields. Storage may change, these may not.
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -88,9 +89,5 @@ pub fn note_hash(salt: &[u8; 16], note: &Note) -> [u8; 32] {
 
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(bytes)
 }

@@ -349,12 +349,6 @@ public_id!(
     "lnk"
 );
 
-/// The number that 32 lower-case hexadecimal digits write.
-fn hexadecimal(digits: &str) -> Option<u128> {
-    let is_ours = digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    is_ours.then(|| u128::from_str_radix(digits, 16).ok()).flatten()
-}
-
 /// Who caused an event.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Actor {

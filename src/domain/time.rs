@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// A moment in UTC: microseconds since 1970-01-01T00:00:00Z.
 ///
@@ -38,6 +38,11 @@ impl Timestamp {
         self.0 / 1_000_000
     }
 
+    /// The microseconds behind the last whole second.
+    fn microsecond(self) -> u32 {
+        (self.0 % 1_000_000) as u32
+    }
+
     /// The moment `seconds` after 1970 began, if RFC 3339 can write it.
     pub fn from_unix_seconds(seconds: i64) -> Option<Self> {
         seconds.checked_mul(1_000_000).and_then(Self::from_microseconds)
@@ -45,13 +50,16 @@ impl Timestamp {
 
     /// The same moment, its nanoseconds cut off, if RFC 3339 can write it and it is not before 1970.
     pub fn from_datetime(moment: OffsetDateTime) -> Option<Self> {
-        i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000)).ok().and_then(Self::from_microseconds)
+        // The part of a second counts forward, before 1970 too.
+        let whole = moment.unix_timestamp().checked_mul(1_000_000)?;
+        whole.checked_add(moment.microsecond().into()).and_then(Self::from_microseconds)
     }
 
     /// The same moment as the date type of the PostgreSQL and HTTP libraries.
     pub fn to_datetime(self) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        let second = OffsetDateTime::from_unix_timestamp(self.unix_seconds());
+        let moment = second.and_then(|second| second.replace_microsecond(self.microsecond()));
+        moment.unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
     /// Reads RFC 3339 with any offset.
@@ -97,20 +105,38 @@ impl Span {
     }
 }
 
+/// How a moment is written; each digit is replaced.
+const FORM: [u8; 27] = *b"0000-00-00T00:00:00.000000Z";
+
+/// Writes a number right-aligned over zeros.
+fn put(zeros: &mut [u8], number: u32) {
+    let mut rest = number;
+    for digit in zeros.iter_mut().rev() {
+        *digit += (rest % 10) as u8;
+        rest /= 10;
+    }
+}
+
+impl Timestamp {
+    /// Writes the moment into `text`. Events and states are full of moments: no detour through formatting.
+    fn write(self, text: &mut [u8; FORM.len()]) -> &str {
+        let utc = self.to_datetime();
+        *text = FORM;
+        put(&mut text[..4], utc.year().unsigned_abs());
+        put(&mut text[5..7], u8::from(utc.month()).into());
+        put(&mut text[8..10], utc.day().into());
+        put(&mut text[11..13], utc.hour().into());
+        put(&mut text[14..16], utc.minute().into());
+        put(&mut text[17..19], utc.second().into());
+        put(&mut text[20..26], utc.microsecond());
+        // Every byte is ASCII.
+        str::from_utf8(text).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let utc = self.to_datetime().to_offset(UtcOffset::UTC);
-        write!(
-            formatter,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
-            utc.year(),
-            u8::from(utc.month()),
-            utc.day(),
-            utc.hour(),
-            utc.minute(),
-            utc.second(),
-            utc.microsecond()
-        )
+        formatter.write_str(self.write(&mut [0; FORM.len()]))
     }
 }
 
@@ -122,7 +148,7 @@ impl fmt::Debug for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.write(&mut [0; FORM.len()]))
     }
 }
 

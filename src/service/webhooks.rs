@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use metrics::counter;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -112,10 +113,7 @@ fn refuse(ledger: LedgerId, error: SignatureError, secrets: &WebhookSecrets) -> 
 fn identity(body: &[u8]) -> (String, String) {
     match Identity::of(body) {
         Some(Identity { id, kind }) => (id.to_string(), kind),
-        None => {
-            let digest: String = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();
-            (format!("body_{digest}"), NO_TYPE.to_owned())
-        }
+        None => (format!("body_{}", HEXLOWER.encode(&Sha256::digest(body))), NO_TYPE.to_owned()),
     }
 }
 

@@ -13,6 +13,7 @@ use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use data_encoding::HEXLOWER;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -67,7 +68,7 @@ impl SealingKeyId {
 
     fn of(key: &[u8]) -> Self {
         let digest = Sha256::new().chain_update(ID_CONTEXT).chain_update(key).finalize();
-        Self(digest[..ID_LENGTH].iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(HEXLOWER.encode(&digest[..ID_LENGTH]))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::hexadecimal;
+use super::bits;
 
 macro_rules! random_id {
     ($(#[doc = $doc:literal])* $name:ident, $prefix:literal, $of_what:literal) => {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
@@ -340,6 +341,5 @@ fn create_directory(path: &Path) -> Result<(), ClusterError> {
 
 /// A name for a directory, made from the path of another one.
 fn digest(path: &Path) -> String {
-    let hash = Sha256::digest(path.as_os_str().as_encoded_bytes());
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&Sha256::digest(path.as_os_str().as_encoded_bytes())[..8])
 }
