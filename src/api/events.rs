@@ -4,9 +4,9 @@ mod body;
 mod live;
 mod schemas;
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use poem::{Body, FromRequest, IntoResponse, Request, RequestBody, Response, http::header};
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
@@ -15,7 +15,6 @@ use poem_openapi::{
     types::Type,
 };
 use serde::Serialize;
-use tokio::sync::mpsc;
 
 use body::BodyOfEvent;
 pub use schemas::schemas;
@@ -35,13 +34,16 @@ use crate::{
         ids::{AccountId, Position, Unit},
         time::Timestamp,
     },
-    service::{Caller, PositionToken, Service, ServiceError, StoredEvent, leaf_bytes},
+    service::{Caller, PositionToken, Service, StoredEvent, leaf_bytes},
 };
 
 /// The media type of one event per line.
 pub(super) const NDJSON: &str = "application/x-ndjson";
 /// How many events are read at once for a stream.
 const STREAM_PAGE: i64 = 1_000;
+/// How many pages of a stream are read and written while the client takes the one before them. Whoever is slow keeps so many
+/// in memory, and no connection to the database.
+const PAGES_AHEAD: usize = 2;
 
 /// One immutable fact. Amounts are in the smallest part of the unit.
 #[derive(Clone, Debug, Object, Serialize)]
@@ -125,9 +127,9 @@ impl From<StoredEvent> for Event {
 }
 
 impl Event {
-    /// As it stands in a page, in one line. Written by serde, as a page's tree of values would take most of an export's time.
-    fn line(self) -> Result<Vec<u8>, ApiError> {
-        serde_json::to_vec(&self).map_err(|_| ApiError::internal())
+    /// Writes it as it stands in a page, in one line. By serde: a page's tree of values would take most of an export's time.
+    fn write(&self, text: &mut Vec<u8>) -> Result<(), ApiError> {
+        serde_json::to_writer(text, self).map_err(|_| ApiError::internal())
     }
 }
 
@@ -303,67 +305,61 @@ pub(super) struct Range {
     pub limit: Option<i64>,
 }
 
-/// How far a stream has come.
-struct Progress {
-    service: Arc<Service>,
-    caller: Arc<Caller>,
-    after: Position,
-    until: Position,
-    left: Option<i64>,
-    head: Position,
-}
-
-/// The events after a position, read page by page, each as one line. The first page is read before the answer begins, so
-/// that whatever keeps it from being read is told by a status.
+/// The events after a position, page by page, each as one line. The first page is read before the answer begins, so that
+/// whatever keeps it from being read is told by a status.
 async fn lines(
     service: Arc<Service>,
     caller: Arc<Caller>,
     range: Range,
     line: Line,
 ) -> Result<Body, ApiError> {
-    let who = Arc::clone(&caller);
     let Range { after, until, limit } = range;
-    let end = until.unwrap_or(Position(i64::MAX));
-    let mut progress = Progress { service, caller, after, until: end, left: limit, head: end };
-    let first = progress.read().await?;
-    check_until(until, progress.head)?;
-    let pages = stream::once(async { Ok(first) }).chain(read_ahead(progress));
-    let pages = pages.map_err(|error: ServiceError| std::io::Error::other(error.to_string())).and_then(
-        move |events| {
-            let lines: Result<Vec<Vec<u8>>, ApiError> =
-                events.into_iter().map(|event| line(&who, event)).collect();
-            std::future::ready(
-                lines.map(|lines| lines.concat()).map_err(|error| std::io::Error::other(error.to_string())),
-            )
-        },
-    );
-    Ok(Body::from_bytes_stream(pages.boxed()))
-}
-
-/// The pages that follow, each read while the one before is written. Whoever is slow to take them keeps two in memory, and
-/// no connection to the database.
-fn read_ahead(mut progress: Progress) -> impl Stream<Item = Result<Vec<StoredEvent>, ServiceError>> {
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        loop {
-            let page = progress.read().await;
-            let (is_end, is_error) = (page.as_ref().is_ok_and(Vec::is_empty), page.is_err());
-            // Nobody takes it any more if it cannot be sent.
-            if is_end || sender.send(page).await.is_err() || is_error {
-                return;
-            }
-        }
+    let limit = limit.unwrap_or(i64::MAX);
+    let (first, head) = page(&service, &caller, after, limit.min(STREAM_PAGE), until, line).await?;
+    check_until(until, head)?;
+    let end = until.unwrap_or(head).0.min(after.0.saturating_add(limit));
+    // Positions have no gaps: where each page begins is known before the one in front of it is read.
+    let rest = (after.0.saturating_add(STREAM_PAGE)..end).step_by(STREAM_PAGE as usize).map(move |start| {
+        let (service, caller) = (Arc::clone(&service), Arc::clone(&caller));
+        let end = Position(end.min(start + STREAM_PAGE));
+        tokio::spawn(async move {
+            let read = page(&service, &caller, Position(start), end.0 - start, Some(end), line).await;
+            let (text, head) = read.map_err(|error| io::Error::other(error.to_string()))?;
+            // Whoever got a part of a history that is gone must not take it for the whole of another one.
+            if head < end { Err(io::Error::other("the ledger is shorter than it was")) } else { Ok(text) }
+        })
     });
-    stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|page| (page, receiver)) })
+    let rest = stream::iter(rest).buffered(PAGES_AHEAD);
+    let rest = rest.map(|page| page.unwrap_or_else(|panic| Err(io::Error::other(panic))));
+    let first = stream::once(async { Ok(first) });
+    Ok(Body::from_bytes_stream(first.chain(rest).boxed()))
 }
 
-/// How an event is written as a line.
-type Line = fn(&Caller, StoredEvent) -> Result<Vec<u8>, ApiError>;
+/// The events after a position, up to `until`, at most `limit`, written as lines; and where the ledger ends.
+async fn page(
+    service: &Service,
+    caller: &Caller,
+    after: Position,
+    limit: i64,
+    until: Option<Position>,
+    line: Line,
+) -> Result<(Vec<u8>, Position), ApiError> {
+    let page = service.events(caller, after, limit).await?;
+    let mut text = Vec::new();
+    for event in page.events {
+        if until.is_none_or(|until| event.event.position <= until) {
+            line(caller, event, &mut text)?;
+            text.push(b'\n');
+        }
+    }
+    Ok((text, page.head))
+}
 
-fn line(_: &Caller, event: StoredEvent) -> Result<Vec<u8>, ApiError> {
-    let mut line = Event::from(event).line()?;
-    line.push(b'\n');
-    Ok(line)
+/// How an event is written as a line, without the break behind it.
+type Line = fn(&Caller, StoredEvent, &mut Vec<u8>) -> Result<(), ApiError>;
+
+fn line(_: &Caller, event: StoredEvent, text: &mut Vec<u8>) -> Result<(), ApiError> {
+    Event::from(event).write(text)
 }
 
 /// The sealed bytes of the events after a position, each as one line: they hold no line breaks.
@@ -376,28 +372,9 @@ pub(super) async fn canonical_lines(
     after: Position,
     left: Option<i64>,
 ) -> Result<Body, ApiError> {
-    let line: Line = |caller, event| {
-        let mut bytes = leaf_bytes(caller, &event)?;
-        bytes.push(b'\n');
-        Ok(bytes)
+    let line: Line = |caller, event, text| {
+        text.extend(leaf_bytes(caller, &event)?);
+        Ok(())
     };
     lines(service, caller, Range { after, until: None, limit: left }, line).await
-}
-
-impl Progress {
-    /// The next events; none at the end. The end is where the ledger ended when the first were read.
-    async fn read(&mut self) -> Result<Vec<StoredEvent>, ServiceError> {
-        let limit = self.left.map_or(STREAM_PAGE, |left| left.min(STREAM_PAGE));
-        if limit == 0 || self.after >= self.until {
-            return Ok(Vec::new());
-        }
-        let page = self.service.events(&self.caller, self.after, limit).await?;
-        self.head = page.head;
-        self.until = self.until.min(page.head);
-        let events: Vec<StoredEvent> =
-            page.events.into_iter().filter(|stored| stored.event.position <= self.until).collect();
-        self.after = events.last().map_or(self.until, |stored| stored.event.position);
-        self.left = self.left.map(|left| left - events.len() as i64);
-        Ok(events)
-    }
 }

@@ -56,7 +56,7 @@ pub async fn live(
 
 fn write(stored: &StoredEvent, place: PositionToken) -> Result<Vec<u8>, ApiError> {
     let mut text = format!("id: {place}\ndata: ").into_bytes();
-    text.extend(Event::from(stored.clone()).line()?);
+    Event::from(stored.clone()).write(&mut text)?;
     text.extend(b"\n\n");
     Ok(text)
 }
