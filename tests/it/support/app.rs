@@ -201,6 +201,8 @@ async fn create_ledger(database_url: &SecretString, slug: &str, arguments: &[&st
 fn serve(settings: &[(String, String)], listen: &str) -> Process {
     let mut command = process::command(&["serve", "--listen", listen]);
     command.env("COUNTERFOIL_LOG_LEVEL", "debug");
+    // Each process of PostgreSQL learns the catalogue anew, and a test asks too little of each to make up for it.
+    command.env("COUNTERFOIL_DATABASE_POOL_SIZE", "4");
     for (name, value) in settings {
         command.env(name, value);
     }
