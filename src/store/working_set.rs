@@ -121,8 +121,7 @@ impl<'a> Load<'a> {
             steps.push((&LOAD_COMMANDS, vec![&parameters.ledger, &parameters.key_hashes], read_command));
         }
         if parameters.names_state {
-            steps
-                .extend(STATE.iter().map(|(statement, reader)| (*statement, parameters.of_state(), *reader)));
+            steps.push((&LOAD_STATE, parameters.of_state(), read_state));
         }
         if !parameters.events.is_empty() {
             let values: Vec<Value<'_>> = vec![&parameters.ledger, &parameters.events];
@@ -161,14 +160,6 @@ pub async fn load(
 
 pub(super) type Reader = fn(&mut Loaded, &Row) -> Result<(), RowError>;
 
-/// Accounts come before the lots that are put into them.
-static STATE: &[(&Statement, Reader)] = &[
-    (&LOAD_ACCOUNTS, read_account),
-    (&LOAD_LOTS, read_lot),
-    (&LOAD_PURCHASES, read_purchase),
-    (&LOAD_PAYMENTS, read_payment),
-];
-
 /// Every statement of this module, to be prepared.
 pub(super) fn statements() -> impl Iterator<Item = &'static Statement> {
     STATEMENTS
@@ -179,15 +170,7 @@ pub(super) fn statements() -> impl Iterator<Item = &'static Statement> {
         .chain(CONFIGURATION.iter().map(|(statement, _)| *statement))
 }
 
-static STATEMENTS: &[&Statement] = &[
-    &LOAD_COMMANDS,
-    &LOAD_ACCOUNTS,
-    &LOAD_LOTS,
-    &LOAD_PURCHASES,
-    &LOAD_PAYMENTS,
-    &LOAD_ACCOUNTS_OF_EVENTS,
-    &LOAD_API_KEYS,
-];
+static STATEMENTS: &[&Statement] = &[&LOAD_COMMANDS, &LOAD_STATE, &LOAD_ACCOUNTS_OF_EVENTS, &LOAD_API_KEYS];
 
 /// The values of the statements, `$1` being the ledger.
 struct Parameters<'a> {
@@ -320,11 +303,16 @@ macro_rules! purchases_where {
     };
 }
 
-/// The purchases that payments, purchases and orders name: their own, and all others of the same payments.
-macro_rules! named_purchases {
+/// `named_purchases`: those that payments, purchases and orders name, and all others of the same payments.
+/// `named_accounts`: those that are named in any way, and those that were given credits of these purchases.
+/// `wanted_purchases`: all that belong to what is named, those that its accounts watch as well.
+///
+/// Written down once, and not once for each use, of which there are many: planning and starting a statement that has them in
+/// full each time takes far longer than all that it looks up.
+macro_rules! with_wanted {
     () => {
         concat!(
-            "SELECT ",
+            "WITH named_purchases AS MATERIALIZED (SELECT ",
             purchase_columns!(),
             " FROM unnest($5::text[]) w (payment), ",
             purchases_where!("p.payment = w.payment"),
@@ -345,15 +333,7 @@ macro_rules! named_purchases {
                              WHERE o.ledger_id = $1 AND o.order_id = w.order_id OFFSET 0) o,
                    unnest(o.purchases) b (purchase_id), ",
             purchases_where!("p.purchase_id = b.purchase_id"),
-        )
-    };
-}
-
-/// The accounts that are named in any way, and those that were given credits of the purchases that are.
-macro_rules! named_accounts {
-    () => {
-        concat!(
-            "SELECT ",
+            "), named_accounts AS MATERIALIZED (SELECT ",
             account_columns!(),
             " FROM unnest($2::text[]) w (name), ",
             accounts_where!("a.external_id = w.name"),
@@ -369,57 +349,23 @@ macro_rules! named_accounts {
             accounts_where!("a.account_number = e.account_number"),
             " UNION ALL SELECT ",
             account_columns!(),
-            " FROM (",
-            named_purchases!(),
-            ") n, ",
+            " FROM named_purchases n, ",
             accounts_where!("a.account_number = n.account_number"),
             " UNION ALL SELECT ",
             account_columns!(),
-            " FROM (",
-            named_purchases!(),
-            ") n,
+            " FROM named_purchases n,
                    LATERAL (SELECT h.account_number FROM purchase_holders h
                              WHERE h.ledger_id = $1 AND h.purchase_id = n.purchase_id OFFSET 0) h, ",
             accounts_where!("a.account_number = h.account_number"),
-        )
-    };
-}
-
-/// All purchases that belong to what is named: those that its accounts watch as well.
-macro_rules! wanted_purchases {
-    () => {
-        concat!(
-            named_purchases!(),
-            " UNION ALL SELECT ",
+            "), wanted_purchases AS MATERIALIZED (SELECT ",
             purchase_columns!(),
-            " FROM (",
-            named_accounts!(),
-            ") n, unnest(n.watched) w (purchase_id), ",
+            " FROM named_purchases p UNION ALL SELECT ",
+            purchase_columns!(),
+            " FROM named_accounts n, unnest(n.watched) w (purchase_id), ",
             purchases_where!("p.purchase_id = w.purchase_id"),
+            ")"
         )
     };
-}
-
-static LOAD_ACCOUNTS: Statement = Statement {
-    name: "load_accounts",
-    sql: concat!(
-        "SELECT a.external_id, a.state_version, a.state::text AS state FROM (",
-        named_accounts!(),
-        ") a"
-    ),
-    parameters: STATE_PARAMETERS,
-};
-
-fn read_account(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
-    let account: Account =
-        state("account", row.try_get("state_version")?, ACCOUNT_STATE_VERSION, row.try_get("state")?)?;
-    let name = AccountId::parse(row.try_get("external_id")?)
-        .map_err(|_| RowError::Value { column: "external_id" })?;
-    loaded.set.account_numbers.insert(name.clone(), account.number);
-    loaded.names.insert(account.number, name);
-    // One that was loaded before, under the same lock, has closed lots already that this row has not.
-    loaded.set.accounts.entry(account.number).or_insert(account);
-    Ok(())
 }
 
 macro_rules! lots_where {
@@ -433,25 +379,77 @@ macro_rules! lots_where {
     };
 }
 
-/// The open lots of accounts; all lots of purchases, and those that they took something from.
-static LOAD_LOTS: Statement = Statement {
-    name: "load_lots",
+macro_rules! payments_where {
+    ($condition:literal) => {
+        concat!(
+            "LATERAL (SELECT m.state_version, m.state::text AS state FROM payments m WHERE m.ledger_id = $1 AND ",
+            $condition,
+            " OFFSET 0) m"
+        )
+    };
+}
+
+/// What commands are decided on, of four kinds: the accounts that are wanted and their open lots; the purchases that are, all
+/// of their lots, and those that they took something from; and the payments. Accounts come before lots, which are put into
+/// them.
+static LOAD_STATE: Statement = Statement {
+    name: "load_state",
     sql: concat!(
-        "SELECT l.* FROM (",
-        named_accounts!(),
-        ") a, ",
+        with_wanted!(),
+        " SELECT 'account' AS kind, a.state_version, a.state::text AS state, a.external_id,
+                 NULL::int8 AS account_number, NULL::text AS unit, NULL::int8[] AS holders
+            FROM named_accounts a
+          UNION ALL
+          SELECT 'purchase', p.state_version, p.state::text, NULL, NULL, NULL,
+                 ARRAY(SELECT h.account_number FROM purchase_holders h
+                        WHERE h.ledger_id = $1 AND h.purchase_id = p.purchase_id)
+            FROM wanted_purchases p
+          UNION ALL
+          SELECT 'payment', m.state_version, m.state, NULL, NULL, NULL, NULL
+            FROM unnest($5::text[]) w (payment), ",
+        payments_where!("m.payment = w.payment"),
+        " UNION ALL
+          SELECT 'payment', m.state_version, m.state, NULL, NULL, NULL, NULL
+            FROM wanted_purchases p, ",
+        payments_where!("m.payment = p.payment"),
+        " UNION ALL
+          SELECT 'lot', l.state_version, l.state, NULL, l.account_number, l.unit, NULL
+            FROM named_accounts a, ",
         lots_where!("l.account_number = a.account_number AND l.is_open"),
-        " UNION ALL SELECT l.* FROM (",
-        wanted_purchases!(),
-        ") p, ",
+        " UNION ALL
+          SELECT 'lot', l.state_version, l.state, NULL, l.account_number, l.unit, NULL
+            FROM wanted_purchases p, ",
         lots_where!("l.purchase_id = p.purchase_id"),
-        " UNION ALL SELECT l.* FROM (",
-        wanted_purchases!(),
-        ") p, unnest(p.other_lots) w (lot_id), ",
+        " UNION ALL
+          SELECT 'lot', l.state_version, l.state, NULL, l.account_number, l.unit, NULL
+            FROM wanted_purchases p, unnest(p.other_lots) w (lot_id), ",
         lots_where!("l.lot_id = w.lot_id"),
+        " ORDER BY kind"
     ),
     parameters: STATE_PARAMETERS,
 };
+
+fn read_state(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
+    match row.try_get("kind")? {
+        "account" => read_account(loaded, row),
+        "lot" => read_lot(loaded, row),
+        "payment" => read_payment(loaded, row),
+        "purchase" => read_purchase(loaded, row),
+        _ => Err(RowError::Value { column: "kind" }),
+    }
+}
+
+fn read_account(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
+    let account: Account =
+        state("account", row.try_get("state_version")?, ACCOUNT_STATE_VERSION, row.try_get("state")?)?;
+    let name = AccountId::parse(row.try_get("external_id")?)
+        .map_err(|_| RowError::Value { column: "external_id" })?;
+    loaded.set.account_numbers.insert(name.clone(), account.number);
+    loaded.names.insert(account.number, name);
+    // One that was loaded before, under the same lock, has closed lots already that this row has not.
+    loaded.set.accounts.entry(account.number).or_insert(account);
+    Ok(())
+}
 
 fn read_lot(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
     let lot: Lot = state("lot", row.try_get("state_version")?, ACCOUNT_STATE_VERSION, row.try_get("state")?)?;
@@ -464,18 +462,6 @@ fn read_lot(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
     Ok(())
 }
 
-static LOAD_PURCHASES: Statement = Statement {
-    name: "load_purchases",
-    sql: concat!(
-        "SELECT p.state_version, p.state::text AS state,
-                ARRAY(SELECT h.account_number FROM purchase_holders h
-                       WHERE h.ledger_id = $1 AND h.purchase_id = p.purchase_id) AS holders FROM (",
-        wanted_purchases!(),
-        ") p"
-    ),
-    parameters: STATE_PARAMETERS,
-};
-
 fn read_purchase(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
     let mut purchase: Purchase =
         state("purchase", row.try_get("state_version")?, PURCHASE_STATE_VERSION, row.try_get("state")?)?;
@@ -485,32 +471,9 @@ fn read_purchase(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
     Ok(())
 }
 
-macro_rules! payments_where {
-    ($condition:literal) => {
-        concat!(
-            "LATERAL (SELECT m.state_version, m.state::text AS state FROM payments m WHERE m.ledger_id = $1 AND ",
-            $condition,
-            " OFFSET 0) m"
-        )
-    };
-}
-
 // Behind the macros that it uses as well.
 pub(in crate::store) mod orders;
 mod subscriptions;
-
-static LOAD_PAYMENTS: Statement = Statement {
-    name: "load_payments",
-    sql: concat!(
-        "SELECT m.* FROM unnest($5::text[]) w (payment), ",
-        payments_where!("m.payment = w.payment"),
-        " UNION ALL SELECT m.* FROM (",
-        wanted_purchases!(),
-        ") p, ",
-        payments_where!("m.payment = p.payment"),
-    ),
-    parameters: STATE_PARAMETERS,
-};
 
 fn read_payment(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
     let payment: Payment =
