@@ -321,8 +321,11 @@ async fn sealed_signing_secrets_let_webhooks_in_and_nobody_is_turned_away_for_wa
     assert_eq!(post(&app, "whsec_wrong", 4).await, 503);
     let unsigned = app.client.post(format!("{}/webhooks/stripe/{LEDGER}", app.url)).body("{}");
     assert_eq!(unsigned.send().await.expect("an answer").status().as_u16(), 400);
-    let log = app.process.standard_error();
-    assert!(log.contains("neither COUNTERFOIL_KEY_ENCRYPTION_KEY"), "{log}");
+    let log = wait::until("the log to say why", async || {
+        let log = app.process.standard_error();
+        log.contains("neither COUNTERFOIL_KEY_ENCRYPTION_KEY").then_some(log)
+    })
+    .await;
     assert!(!log.contains(&secret) && !log.contains(OTHER_KEY) && !log.contains(KEY), "{log}");
 }
 

@@ -30,8 +30,20 @@ fn lines(app: &TestApp) -> Vec<Value> {
         .collect()
 }
 
+/// Waits until the log names a request that is made now: it has then told of everything before.
+async fn wait_for_the_log(app: &TestApp) {
+    let id = format!("req_{}", uuid::Uuid::new_v4().simple());
+    let request = app.request(Method::GET, "/v1/accounts/nobody").header("X-Request-Id", &id);
+    request.send().await.expect("an answer");
+    wait::until("the log to name the request", async || {
+        app.process.standard_error().contains(&id).then_some(())
+    })
+    .await;
+}
+
 /// Fails if anything that must not be told has been told.
-fn assert_silent(app: &TestApp, done: &str) {
+async fn assert_silent(app: &TestApp, done: &str) {
+    wait_for_the_log(app).await;
     let database_url = app.database.runtime_url();
     let password = database_url.expose_secret().split([':', '@']).nth(2).expect("a password").to_owned();
     let key_secret = app.ledger.api_key.splitn(5, '_').nth(4).expect("a secret").to_owned();
@@ -231,12 +243,12 @@ fn signed(secret: &str, body: &str) -> String {
 async fn nothing_that_a_client_sends_is_ever_logged() {
     let app = TestApp::start_with(TALKATIVE).await;
     trade(&app).await;
-    assert_silent(&app, "good requests");
+    assert_silent(&app, "good requests").await;
     let operations = misuse_everything(&app).await;
     assert!(operations >= 30, "there are only {operations} operations");
-    assert_silent(&app, "bad requests for every operation");
+    assert_silent(&app, "bad requests for every operation").await;
     misuse_the_rest(&app).await;
-    assert_silent(&app, "requests for what does not exist");
+    assert_silent(&app, "requests for what does not exist").await;
     post_webhooks(&app).await;
     wait::until("the webhooks to be worked off", async || {
         let inbox = app.get("/v1/inbox").await;
@@ -244,7 +256,7 @@ async fn nothing_that_a_client_sends_is_ever_logged() {
         (!items.is_empty() && items.iter().all(|item| item["status"] != "received")).then_some(())
     })
     .await;
-    assert_silent(&app, "webhooks");
+    assert_silent(&app, "webhooks").await;
     // The log was watched where it mattered.
     let codes: BTreeSet<String> =
         lines(&app).iter().filter_map(|line| line["code"].as_str().map(str::to_owned)).collect();
@@ -268,7 +280,7 @@ async fn nothing_is_logged_of_what_the_database_refuses() {
     assert_eq!(status, 500);
     misuse_the_rest(&app).await;
     post_webhooks(&app).await;
-    assert_silent(&app, "refused rows");
+    assert_silent(&app, "refused rows").await;
     for table in ["accounts", "events", "features", "prices", "api_keys", "stripe_inbox", "profiles"] {
         superuser
             .batch_execute(&format!("ALTER TABLE {table} RENAME TO {table}_away"))
@@ -277,7 +289,7 @@ async fn nothing_is_logged_of_what_the_database_refuses() {
     }
     misuse_everything(&app).await;
     post_webhooks(&app).await;
-    assert_silent(&app, "missing tables");
+    assert_silent(&app, "missing tables").await;
 }
 
 #[tokio::test]
@@ -294,10 +306,10 @@ async fn nothing_is_logged_when_the_database_is_away() {
     assert_eq!((status, &answer["error"]["detail"]), (503, &answer["error"]["detail"]));
     call(&app, Method::GET, &format!("/v1/accounts/{CANARY}@example.com/balance"), None).await;
     post_webhooks(&app).await;
-    assert_silent(&app, "an outage");
+    assert_silent(&app, "an outage").await;
     proxy.resume();
     app.wait_until_ready().await;
-    assert_silent(&app, "the end of an outage");
+    assert_silent(&app, "the end of an outage").await;
 }
 
 #[tokio::test]
