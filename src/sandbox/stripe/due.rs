@@ -1,5 +1,7 @@
 //! What happens by itself when its time has come: sessions expire, subscriptions renew, keys and events are forgotten.
 
+use serde_json::Value;
+
 use super::{
     events, idempotency,
     resources::checkout_sessions,
@@ -8,12 +10,19 @@ use super::{
     world::Transaction,
 };
 
+/// Whether time changes an object that is like this: only these are looked at when time has passed.
+pub(super) fn waits(kind: Kind, object: &Value) -> bool {
+    match kind {
+        Kind::CheckoutSession | Kind::Invoice => object["status"] == "open",
+        Kind::Subscription => subscriptions::is_alive(object),
+        _ => false,
+    }
+}
+
 /// The earliest moment up to `now` (seconds since 1970) at which something is due.
 pub(super) fn next(store: &Store, now: i64) -> Option<i64> {
-    let sessions = store
-        .all(Kind::CheckoutSession)
-        .filter(|session| session["status"] == "open")
-        .filter_map(|session| session["expires_at"].as_i64());
+    let sessions =
+        store.waiting(Kind::CheckoutSession).filter_map(|(_, session)| session["expires_at"].as_i64());
     // Both are kept in the order in which they were made, so the first is the oldest.
     let key = store.all(Kind::IdempotentRequest).next().and_then(|request| request["created"].as_i64());
     let key = key.map(|created| created + idempotency::KEPT_SECONDS);
@@ -32,8 +41,7 @@ pub(super) fn apply(transaction: &mut Transaction<'_>) {
     let now = transaction.now();
     let expired: Vec<String> = transaction
         .store
-        .entries(Kind::CheckoutSession)
-        .filter(|(_, session)| session["status"] == "open")
+        .waiting(Kind::CheckoutSession)
         .filter(|(_, session)| session["expires_at"].as_i64().is_some_and(|moment| moment <= now))
         .map(|(id, _)| id.to_owned())
         .collect();

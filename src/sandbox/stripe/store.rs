@@ -2,11 +2,14 @@
 //!
 //! Objects are kept as the JSON that the API shows, in the pinned version. Invariants:
 //! - one transaction at a time; an undone transaction leaves nothing behind;
-//! - what a transaction changed is known by kind and id, so that it can be written down in one line.
+//! - what a transaction changed is known by kind and id, so that it can be written down in one line;
+//! - what time still changes is known without a look at what it does not, which is most of it after a while.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
+
+use super::due;
 
 macro_rules! kinds {
     ($($kind:ident = $name:literal, $prefix:literal;)*) => {
@@ -70,6 +73,8 @@ impl Kind {
 struct Collection {
     places: HashMap<String, u64>,
     objects: BTreeMap<u64, (String, Value)>,
+    /// The places of those that wait for their time.
+    waiting: BTreeSet<u64>,
 }
 
 impl Collection {
@@ -77,14 +82,20 @@ impl Collection {
         self.objects.get(self.places.get(id)?).map(|(_, value)| value)
     }
 
-    fn put(&mut self, place: u64, id: &str, value: Value) {
+    fn put(&mut self, place: u64, kind: Kind, id: &str, value: Value) {
         let place = *self.places.entry(id.to_owned()).or_insert(place);
+        if due::waits(kind, &value) {
+            self.waiting.insert(place);
+        } else {
+            self.waiting.remove(&place);
+        }
         self.objects.insert(place, (id.to_owned(), value));
     }
 
     fn remove(&mut self, id: &str) {
         if let Some(place) = self.places.remove(id) {
             self.objects.remove(&place);
+            self.waiting.remove(&place);
         }
     }
 }
@@ -130,10 +141,18 @@ impl Store {
             .flat_map(|collection| collection.objects.values().map(|(id, value)| (id.as_str(), value)))
     }
 
+    /// Those that time still changes, with their ids, in the order in which they were made.
+    pub(super) fn waiting(&self, kind: Kind) -> impl Iterator<Item = (&str, &Value)> {
+        self.collections.get(&kind).into_iter().flat_map(|collection| {
+            let waiting = collection.waiting.iter().filter_map(|place| collection.objects.get(place));
+            waiting.map(|(id, value)| (id.as_str(), value))
+        })
+    }
+
     pub(super) fn put(&mut self, kind: Kind, id: &str, value: Value) {
         self.remember(kind, id);
         self.next_place += 1;
-        self.collections.entry(kind).or_default().put(self.next_place, id, value);
+        self.collections.entry(kind).or_default().put(self.next_place, kind, id, value);
     }
 
     pub(super) fn remove(&mut self, kind: Kind, id: &str) {
@@ -156,7 +175,7 @@ impl Store {
             let collection = self.collections.entry(kind).or_default();
             collection.remove(&id);
             if let Some((place, value)) = before {
-                collection.put(place, &id, value);
+                collection.put(place, kind, &id, value);
             }
         }
     }
@@ -219,6 +238,24 @@ mod tests {
             store.put(Kind::Customer, id, json!(id));
         }
         assert_eq!(ids(&store), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_time_still_changes_is_known_whatever_was_undone() {
+        let mut store = Store::default();
+        let waiting = |store: &Store| {
+            store.waiting(Kind::CheckoutSession).map(|(id, _)| id.to_owned()).collect::<Vec<_>>()
+        };
+        for (id, status) in [("a", "open"), ("b", "complete"), ("c", "open")] {
+            store.put(Kind::CheckoutSession, id, json!({ "status": status }));
+        }
+        store.commit();
+        assert_eq!(waiting(&store), ["a", "c"]);
+        store.put(Kind::CheckoutSession, "a", json!({ "status": "complete" }));
+        store.remove(Kind::CheckoutSession, "c");
+        assert_eq!(waiting(&store), [""; 0]);
+        store.undo();
+        assert_eq!(waiting(&store), ["a", "c"]);
     }
 
     #[test]

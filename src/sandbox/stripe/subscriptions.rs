@@ -70,13 +70,11 @@ pub(super) fn trial_end(data: &Value, now: i64) -> Option<i64> {
 
 /// The earliest moment at which a subscription has to be looked at.
 pub(super) fn next_due(store: &Store) -> impl Iterator<Item = i64> {
-    let periods = store.all(Kind::Subscription).filter(|subscription| is_alive(subscription)).flat_map(
-        |subscription| [period_end(subscription), subscription["cancel_at"].as_i64()].into_iter().flatten(),
-    );
-    let retries = store
-        .all(Kind::Invoice)
-        .filter(|invoice| invoice["status"] == "open")
-        .filter_map(|invoice| invoice["next_payment_attempt"].as_i64());
+    let periods = store.waiting(Kind::Subscription).flat_map(|(_, subscription)| {
+        [period_end(subscription), subscription["cancel_at"].as_i64()].into_iter().flatten()
+    });
+    let retries =
+        store.waiting(Kind::Invoice).filter_map(|(_, invoice)| invoice["next_payment_attempt"].as_i64());
     periods.chain(retries)
 }
 
@@ -85,8 +83,8 @@ pub(super) fn apply_due(transaction: &mut Transaction<'_>) {
     let now = transaction.now();
     let due: Vec<Value> = transaction
         .store
-        .all(Kind::Subscription)
-        .filter(|subscription| is_alive(subscription))
+        .waiting(Kind::Subscription)
+        .map(|(_, subscription)| subscription)
         .filter(|subscription| {
             let ends = [period_end(subscription), subscription["cancel_at"].as_i64()];
             ends.into_iter().flatten().any(|moment| moment <= now)
@@ -104,8 +102,8 @@ pub(super) fn apply_due(transaction: &mut Transaction<'_>) {
     }
     let open: Vec<Value> = transaction
         .store
-        .all(Kind::Invoice)
-        .filter(|invoice| invoice["status"] == "open")
+        .waiting(Kind::Invoice)
+        .map(|(_, invoice)| invoice)
         .filter(|invoice| invoice["next_payment_attempt"].as_i64().is_some_and(|moment| moment <= now))
         .cloned()
         .collect();
