@@ -23,6 +23,7 @@ use super::{
     answers::Found,
     auth::{Audit, Authorised},
     error::{ApiError, Failure, Reading},
+    export,
     params::Query,
     payload::Json,
     tags::Tag,
@@ -329,27 +330,9 @@ async fn lines(
             if head < end { Err(io::Error::other("the ledger is shorter than it was")) } else { Ok(text) }
         })
     });
-    let rest = stream::iter(rest).buffered(PAGES_AHEAD).scan(false, |has_failed, page| {
-        let page = match page {
-            _ if *has_failed => None,
-            Ok(Ok(text)) => Some(text),
-            Ok(Err(error)) => cut_off(&error),
-            Err(panic) => cut_off(&io::Error::other(panic)),
-        };
-        *has_failed |= page.as_deref() == Some(CUT_OFF);
-        ready(page.map(Ok))
-    });
-    let first = stream::once(async { Ok::<_, io::Error>(first) });
-    Ok(Body::from_bytes_stream(first.chain(rest).boxed()))
-}
-
-/// What an export ends in that failed on its way: half a line, which no reader of lines takes for an event. An error of the
-/// body would not do: poem polls a connection once more that has failed, and hyper then ends the answer as if it were whole.
-const CUT_OFF: &[u8] = br#"{"error":"the export was cut off"#;
-
-fn cut_off(error: &io::Error) -> Option<Vec<u8>> {
-    tracing::warn!(%error, "an export was cut off");
-    Some(CUT_OFF.to_vec())
+    let rest = stream::iter(rest).buffered(PAGES_AHEAD);
+    let rest = rest.map(|page| page.unwrap_or_else(|panic| Err(io::Error::other(panic))));
+    Ok(export::body(stream::once(ready(Ok(first))).chain(rest)))
 }
 
 /// The events after a position, up to `until`, at most `limit`, written as lines; and where the ledger ends.

@@ -28,6 +28,7 @@ pub mod catalogue;
 pub mod checkout_links;
 pub mod error;
 pub mod events;
+mod export;
 pub mod grants;
 pub mod history;
 pub mod idempotency;

@@ -18,6 +18,7 @@ use super::{
     answers::Found,
     auth::{Audit, Authorised},
     error::{ApiError, Failure, Reading},
+    export,
     params::{Parameter, Query},
     tags::Tag,
     wire::{Cursor, Limit, Nullable},
@@ -239,7 +240,7 @@ impl Reports {
                 return Err(ApiError::invalid("cursor", "is of pages of json").into());
             }
             let (service, caller) = (caller.service, caller.caller);
-            let body = export(service, caller, days, format, min_position.0).await?;
+            let body = whole_journal(service, caller, days, format, min_position.0).await?;
             return Ok(Answer::Text(formats::media_type(format), body));
         }
         let limit = limit.0.unwrap_or_default().get();
@@ -299,7 +300,7 @@ impl Reports {
 
 /// All of the journal as text, read page by page as it is taken. The first page is read before the answer begins, so that
 /// whatever keeps it from being read is told by a status.
-async fn export(
+async fn whole_journal(
     service: Arc<Service>,
     caller: Arc<Caller>,
     days: Days,
@@ -320,6 +321,5 @@ async fn export(
         }
     });
     let pages = stream::once(async { Ok(begin) }).chain(rest);
-    let pages = pages.map_err(|error: ServiceError| std::io::Error::other(error.to_string()));
-    Ok(Body::from_bytes_stream(pages.map_ok(String::into_bytes).boxed()))
+    Ok(export::body(pages.map_ok(String::into_bytes).map_err(|error: ServiceError| error.to_string())))
 }
