@@ -280,6 +280,20 @@ fn credits_that_come_back_to_a_recipient_pay_off_what_he_owes_and_live_as_long_a
 }
 
 #[test]
+fn what_others_have_is_taken_by_the_age_of_their_lots_and_lots_that_came_back_are_as_old_as_their_events() {
+    let given = "buy pi_1 price_monthly for 300     => 100
+         transfer 50 to c                   => 50
+         transfer 50 to b                   => 0
+         refund pi_1 re_1 300 succeeded     => 0 [purchase.clawed purchase.clawed purchase.clawed]";
+    let half = "refund pi_1 re_1 300 failed        => 0 [purchase.restored purchase.restored purchase.restored]
+         refund pi_1 re_2 150 succeeded     => 0 [purchase.clawed purchase.clawed]
+         account b";
+    among_three(&format!("{given}\n at 20d\n {half}\n sweep => 50\n account c\n sweep => 0"));
+    // The old lots have expired. Those that take their place come account by account, and b was opened before c.
+    among_three(&format!("{given}\n at 40d\n {half}\n sweep => 0\n account c\n sweep => 50"));
+}
+
+#[test]
 fn a_refund_that_is_asked_for_sets_aside_what_others_have_as_well() {
     among_three(
         "order o price_pack                 => 0

@@ -131,8 +131,9 @@ impl Model {
         }
     }
 
-    /// Own and absorbed credits, newest first.
+    /// Own and absorbed credits, newest first. Lots that they live on in enter account by account.
     fn return_own(&mut self, purchase: usize, unit: &Unit, amount: i64, now: Timestamp) {
+        let first_new = self.lots.len();
         let mut missing = amount;
         while missing > 0 {
             let mut newest = self.part(purchase, unit).own.pop().expect("own credits cover what comes back");
@@ -148,6 +149,7 @@ impl Model {
                 self.part(purchase, unit).own.push(newest);
             }
         }
+        self.lots[first_new..].sort_by_key(|lot| lot.account);
     }
 
     /// Of own credits, as many are clawed as is final, the first lots' first; the others are only set aside.
