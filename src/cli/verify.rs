@@ -9,7 +9,7 @@ use crate::config::MigrateSettings;
 use crate::store::database_url::DatabaseUrl;
 use crate::store::ledgers::Ledger;
 use crate::store::pool::Database;
-use crate::store::verification::{EventPage, ProjectionPage, Recount};
+use crate::store::verification::{EventPage, ProjectionPage, Recount, Refolder};
 
 use super::progress::Rate;
 use super::rebuild;
@@ -49,11 +49,12 @@ pub(super) async fn run(Arguments { ledger, settings }: Arguments) -> anyhow::Re
         anyhow::bail!("this program has no projection `balances`")
     };
     let recount = Recount::open(&database, balances).await?;
+    let mut refolder = Refolder::open(&database).await?;
     let mut findings = Findings::default();
     for ledger in &ledgers {
         Verification::new(&recount, ledger, &mut findings).run().await?;
         for definition in &others {
-            projections::compare(&database, ledger, definition, &mut findings).await?;
+            projections::compare(&mut refolder, ledger, definition, &mut findings).await?;
         }
     }
     findings.verdict(ledgers.len())

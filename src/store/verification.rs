@@ -10,7 +10,7 @@ mod projections;
 mod subscriptions;
 
 pub use orders::ComparedOrders;
-pub use projections::{Refolded, Refolding, Served};
+pub use projections::{Refolded, Refolder, Served};
 pub use subscriptions::ComparedSubscriptions;
 
 use time::OffsetDateTime;

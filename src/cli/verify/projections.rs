@@ -5,13 +5,12 @@ use anyhow::Context as _;
 use super::findings::Findings;
 use crate::cli::progress::Rate;
 use crate::store::ledgers::Ledger;
-use crate::store::pool::Database;
 use crate::store::projections::definition::Definition;
-use crate::store::verification::{Refolded, Refolding, Served};
+use crate::store::verification::{Refolded, Refolder, Served};
 
 /// Folds a projection of a ledger once more, and compares it with what serves.
 pub(super) async fn compare(
-    database: &Database,
+    refolder: &mut Refolder,
     ledger: &Ledger,
     definition: &Definition,
     findings: &mut Findings,
@@ -19,9 +18,8 @@ pub(super) async fn compare(
     if findings.is_hopeless() {
         return Ok(());
     }
-    let slug = &ledger.slug;
-    let mut refolding = Refolding::open(database, definition.clone(), ledger.ledger).await?;
-    let name = refolding.name().to_owned();
+    let (slug, name) = (&ledger.slug, &definition.name);
+    let mut refolding = refolder.refold(definition, ledger.ledger).await?;
     let goal = match refolding.served().await? {
         Served::Absent => {
             println!("{slug}: no {name} to compare yet");

@@ -285,7 +285,8 @@ fn what_others_have_is_taken_by_the_age_of_their_lots_and_lots_that_came_back_ar
          transfer 50 to c                   => 50
          transfer 50 to b                   => 0
          refund pi_1 re_1 300 succeeded     => 0 [purchase.clawed purchase.clawed purchase.clawed]";
-    let half = "refund pi_1 re_1 300 failed        => 0 [purchase.restored purchase.restored purchase.restored]
+    let half =
+        "refund pi_1 re_1 300 failed        => 0 [purchase.restored purchase.restored purchase.restored]
          refund pi_1 re_2 150 succeeded     => 0 [purchase.clawed purchase.clawed]
          account b";
     among_three(&format!("{given}\n at 20d\n {half}\n sweep => 50\n account c\n sweep => 0"));

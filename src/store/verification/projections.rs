@@ -24,10 +24,13 @@ use crate::{
 const EVENTS: i64 = 5_000;
 const ROWS: i64 = 2_000;
 
-/// A session in which one projection of one ledger is folded once more.
-pub struct Refolding {
-    client: Client,
-    definition: Definition,
+/// A session in which projections are folded once more, one after another.
+pub struct Refolder(Client);
+
+/// One projection of one ledger that is folded once more.
+pub struct Refolding<'a> {
+    client: &'a Client,
+    definition: &'a Definition,
     ledger: LedgerId,
     tables: Vec<Table>,
     /// How far it is folded.
@@ -80,31 +83,38 @@ pub enum Refolded {
     Poison(Position, String),
 }
 
-impl Refolding {
-    /// Opens a session with temporary tables as the projection makes them.
+impl Refolder {
+    /// Opens the session.
     ///
     /// # Errors
     /// [`VerifyError`].
-    pub async fn open(
-        database: &Database,
-        definition: Definition,
-        ledger: LedgerId,
-    ) -> Result<Self, VerifyError> {
+    pub async fn open(database: &Database) -> Result<Self, VerifyError> {
         let client = database.connect().await?;
         let path = "SELECT set_config('search_path', 'pg_temp, ' || current_setting('search_path'), false)";
         client.batch_execute(path).await?;
+        Ok(Self(client))
+    }
+
+    /// Makes temporary tables as the projection makes them, in place of those of the projection before.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn refold<'a>(
+        &'a mut self,
+        definition: &'a Definition,
+        ledger: LedgerId,
+    ) -> Result<Refolding<'a>, VerifyError> {
+        let client = &self.0;
+        client.batch_execute("DISCARD TEMP").await?;
         for statement in &definition.tables {
             client.batch_execute(statement).await?;
         }
-        let tables = tables(&client).await?;
-        Ok(Self { client, definition, ledger, tables, position: 0, size: EVENTS })
+        let tables = tables(client).await?;
+        Ok(Refolding { client, definition, ledger, tables, position: 0, size: EVENTS })
     }
+}
 
-    /// The projection's name.
-    pub fn name(&self) -> &str {
-        &self.definition.name
-    }
-
+impl Refolding<'_> {
     /// How far it is folded.
     pub fn position(&self) -> i64 {
         self.position
@@ -213,7 +223,7 @@ impl Refolding {
     }
 
     async fn serving(&self) -> Result<Option<Serving>, Error> {
-        serving(&self.client, self.ledger, &self.definition.name).await
+        serving(self.client, self.ledger, &self.definition.name).await
     }
 
     async fn fold(&self, until: i64) -> Result<(), Error> {
