@@ -19,7 +19,8 @@ use tokio::time::timeout;
 
 use crate::{
     api_support::{Answer, Requests},
-    support::app::TestApp,
+    export_interrupted::write_many,
+    support::{app::TestApp, slow_client::SlowClient},
     writer_support::open,
 };
 
@@ -235,6 +236,25 @@ async fn a_range_has_its_end_and_one_that_is_not_there_is_refused() {
         let refused = Answer::of(request(&app, &app.ledger.api_key, &query, last_seen).await).await;
         assert_eq!((refused.status, refused.field().as_str()), (400, field), "{query}: {refused:?}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_keeps_nobody_waiting_and_reads_everything_later() {
+    let app = TestApp::start().await;
+    app.account_with("ada", 10).await;
+    let begun = head(&app).await;
+    let mut slow = SlowClient::get(&app, "/v1/events", "text/event-stream").await;
+    slow.take_until(&format!("\"position\":{begun},")).await;
+    let mut quick = Live::open(&app, &format!("?after={begun}"), None).await;
+    write_many(&app).await;
+    let last = head(&app).await;
+    quick.read_on(begun + 1, last).await;
+
+    slow.take_until(&format!("\"position\":{last},")).await;
+    let body = slow.body();
+    let lines = body.lines().filter_map(|line| line.strip_prefix("data: "));
+    let positions = lines.map(|line| line.split_once("\"position\":")?.1.split_once(',')?.0.parse().ok());
+    assert!(positions.eq((1..=last).map(Some)));
 }
 
 #[tokio::test]

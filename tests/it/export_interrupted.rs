@@ -4,15 +4,12 @@ use std::fs;
 
 use reqwest::Method;
 use serde_json::Value;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
-};
 
 use crate::{
     api_support::{Answer, Requests},
     proof_support::Sealed,
-    support::{app::TestApp, wait},
+    reports,
+    support::{app::TestApp, slow_client::SlowClient, wait},
 };
 
 async fn export(app: &TestApp, path: &str) -> String {
@@ -32,41 +29,34 @@ fn whole_lines(text: &str) -> &str {
     text.rsplit_once('\n').map_or("", |(lines, _)| &text[..=lines.len()])
 }
 
-/// A service with 40,000 events, and an export of them that has just begun, with its first lines. The client's buffer is
-/// small and stays so: what has been sent is less than all, as long as it does not read.
-async fn begun_export() -> (TestApp, TcpStream, String) {
+/// More events than fit into what lies between a service and a client that does not read.
+const MANY: i64 = 40_000;
+
+/// Writes many small events.
+pub async fn write_many(app: &TestApp) {
+    let many = format!(
+        "INSERT INTO events
+                (ledger_id, position, command, command_size, account_number, type, version, amount, recorded_at, actor, body)
+         SELECT h.ledger_id, h.position + n, h.position + n, 1, 1, 'account.opened', 1, 0, h.recorded_at, 'operator', '{{}}'
+           FROM ledger_heads h CROSS JOIN generate_series(1, {MANY}) n;
+         UPDATE ledger_heads SET position = position + {MANY}"
+    );
+    app.database.superuser().await.batch_execute(&many).await.expect("events");
+}
+
+/// A service with many events, and an export of them that has just begun.
+async fn begun_export() -> (TestApp, SlowClient) {
     let app = TestApp::start().await;
     app.account_with("ada", 10).await;
-    let many = "
-        INSERT INTO events
-               (ledger_id, position, command, command_size, account_number, type, version, amount, recorded_at, actor, body)
-        SELECT h.ledger_id, h.position + n, h.position + n, 1, 1, 'account.opened', 1, 0, h.recorded_at, 'operator', '{}'
-          FROM ledger_heads h CROSS JOIN generate_series(1, 40000) n;
-        UPDATE ledger_heads SET position = position + 40000";
-    app.database.superuser().await.batch_execute(many).await.expect("events");
-
-    let address = app.url.strip_prefix("http://").expect("an address").parse().expect("an address");
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(16 * 1024).expect("a small buffer");
-    let mut connection = socket.connect(address).await.expect("a connection");
-    let request = format!(
-        "GET /v1/events HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nAccept: application/x-ndjson\r\n\r\n",
-        app.ledger.api_key
-    );
-    connection.write_all(request.as_bytes()).await.expect("sent");
-    let mut begun = vec![0; 4 * 1024];
-    connection.read_exact(&mut begun).await.expect("a beginning");
-    let begun = String::from_utf8(begun).expect("text");
-    assert!(begun.starts_with("HTTP/1.1 200 "), "{begun}");
-    // Behind the head and the size of the first chunk.
-    let lines = begun.split_once("\r\n\r\n").and_then(|(_, body)| body.split_once("\r\n"));
-    let lines = lines.expect("a chunk").1.to_owned();
-    (app, connection, lines)
+    write_many(&app).await;
+    let mut client = SlowClient::get(&app, "/v1/events", "application/x-ndjson").await;
+    client.take(4 * 1024).await;
+    (app, client)
 }
 
 #[tokio::test]
 async fn an_export_that_stands_still_holds_no_transaction_and_goes_on_after_its_last_line() {
-    let (app, connection, begun) = begun_export().await;
+    let (app, client) = begun_export().await;
     let superuser = app.database.superuser().await;
     // It is in the middle now. Whatever it reads is read in transactions that end although nobody takes what was read.
     let now = superuser.query_one("SELECT now()::text", &[]).await.expect("the time").get::<_, String>(0);
@@ -77,7 +67,8 @@ async fn an_export_that_stands_still_holds_no_transaction_and_goes_on_after_its_
         (row.get::<_, i64>(0) == 0).then_some(())
     })
     .await;
-    drop(connection);
+    let begun = client.body();
+    drop(client);
 
     let begun = whole_lines(&begun);
     let last = begun.lines().next_back().map(position).expect("a whole line");
@@ -89,16 +80,54 @@ async fn an_export_that_stands_still_holds_no_transaction_and_goes_on_after_its_
 
 #[tokio::test]
 async fn an_export_of_a_ledger_that_became_shorter_is_cut_off() {
-    let (app, mut connection, _) = begun_export().await;
+    let (app, mut client) = begun_export().await;
     let superuser = app.database.superuser().await;
     superuser.batch_execute("UPDATE ledger_heads SET position = 1000").await.expect("an older head");
-    let mut rest = Vec::new();
-    let mut text = String::new();
-    while !text.contains("\r\n0\r\n\r\n") && connection.read_buf(&mut rest).await.expect("a connection") > 0 {
-        text = String::from_utf8_lossy(&rest).into_owned();
-    }
-    let last = text.lines().rfind(|line| line.starts_with(['{', '"'])).expect("a line");
+    client.take_rest().await;
+    let body = client.body();
+    let last = body.lines().next_back().expect("a line");
     assert!(serde_json::from_str::<Value>(last).is_err(), "it ended as if it were whole: {last}");
+}
+
+#[tokio::test]
+async fn a_journal_that_is_cut_off_is_no_journal_to_the_tools_that_read_it() {
+    let app = TestApp::start().await;
+    app.account_with("ada", 10).await;
+    write_many(&app).await;
+    let schema = reports::schema_of_books(&app).await;
+    let superuser = app.database.superuser().await;
+    let entries = format!(
+        "INSERT INTO {schema}.journal (ledger_id, position, currency, account_number, type, day, sold, refunded, carried,
+                                       recognised, breakage, deferred)
+         SELECT ledger_id, position, 'eur', 1, type, current_date, 3, 0, 0, 2, 1, 0 FROM events WHERE position > 1"
+    );
+    superuser.batch_execute(&entries).await.expect("entries");
+    let events = app.get("/v1/events?limit=1").await["head"].as_i64().expect("a position");
+    wait::until("the books to be level", async || {
+        let journal = app.get("/v1/reports/journal?limit=1").await;
+        (journal["position"] == events).then_some(())
+    })
+    .await;
+
+    let mut clients = Vec::new();
+    for format in ["beancount", "hledger"] {
+        let path = format!("/v1/reports/journal?format={format}");
+        let mut client = SlowClient::get(&app, &path, "text/plain").await;
+        client.take(4 * 1024).await;
+        clients.push(client);
+    }
+    superuser.batch_execute(&format!("ALTER TABLE {schema}.journal RENAME TO lost")).await.expect("no table");
+    for (mut client, read) in clients.into_iter().zip([reports::bean_check, reports::hledger_check]) {
+        client.take_rest().await;
+        let body = client.body();
+        assert!(i64::try_from(body.matches("account.opened").count()).expect("few") < MANY);
+        // The tools are slow: what they read is what stands before the entries, and the last entry with what follows it.
+        let before = body.split_once("account.opened").map(|(before, _)| whole_lines(before));
+        let (before, (_, end)) = before.zip(body.rsplit_once("\n\n")).expect("entries");
+        assert_eq!(read(&format!("{before}\n{}", whole_lines(end))), (true, String::new()));
+        let (is_good, said) = read(&format!("{before}\n{end}"));
+        assert!(!is_good && !said.is_empty(), "it ended as if it were whole: {end}");
+    }
 }
 
 #[tokio::test]

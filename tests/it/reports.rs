@@ -167,14 +167,16 @@ pub async fn trade_for(app: &TestApp, days: i64) -> Day {
     Day::parse(&first[..10]).expect("a day")
 }
 
+/// Where the tables of the projection `books` are.
+pub async fn schema_of_books(app: &TestApp) -> String {
+    let statement = "SELECT v.schema_name FROM projection_versions v WHERE v.projection = 'books'";
+    app.database.superuser().await.query_one(statement, &[]).await.expect("the books").get(0)
+}
+
 /// By currency, of the lots as they were at the end of a day, how much is deferred.
 async fn deferred_of_lots(app: &TestApp, day: Day) -> BTreeMap<String, i64> {
     let superuser = app.database.superuser().await;
-    let schema: String = superuser
-        .query_one("SELECT v.schema_name FROM projection_versions v WHERE v.projection = 'books'", &[])
-        .await
-        .expect("the books")
-        .get(0);
+    let schema = schema_of_books(app).await;
     let statement = format!(
         "SELECT l.currency, sum(c.deferred)::bigint
            FROM {schema}.lot_changes c
@@ -238,14 +240,12 @@ async fn at_any_date_revenue_the_journal_and_what_is_outstanding_tie_to_the_lots
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.text
     };
-    let prepared = Command::new(repository().join("tests/books/prepare")).status().expect("a program");
-    assert!(prepared.success());
-    let bean_check = repository().join("target/books/python/bin/bean-check");
-    accept(Command::new(bean_check).arg("/dev/stdin"), &text("beancount").await);
+    assert_eq!(bean_check(&text("beancount").await), (true, String::new()));
     let exported = text("hledger").await;
-    accept(Command::new("hledger").args(["-f", "-", "check"]), &exported);
-    let owed =
-        accept(Command::new("hledger").args(["-f", "-", "balance", "-O", "csv", "Liabilities"]), &exported);
+    assert_eq!(hledger_check(&exported), (true, String::new()));
+    let (is_good, owed) =
+        ask(Command::new("hledger").args(["-f", "-", "balance", "-O", "csv", "Liabilities"]), &exported);
+    assert!(is_good, "{owed}");
     for (currency, amount) in deferred_of_lots(&app, day).await {
         let money = Currency::parse(&currency).expect("a currency");
         let line = format!("{} {}", money.write(-amount), currency.to_ascii_uppercase());
@@ -332,15 +332,26 @@ async fn a_report_never_lacks_what_was_recorded_before_it_was_asked_for() {
     }
 }
 
-fn accept(command: &mut Command, text: &str) -> String {
+/// Whether `bean-check` finds a journal to be in order, and what it says.
+pub fn bean_check(text: &str) -> (bool, String) {
+    let prepared = Command::new(repository().join("tests/books/prepare")).status().expect("a program");
+    assert!(prepared.success());
+    let bean_check = repository().join("target/books/python/bin/bean-check");
+    ask(Command::new(bean_check).arg("/dev/stdin"), text)
+}
+
+/// Whether `hledger check` finds a journal to be in order, and what it says.
+pub fn hledger_check(text: &str) -> (bool, String) {
+    ask(Command::new("hledger").args(["-f", "-", "check"]), text)
+}
+
+fn ask(command: &mut Command, text: &str) -> (bool, String) {
     let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = started.expect("a program that starts");
     child.stdin.take().expect("its input").write_all(text.as_bytes()).expect("written");
     let output = child.wait_with_output().expect("an end");
     let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(output.status.success(), "{said}\n{text}");
-    said
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
 #[tokio::test]

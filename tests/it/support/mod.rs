@@ -9,6 +9,7 @@
 //! - [`process`]: the real binary as a child process.
 //! - [`shop`]: the service and the simulated Stripe that it sells through.
 //! - [`simulator`]: the simulated Stripe in a process of its own, and a receiver for its webhooks.
+//! - [`slow_client`]: a client that reads an answer when it is told to.
 //! - [`stripe_spec`]: what Stripe says its answers look like, to hold ours against.
 //! - [`wait`]: polling with a deadline, instead of sleeping and hoping.
 
@@ -24,5 +25,6 @@ pub mod proxy;
 pub mod reaper;
 pub mod shop;
 pub mod simulator;
+pub mod slow_client;
 pub mod stripe_spec;
 pub mod wait;
