@@ -38,7 +38,7 @@ use uuid::Uuid;
 
 use crate::{
     projector_support::{Place, open},
-    support::{cluster::cluster, database::TestDatabase, wait},
+    support::{database::TestDatabase, wait},
 };
 
 /// A ledger that the real writer writes to.
@@ -275,14 +275,14 @@ impl Shop {
 impl Town {
     async fn open() -> Self {
         let slug = LedgerSlug::parse("shop").expect("a slug");
-        let template = cluster().ensure_template("shop", async |url| {
+        let database = TestDatabase::filled("shop", async |url| {
             let database = open(&url);
             let shop = Shop::on(database.clone(), &slug).await;
             shop.trade().await;
             shop.writers.drain().await;
             fold(&database, shop.ledger).await;
         });
-        let place = Place::on(TestDatabase::from_template(&template.await).await);
+        let place = Place::on(database.await);
         let shop = Shop::on(place.service.clone(), &slug).await;
         Self { place, shop }
     }

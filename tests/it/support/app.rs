@@ -7,7 +7,7 @@ use reqwest::{Client, Method, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::cluster::{self, cluster};
+use super::cluster;
 use super::database::TestDatabase;
 use super::process::{self, Process};
 use super::wait;
@@ -163,17 +163,17 @@ impl TestApp {
 /// A database with a ledger, and what opens it.
 pub async fn prepared() -> (TestDatabase, Ledger) {
     let file = cluster::directory().join("app_template");
-    let template = cluster().ensure_template("app", async |url| {
+    let database = TestDatabase::filled("app", async |url| {
         let ledger = create_ledger(&url, LEDGER, &["--unit", "credits", "--unit", "licence_30d"]).await;
         fs::write(&file, format!("{}\n{}\n", ledger.api_key, ledger.webhook_secret)).expect("a file");
+        // Tests say themselves when Stripe's events are read.
+        let later = "SET counterfoil.ledger_id = '1';
+                     UPDATE reconciliation SET next_events_at = now() + interval '1 day',
+                                               next_comparison_at = now() + interval '1 day'";
+        cluster::connect(url).await.batch_execute(later).await.expect("a table of ours");
     });
-    let template = template.await;
+    let database = database.await;
     let text = fs::read_to_string(&file).expect("what opens the template's ledger");
-    // A template may be old, and tests say themselves when Stripe's events are read.
-    let database = TestDatabase::from_template(&template).await;
-    let later = "UPDATE reconciliation SET next_events_at = now() + interval '1 day',
-                                           next_comparison_at = now() + interval '1 day'";
-    database.superuser().await.batch_execute(later).await.expect("a table of ours");
     let mut lines = text.lines().map(str::to_owned);
     let mut line = || lines.next().expect("two lines");
     let ledger = Ledger { slug: LEDGER.to_owned(), api_key: line(), webhook_secret: line() };

@@ -60,16 +60,15 @@ impl SharedCluster {
         format!("postgres://{role}:{password}@127.0.0.1:{port}/{database}?sslmode=disable").into()
     }
 
-    /// The name of the migrated database that tests clone.
-    pub async fn migrated_template(&self) -> String {
-        self.ensure_template("migrated", async |_| {}).await
-    }
-
     /// The name of a migrated database to clone, which `fill` has filled once for all processes. `fill` gets its
     /// address for the role that the service runs as.
-    pub async fn ensure_template(&self, name: &str, fill: impl AsyncFnOnce(SecretString)) -> String {
+    pub async fn ensure_template(
+        &self,
+        superuser: &Client,
+        name: &str,
+        fill: impl AsyncFnOnce(SecretString),
+    ) -> String {
         let template = format!("template_{name}_{:016x}", migrate::fingerprint());
-        let superuser = self.superuser(SUPERUSER).await;
         let exists = async || {
             let found = superuser.query("SELECT FROM pg_database WHERE datname = $1", &[&template]).await;
             !found.expect("the list of databases").is_empty()
@@ -85,14 +84,14 @@ impl SharedCluster {
         }
         // Under another name first, so that one that was cut short is never cloned.
         let unfinished = format!("{template}_unfinished");
-        run(&superuser, &format!("DROP DATABASE IF EXISTS {unfinished} WITH (FORCE)")).await;
-        self.make_migrated(&superuser, &unfinished).await;
+        run(superuser, &format!("DROP DATABASE IF EXISTS {unfinished} WITH (FORCE)")).await;
+        self.make_migrated(superuser, &unfinished).await;
         fill(self.url(APP, &unfinished)).await;
         // Sessions that are just ending would be in the way of the last statement.
-        run(&superuser, &format!("ALTER DATABASE {unfinished} ALLOW_CONNECTIONS false")).await;
+        run(superuser, &format!("ALTER DATABASE {unfinished} ALLOW_CONNECTIONS false")).await;
         let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1";
         superuser.query(end, &[&unfinished]).await.expect("no sessions");
-        run(&superuser, &format!("ALTER DATABASE {unfinished} RENAME TO {template}")).await;
+        run(superuser, &format!("ALTER DATABASE {unfinished} RENAME TO {template}")).await;
         template
     }
 

@@ -16,28 +16,30 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// One with all tables and nothing in them.
     pub async fn migrated() -> Self {
-        Self::from_template(&cluster().migrated_template().await).await
+        Self::filled("migrated", async |_| {}).await
     }
 
     /// One without any tables, owned by the owner.
     pub async fn empty() -> Self {
+        let superuser = cluster().superuser(SUPERUSER).await;
         // The owner is made with the first template.
-        cluster().migrated_template().await;
-        Self::create("").await
+        cluster().ensure_template(&superuser, "migrated", async |_| {}).await;
+        Self::create(&superuser, "").await
     }
 
-    /// A clone of a template.
-    pub async fn from_template(template: &str) -> Self {
-        Self::create(&format!("TEMPLATE {template} STRATEGY file_copy")).await
+    /// One with all tables and what `fill` has put into them, once for all tests that give that name. `fill` gets the address
+    /// for the role that the service runs as.
+    pub async fn filled(name: &str, fill: impl AsyncFnOnce(SecretString)) -> Self {
+        let superuser = cluster().superuser(SUPERUSER).await;
+        let template = cluster().ensure_template(&superuser, name, fill).await;
+        Self::create(&superuser, &format!("TEMPLATE {template} STRATEGY file_copy")).await
     }
 
-    async fn create(source: &str) -> Self {
-        let cluster = cluster();
+    async fn create(superuser: &Client, source: &str) -> Self {
         let name = format!("test_{}", Uuid::new_v4().simple());
-        let superuser = cluster.superuser(SUPERUSER).await;
         let statement = format!("CREATE DATABASE {name} OWNER {OWNER} {source}");
         superuser.batch_execute(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
-        Self { name, cluster }
+        Self { name, cluster: cluster() }
     }
 
     /// Its name.

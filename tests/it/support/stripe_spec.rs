@@ -9,8 +9,11 @@ use std::{
     sync::OnceLock,
 };
 
-use jsonschema::Validator;
+use jsonschema::{Registry, Validator};
 use serde_json::{Map, Value, json};
+
+/// What schemas call the specification.
+const SPECIFICATION: &str = "urn:stripe";
 
 /// The file, if it is on this machine.
 pub fn shared(name: &str) -> Option<PathBuf> {
@@ -68,10 +71,10 @@ pub fn check_answer(method: &str, path: &str, is_success: bool, body: &Value) {
         return;
     };
     let code = if is_success { "200" } else { "default" };
-    let place = format!("{method} {template} {code}");
-    let schema =
-        &paths[template][method.to_lowercase()]["responses"][code]["content"]["application/json"]["schema"];
-    check(&place, schema, body);
+    let template = template.replace('/', "~1").replace('{', "%7B").replace('}', "%7D");
+    let method = method.to_lowercase();
+    let place = format!("/paths/{template}/{method}/responses/{code}/content/application~1json/schema");
+    check(&place, body);
     check_objects(body);
 }
 
@@ -81,7 +84,7 @@ pub fn check_event(event: &Value) {
     if specification().is_none() {
         return;
     }
-    check("event", &json!({ "$ref": "#/components/schemas/event" }), event);
+    check("/components/schemas/event", event);
     check_objects(&event["data"]["object"]);
 }
 
@@ -98,7 +101,7 @@ fn check_objects(value: &Value) {
             && item.get("deleted").is_none()
             && schemas.is_some_and(|schemas| schemas.contains_key(name))
         {
-            check(name, &json!({ "$ref": format!("#/components/schemas/{name}") }), item);
+            check(&format!("/components/schemas/{name}"), item);
         }
     }
 }
@@ -110,17 +113,25 @@ fn fits(template: &str, path: &str) -> bool {
         && (template.iter().any(|part| path.contains(part)))
 }
 
+/// The specification as schemas refer to it: read once, however many of its places are asked for.
+fn registry() -> &'static Registry<'static> {
+    static REGISTRY: OnceLock<Registry<'static>> = OnceLock::new();
+    REGISTRY.get_or_init(|| {
+        let added = Registry::new().add(SPECIFICATION, specification().expect("a specification"));
+        added.and_then(|registry| registry.prepare()).expect("schemas that refer to one another")
+    })
+}
+
+/// Holds a value against the schema at a place in the specification, a JSON pointer.
 #[track_caller]
-fn check(place: &str, schema: &Value, instance: &Value) {
+fn check(place: &str, instance: &Value) {
     thread_local! {
         static VALIDATORS: RefCell<HashMap<String, &'static Validator>> = RefCell::default();
     }
     let known = VALIDATORS.with_borrow(|validators| validators.get(place).copied());
     let validator = known.unwrap_or_else(|| {
-        let schemas = &specification().expect("a specification")["components"]["schemas"];
-        let mut root = schema.clone();
-        root["components"] = json!({ "schemas": schemas });
-        let validator = jsonschema::validator_for(&root).expect("a schema");
+        let schema = json!({ "$ref": format!("{SPECIFICATION}#{place}") });
+        let validator = jsonschema::options().with_registry(registry()).build(&schema).expect("a schema");
         let validator: &'static Validator = Box::leak(Box::new(validator));
         VALIDATORS.with_borrow_mut(|validators| validators.insert(place.to_owned(), validator));
         validator
