@@ -23,7 +23,7 @@ use super::{
     decide::Draft,
     event::{PurchaseClawed, PurchaseRestored, SuccessorLot, Target, TargetCause, TargetMove, TargetMoved},
     evolve::{apply_to_book, apply_to_part, set_target},
-    ids::{AccountNumber, DebtId, LotId, Position, PurchaseId, Seed, Unit},
+    ids::{AccountNumber, DebtId, LOTS_OF_EVENT, LotId, Position, PurchaseId, Seed, Unit},
     payment::MoneyBack,
     purchase::{Part, TakenFrom},
     settings::ClawbackPolicy,
@@ -94,7 +94,7 @@ struct Plan {
     at: Timestamp,
     position: Position,
     seed: Seed,
-    successors: u8,
+    successors: i64,
 }
 
 impl Plan {
@@ -157,7 +157,7 @@ impl Plan {
         self.moves.push((account, target_move));
     }
 
-    /// Writes an event for each account that was touched, and the buyer's, always and last.
+    /// Writes the events of each account that was touched, and the buyer's, always and last.
     fn write(self, draft: &mut Draft<'_>, before: Target, after: Target, cause: TargetCause) {
         let payment = draft.state.purchases[&self.purchase].payment.clone();
         let fell = after.total < before.total || (after.total == before.total && after.taken < before.taken);
@@ -166,7 +166,10 @@ impl Plan {
             by_account.entry(account).or_default().push(target_move);
         }
         let of_buyer = by_account.remove(&self.buyer).unwrap_or_default();
-        for (account, mut moves) in by_account.into_iter().chain([(self.buyer, of_buyer)]) {
+        let by_account = by_account.into_iter().chain([(self.buyer, of_buyer)]);
+        let by_event =
+            by_account.flat_map(|(account, moves)| events_of(moves).into_iter().map(move |of| (account, of)));
+        for (account, mut moves) in by_event {
             name_after(&mut moves, draft.next_position(), &self.seed);
             let (purchase, payment, cause) = (self.purchase, payment.clone(), cause.clone());
             let moved = TargetMoved { purchase, payment, cause, before, after, moves };
@@ -313,29 +316,47 @@ impl Plan {
     ) -> Option<SuccessorLot> {
         let old = &self.books[&account].lots[&lot];
         let expires_at = old.expires_at.filter(|_| old.is_expired(self.at))?;
-        let ordinal = self.successors;
-        self.successors = self.successors.saturating_add(1);
+        // A name that no other lot has, behind all that there are; the event that it becomes part of gives it another.
+        self.successors += 1;
+        let position = Position(self.position.0 + self.successors);
         Some(SuccessorLot {
-            lot: LotId::new(self.position, ordinal, &self.seed),
+            lot: LotId::new(position, 0, &self.seed),
             expires_at: self.at.plus(expires_at.since(taken_at)),
             cost: old.cost_of_moving(amount),
         })
     }
 }
 
+/// The moves of an account, cut where an event has made all the lots that one can make; one event at least.
+fn events_of(moves: Vec<TargetMove>) -> Vec<Vec<TargetMove>> {
+    let mut events = vec![Vec::new()];
+    let mut made = 0;
+    for target_move in moves {
+        if target_move.successor().is_some() {
+            if made == LOTS_OF_EVENT {
+                events.push(Vec::new());
+                made = 0;
+            }
+            made += 1;
+        }
+        if let Some(event) = events.last_mut() {
+            event.push(target_move);
+        }
+    }
+    events
+}
+
 /// Gives what the moves make ids of the event that they become part of; what the plan called them served the plan alone.
 fn name_after(moves: &mut [TargetMove], position: Position, seed: &Seed) {
-    let mut ordinal: u8 = 0;
+    let mut ordinals = 0..=u8::MAX;
     for target_move in moves {
-        match target_move {
-            TargetMove::OwnReturned { into: Some(successor), .. }
-            | TargetMove::OtherReturned { into: Some(successor), .. }
-            | TargetMove::SettlementReturned { into: Some(successor), .. } => {
-                successor.lot = LotId::new(position, ordinal, seed);
-                ordinal = ordinal.saturating_add(1);
-            }
-            TargetMove::DebtMade { debt, .. } => *debt = DebtId::new(position, 0, seed),
-            _ => {}
+        if let TargetMove::DebtMade { debt, .. } = target_move {
+            *debt = DebtId::new(position, 0, seed);
+        }
+        if let Some(successor) = target_move.successor_mut()
+            && let Some(ordinal) = ordinals.next()
+        {
+            successor.lot = LotId::new(position, ordinal, seed);
         }
     }
 }

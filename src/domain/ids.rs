@@ -122,6 +122,11 @@ fn is_token(text: &str, longest: usize, others: &[u8]) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
 }
 
+/// Whether whoever reads an address takes the text for a step in it, and not for a name (RFC 3986, 5.2.4).
+fn is_a_step(text: &str) -> bool {
+    matches!(text, "." | "..")
+}
+
 /// Whether `text` is a lower-case token that begins with a letter.
 fn is_lower_token(text: &str, longest: usize, others: &[u8]) -> bool {
     is_token(text, longest, others)
@@ -132,8 +137,8 @@ fn is_lower_token(text: &str, longest: usize, others: &[u8]) -> bool {
 text_name!(
     /// The client's own name of an account.
     AccountId,
-    |text| is_token(text, 128, b"._:@-"),
-    "1 to 128 characters of A-Z a-z 0-9 . _ : @ -"
+    |text| is_token(text, 128, b"._:@-") && !is_a_step(text),
+    "1 to 128 characters of A-Z a-z 0-9 . _ : @ -, and not `.` or `..`"
 );
 text_name!(
     /// What is counted, e.g. `credits`.
@@ -150,8 +155,8 @@ text_name!(
 text_name!(
     /// A price by its Stripe id, e.g. `price_demo_pro`.
     PriceId,
-    |text| is_token(text, 128, b"._-"),
-    "1 to 128 characters of A-Z a-z 0-9 . _ -"
+    |text| is_token(text, 128, b"._-") && !is_a_step(text),
+    "1 to 128 characters of A-Z a-z 0-9 . _ -, and not `.` or `..`"
 );
 text_name!(
     /// A ledger's name in addresses and keys.
@@ -259,6 +264,9 @@ impl Seed {
         bytes
     }
 }
+
+/// The most lots that one event can make: their ids have room for so many.
+pub const LOTS_OF_EVENT: usize = 256;
 
 macro_rules! public_id {
     ($(#[doc = $doc:literal])* $name:ident, $prefix:literal) => {
@@ -406,6 +414,9 @@ mod tests {
         for (valid, text) in [
             (true, "user-1"),
             (true, "a.b_c:d@e-F9"),
+            (true, "..."),
+            (false, "."),
+            (false, ".."),
             (false, ""),
             (false, "with space"),
             (false, "ümlaut"),

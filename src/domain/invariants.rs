@@ -2,7 +2,7 @@
 //! state keeps: each is derived from lots, holds, debt items and takings. An auditor's replay checks all of it, and so do
 //! the tests of the rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     account::{Account, Book, Lot},
@@ -46,6 +46,11 @@ pub fn check_event(event: &Event) -> Result<(), Broken> {
             let mut made = moved.moves.iter().filter_map(place_of_what_is_made);
             ensure(made.all(|place| place == event.position), || {
                 format!("what was made is not called after the event: {moved:?}")
+            })?;
+            let lots = moved.moves.iter().filter_map(TargetMove::successor).map(|successor| successor.lot);
+            let lots: Vec<_> = lots.collect();
+            ensure(lots.iter().collect::<BTreeSet<_>>().len() == lots.len(), || {
+                format!("two lots that were made are called the same: {moved:?}")
             })
         }
         _ => Ok(()),
@@ -55,11 +60,8 @@ pub fn check_event(event: &Event) -> Result<(), Broken> {
 /// What the id of the lot or the debt that a move makes says of where it was made.
 fn place_of_what_is_made(target_move: &TargetMove) -> Option<Position> {
     match target_move {
-        TargetMove::OwnReturned { into: Some(successor), .. }
-        | TargetMove::OtherReturned { into: Some(successor), .. }
-        | TargetMove::SettlementReturned { into: Some(successor), .. } => Some(successor.lot.position()),
         TargetMove::DebtMade { debt, .. } => Some(debt.position()),
-        _ => None,
+        _ => target_move.successor().map(|successor| successor.lot.position()),
     }
 }
 

@@ -7,13 +7,9 @@ use crate::domain::{
     decide::Draft,
     event::{Draw, ReceivedLot, TransferReceived, TransferSent},
     follow_up::follow_up,
-    ids::{LotId, Position, Seed, TransferId},
+    ids::{LOTS_OF_EVENT, LotId, Position, Seed, TransferId},
     rejection::Rejection,
 };
-
-/// The most lots that one event can make: an id has room for so many. What comes out of more lots is written as several
-/// pairs of events.
-const LOTS_OF_EVENT: usize = 256;
 
 /// Checks, in this order: the sender exists, is not closed, is not frozen; the recipient likewise; that they are two; the
 /// unit; that it is covered by what is available (neither what is held nor the overdraft takes part); the recipient's
@@ -38,6 +34,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &TransferCredits) -> Result
     let seed = draft.context().seed;
     let transfer = TransferId::new(draft.next_position(), 0, &seed);
     let first = draft.next_position();
+    // What comes out of more lots than an event can make is written as several pairs of events.
     for draws in draws.chunks(LOTS_OF_EVENT) {
         let amount = draws.iter().map(|draw| draw.amount).sum();
         let sent = TransferSent { transfer, to, sent: amount, draws: draws.to_vec() };

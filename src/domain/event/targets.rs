@@ -109,6 +109,28 @@ pub enum TargetMove {
     },
 }
 
+impl TargetMove {
+    /// The lot that the move made, for credits that came back to one that has expired since.
+    pub fn successor(&self) -> Option<&SuccessorLot> {
+        match self {
+            Self::OwnReturned { into, .. }
+            | Self::OtherReturned { into, .. }
+            | Self::SettlementReturned { into, .. } => into.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The same, to give it its name.
+    pub fn successor_mut(&mut self) -> Option<&mut SuccessorLot> {
+        match self {
+            Self::OwnReturned { into, .. }
+            | Self::OtherReturned { into, .. }
+            | Self::SettlementReturned { into, .. } => into.as_mut(),
+            _ => None,
+        }
+    }
+}
+
 /// A lot that credits live on in which came back to a lot that had expired meanwhile: same unit, purchase and priority.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -84,16 +84,10 @@ fn what_is_no_transfer_is_refused_and_says_whose_fault_it_is() {
 #[test]
 fn a_recipient_has_room_for_as_many_lots_as_anybody() {
     let mut told = among_three("");
-    // Without the replay that follows each line of a story.
-    let mut grant = |account: &str, times| {
+    for (account, grants) in [("b", 700), ("a", 300)] {
         told.tell(&format!("account {account}"));
-        for _ in 0..times {
-            let command = told.command(&mut Words("grant 1".split_whitespace().peekable()));
-            told.run(&command).expect("there is room");
-        }
-    };
-    grant("b", 700);
-    grant("a", 300);
+        again(&mut told, grants, "grant 1");
+    }
     told.tell("grant 1 priority 60");
     told.tell("transfer 301 to b => rejected TooManyLots");
     // More lots than one event can make: two pairs, of one transfer.
@@ -111,6 +105,38 @@ fn a_recipient_has_room_for_as_many_lots_as_anybody() {
     told.tell("account b");
     assert_eq!(told.book().open_lots(), 1_000);
     told.tell("spend 1000 => 0");
+}
+
+/// Does something so many times, without the replay that follows each line of a story.
+fn again(told: &mut Story, times: usize, line: &str) {
+    for _ in 0..times {
+        let command = told.command(&mut Words(line.split_whitespace().peekable()));
+        told.run(&command).expect("there is room");
+    }
+}
+
+#[test]
+fn more_lots_come_back_than_one_event_can_make() {
+    let mut told = story(
+        "buy pi_1 300 for 3000              => 300
+         spend 300                          => 0",
+    );
+    again(&mut told, 300, "grant 1 expires 1d priority 60");
+    told.tell("refund pi_1 re_1 3000 succeeded => 0 [purchase.clawed]");
+    told.tell("at 2d");
+    told.tell("refund pi_1 re_1 3000 failed => 300 [purchase.restored purchase.restored]");
+    assert_eq!(told.book().open_lots(), 300);
+    told.tell("spend 300 => 0");
+
+    let mut told = among_three("buy pi_1 price_monthly x 3 for 300 => 300");
+    again(&mut told, 300, "transfer 1 to b");
+    told.tell("refund pi_1 re_1 300 succeeded => 0 [purchase.clawed purchase.clawed]");
+    told.tell("at 40d");
+    told.tell("refund pi_1 re_1 300 failed => 0 [purchase.restored purchase.restored purchase.restored]");
+    told.tell("account b");
+    told.tell("sweep => 300");
+    assert_eq!(told.book().open_lots(), 300);
+    told.tell("spend 300 => 0");
 }
 
 #[test]
