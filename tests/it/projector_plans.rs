@@ -1,6 +1,6 @@
 //! What a page costs: as much as its events, whatever the planner believes of the tables.
 
-use counterfoil::store::scope;
+use counterfoil::store::{projections::reports::journal_statement, scope};
 use tokio_postgres::Client;
 
 use crate::projector_support::{Book, Place};
@@ -100,5 +100,37 @@ async fn a_page_of_history_reads_its_rows_only() {
         // Each row's event is found by the primary key: three pages down to it, and the one that it is on.
         assert!(touched < 300, "{when}: 50 rows touched {touched} pages: {plan}");
         place.database.superuser().await.batch_execute("ANALYZE").await.expect("analysed");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_the_journal_costs_the_same_at_the_beginning_and_at_the_end_of_a_long_day() {
+    let place = Place::new().await;
+    let book = place.book("selling").await;
+    let build = place.build("books").await;
+    let superuser = place.database.superuser().await;
+    let entries = format!(
+        "INSERT INTO {}.journal (ledger_id, position, currency, account_number, type, day, sold, refunded, carried,
+                                 recognised, breakage, deferred)
+         SELECT {}, n, 'eur', n, 'credits.purchased', '2026-01-31', 1, 0, 0, 0, 0, 1 FROM generate_series(1, {EVENTS}) n",
+        build.schema, book.ledger
+    );
+    superuser.batch_execute(&entries).await.expect("entries");
+    let client = place.database.runtime().await;
+    for when in ["as the table has grown", "analysed"] {
+        client.batch_execute(&scope::begin_reading(book.ledger)).await.expect("a transaction");
+        let statement = journal_statement(&build.schema);
+        let kinds = "bigint, date, bigint, text, bigint, date, bigint, bigint";
+        client.batch_execute(&format!("PREPARE page ({kinds}) AS {statement}")).await.expect("prepared");
+        for after in [0, EVENTS / 2, EVENTS - PAGE] {
+            let page = format!(
+                "EXECUTE page ({}, '2026-01-31', {after}, 'eur', {after}, '9999-12-31', {EVENTS}, {PAGE})",
+                book.ledger
+            );
+            let (touched, plan) = buffers(&client, &page).await;
+            assert!(touched < 20, "{when}: {PAGE} entries after {after} touched {touched} pages: {plan}");
+        }
+        client.batch_execute("COMMIT; DEALLOCATE page").await.expect("a commit");
+        superuser.batch_execute("ANALYZE").await.expect("analysed");
     }
 }

@@ -227,6 +227,14 @@ async fn at_any_date_revenue_the_journal_and_what_is_outstanding_tie_to_the_lots
         }
         closed.retain(|_, amount| *amount != 0);
         assert_eq!(closed, lots, "revenue at {day}");
+        // A day by itself says the same, also if nothing moved on it.
+        let alone = app.get(&format!("/v1/reports/revenue?from={day}&to={day}")).await;
+        let alone = alone["items"].as_array().expect("lines").iter().map(|line| {
+            let currency = line["currency"].as_str().expect("a currency").to_owned();
+            (currency, line["deferred_at_close"].as_i64().expect("an amount"))
+        });
+        let alone: BTreeMap<String, i64> = alone.filter(|(_, amount)| *amount != 0).collect();
+        assert_eq!(alone, closed, "revenue of {day}");
         day = Day::new(day.to_date().next_day().expect("a day")).expect("a day");
     }
     assert!(!deferred_of_lots(&app, day).await.is_empty());

@@ -95,7 +95,8 @@ pub struct RevenueFilter {
     pub currency: Option<Currency>,
 }
 
-/// The roll-forward of what is deferred, by currency and period.
+/// The roll-forward of what is deferred, by currency and period in which something moved. A currency of which something was
+/// deferred before has a line of the first period in any case.
 ///
 /// # Errors
 /// Those of the database, and rows that cannot be read.
@@ -114,13 +115,22 @@ pub async fn revenue(
                 (array_agg(r.deferred_at_open ORDER BY r.day))[1] AS deferred_at_open,
                 sum(r.sold)::bigint AS sold, sum(r.recognised)::bigint AS recognised,
                 sum(r.breakage)::bigint AS breakage, sum(r.refunded)::bigint AS refunded,
-                (array_agg(r.deferred_at_close ORDER BY r.day DESC))[1] AS deferred_at_close
-           FROM {}.revenue r
-          WHERE r.ledger_id = $1 AND r.day >= $3 AND r.day <= $4
-            AND ($5::text IS NULL OR r.currency = $5)
+                (array_agg(r.deferred_at_close ORDER BY r.day DESC, r.is_carried))[1] AS deferred_at_close
+           FROM (SELECT m.currency, m.day, m.deferred_at_open, m.sold, m.recognised, m.breakage, m.refunded,
+                        m.deferred_at_close, false AS is_carried
+                   FROM {revenue} m
+                  WHERE m.ledger_id = $1 AND m.day >= $3 AND m.day <= $4
+                  UNION ALL
+                 SELECT c.currency, $3, l.deferred_at_close, 0, 0, 0, 0, l.deferred_at_close, true
+                   FROM (SELECT DISTINCT k.currency FROM {revenue} k WHERE k.ledger_id = $1) c
+                  CROSS JOIN LATERAL (SELECT b.deferred_at_close FROM {revenue} b
+                                       WHERE b.ledger_id = $1 AND b.currency = c.currency AND b.day < $3
+                                       ORDER BY b.day DESC LIMIT 1) l
+                  WHERE l.deferred_at_close <> 0 AND $3 <= $4) r
+          WHERE $5::text IS NULL OR r.currency = $5
           GROUP BY r.currency, date_trunc($2, r.day)
           ORDER BY r.currency, date_trunc($2, r.day) LIMIT $6",
-        books.schema
+        revenue = format_args!("{}.revenue", books.schema)
     );
     let (from, to) = (filter.days.from.to_date(), filter.days.to.to_date());
     let currency = filter.currency.as_ref().map(Currency::as_str);
@@ -274,6 +284,19 @@ impl JournalEnd {
     }
 }
 
+/// What reads a page of the journal in a schema: of a ledger, after a day, position, currency and account, up to a day and
+/// position, so many.
+pub fn journal_statement(schema: &str) -> String {
+    format!(
+        "SELECT j.position, j.day, j.type, j.account_number, j.currency, j.sold, j.refunded, j.carried, j.recognised,
+                j.breakage, j.deferred
+           FROM {schema}.journal j
+          WHERE j.ledger_id = $1 AND (j.day, j.position, j.currency, j.account_number) > ($2, $3, $4, $5)
+            AND (j.day, j.position) <= ($6, $7)
+          ORDER BY j.day, j.position, j.currency, j.account_number LIMIT $8"
+    )
+}
+
 /// The journal of some days, in the order of the events, after a place and up to an end; if none is given, up to where the
 /// projection is.
 ///
@@ -291,32 +314,23 @@ pub async fn journal(
     let Some(books) = serving(transaction.client(), ledger, "books").await? else {
         return nothing(&transaction, ledger).await;
     };
-    let statement = format!(
-        "SELECT j.position, j.day, j.type, j.account_number, j.currency, j.sold, j.refunded, j.carried, j.recognised,
-                j.breakage, j.deferred
-           FROM {}.journal j
-          WHERE j.ledger_id = $1 AND j.day >= $2 AND (j.day, j.position) <= ($3, $4)
-            AND ($5::bigint IS NULL OR (j.day, j.position, j.currency, j.account_number) > ($6, $5, $7, $8))
-          ORDER BY j.day, j.position, j.currency, j.account_number LIMIT $9",
-        books.schema
-    );
-    // The days of the journal follow its positions: a page begins where the page before ended.
-    let from = after.map_or(days.from, |place| place.0.max(days.from)).to_date();
+    let statement = journal_statement(&books.schema);
+    // A place in front of all, if none is given: a condition that may be absent would be no condition of the index.
+    let after = after.filter(|place| place.0 >= days.from);
+    let from = after.map_or(days.from, |place| place.0).to_date();
+    let position = after.map_or(0, |place| place.1.0);
+    let currency = after.map_or("", |place| place.2.as_str());
+    let account = after.map_or(0, |place| place.3.0);
     let JournalEnd(to, until) = end.unwrap_or(JournalEnd(days.to, Position(i64::MAX)));
     let to = to.to_date();
-    let after_position = after.map(|place| place.1.0);
-    let after_day = after.map(|place| place.0.to_date());
-    let after_currency = after.map(|place| place.2.as_str());
-    let after_account = after.map(|place| place.3.0);
-    let parameters: [Parameter<'_>; 9] = [
+    let parameters: [Parameter<'_>; 8] = [
         (&ledger.0, Type::INT8),
         (&from, Type::DATE),
+        (&position, Type::INT8),
+        (&currency, Type::TEXT),
+        (&account, Type::INT8),
         (&to, Type::DATE),
         (&until.0, Type::INT8),
-        (&after_position, Type::INT8),
-        (&after_day, Type::DATE),
-        (&after_currency, Type::TEXT),
-        (&after_account, Type::INT8),
         (&limit, Type::INT8),
     ];
     let rows = transaction.query_typed(&statement, &parameters).await?;
