@@ -41,7 +41,7 @@ use crate::{
 pub enum AccountStatus {
     /// It does.
     Open,
-    /// Requests that move credits are refused.
+    /// Requests that move credits are refused, except operators' adjustments and what ends a hold.
     Frozen,
     /// All requests are refused, for ever.
     Closed,
@@ -170,7 +170,9 @@ pub struct AccountChange {
     #[oai(nullable)]
     pub locale: MaybeUndefined<Locale>,
     /// Your own keys and values: all of them are replaced.
-    pub metadata: Option<Metadata>,
+    #[serde(default)]
+    #[oai(nullable)]
+    pub metadata: MaybeUndefined<Metadata>,
 }
 
 impl AccountChange {
@@ -179,16 +181,16 @@ impl AccountChange {
             email: change(self.email, |email| email.0),
             name: change(self.name, |name| name.0),
             locale: change(self.locale, |locale| locale.0),
-            metadata: self.metadata.map(Metadata::into_note),
+            metadata: change(self.metadata, Metadata::into_note).map(Option::unwrap_or_default),
         }
     }
 }
 
-fn change<T>(value: MaybeUndefined<T>, text: impl Fn(T) -> String) -> Option<Option<String>> {
+fn change<T, S>(value: MaybeUndefined<T>, stored: impl Fn(T) -> S) -> Option<Option<S>> {
     match value {
         MaybeUndefined::Undefined => None,
         MaybeUndefined::Null => Some(None),
-        MaybeUndefined::Value(value) => Some(Some(text(value))),
+        MaybeUndefined::Value(value) => Some(Some(stored(value))),
     }
 }
 

@@ -31,8 +31,6 @@ pub const BEGUN: StatusCode = StatusCode::ACCEPTED;
 pub const SHOWN: StatusCode = StatusCode::OK;
 /// The status of an answer that sends a browser on, to be fetched with GET.
 pub const ELSEWHERE: StatusCode = StatusCode::SEE_OTHER;
-/// The status of [`super::probes`] while requests cannot be served.
-pub(super) const NOT_READY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
 /// After how many seconds a request that was refused for the moment may come again.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -300,6 +298,14 @@ impl ApiError {
         Self { allow, ..Self::new(Code::MethodNotAllowed, "the path does not take this method") }
     }
 
+    /// The same for a request that has no field `amount`: what it is about instead, if it has that.
+    pub fn about(mut self, given: Option<&str>) -> Self {
+        if self.detail.field.as_deref() == Some("amount") {
+            self.detail.field = given.map(str::to_owned);
+        }
+        self
+    }
+
     fn with_field(mut self, field: impl Into<String>) -> Self {
         self.detail.field = Some(field.into());
         self
@@ -310,9 +316,11 @@ impl ApiError {
         if let Some(error) = error.downcast_ref::<Self>() {
             return error.clone();
         }
-        // A path that is no text once it is decoded is nobody's.
-        if error.is::<NotFoundError>() || error.is::<ParsePathError>() {
+        if error.is::<NotFoundError>() {
             return Self::new(Code::NotFound, "there is nothing at this path");
+        }
+        if error.is::<ParsePathError>() {
+            return Self::invalid("path", "must be UTF-8 once it is decoded");
         }
         if error.is::<MethodNotAllowedError>() {
             return Self::method_not_allowed(allow);

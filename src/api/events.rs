@@ -7,7 +7,7 @@ mod schemas;
 use std::{future::ready, io, sync::Arc};
 
 use futures_util::{StreamExt, stream};
-use poem::{Body, FromRequest, IntoResponse, Request, RequestBody, Response, http::header};
+use poem::{Body, FromRequest, IntoResponse, Request, RequestBody, Response, http::header, web::Accept};
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
     payload::Payload,
@@ -209,14 +209,20 @@ enum Form {
 }
 
 impl<'a> FromRequest<'a> for Form {
-    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        let accept = request.header(header::ACCEPT).unwrap_or_default();
-        let mut types = accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
-        let form = types.find_map(|media_type| match media_type {
-            NDJSON => Some(Self::Lines),
-            live::MEDIA_TYPE => Some(Self::Live),
-            _ => None,
+    async fn from_request(request: &'a Request, body: &mut RequestBody) -> poem::Result<Self> {
+        // What the client likes best comes first.
+        let Accept(types) = Accept::from_request(request, body).await?;
+        let is_refused = |quality: &str| quality.parse().is_ok_and(|quality: f32| quality <= 0.0);
+        let wanted = types.iter().filter(|media_type| {
+            !media_type.get_param("q").is_some_and(|quality| is_refused(quality.as_str()))
         });
+        let form =
+            wanted.map(|media_type| media_type.essence_str()).find_map(|media_type| match media_type {
+                NDJSON => Some(Self::Lines),
+                live::MEDIA_TYPE => Some(Self::Live),
+                "application/json" | "application/*" | "*/*" => Some(Self::Page),
+                _ => None,
+            });
         Ok(form.unwrap_or(Self::Page))
     }
 }
@@ -278,7 +284,7 @@ impl EventStream {
         }
         let limit = limit.0.unwrap_or_default().into();
         let page = caller.service.events(&caller.caller, after, limit).await?;
-        check_until(until, page.head)?;
+        check_range(after, until, page.head)?;
         let events = page.events.into_iter();
         let events = events.take_while(|stored| until.is_none_or(|until| stored.event.position <= until));
         let events = events.map(Event::from).collect();
@@ -286,12 +292,13 @@ impl EventStream {
     }
 }
 
-/// Refuses a range whose end is not there yet.
-fn check_until(until: Option<Position>, head: Position) -> Result<(), ApiError> {
+/// Refuses a range whose beginning or end is not there yet: what is behind it must not pass for all that there is.
+fn check_range(after: Position, until: Option<Position>, head: Position) -> Result<(), ApiError> {
+    let beyond =
+        |field| Err(ApiError::invalid(field, format!("is beyond the ledger's last position, {head}")));
     match until {
-        Some(until) if until > head => {
-            Err(ApiError::invalid("until", format!("is beyond the ledger's last position, {head}")))
-        }
+        _ if after > head => beyond("after"),
+        Some(until) if until > head => beyond("until"),
         _ => Ok(()),
     }
 }
@@ -317,7 +324,7 @@ async fn lines(
     let Range { after, until, limit } = range;
     let limit = limit.unwrap_or(i64::MAX);
     let (first, head) = page(&service, &caller, after, limit.min(STREAM_PAGE), until, line).await?;
-    check_until(until, head)?;
+    check_range(after, until, head)?;
     let end = until.unwrap_or(head).0.min(after.0.saturating_add(limit));
     // Positions have no gaps: where each page begins is known before the one in front of it is read.
     let rest = (after.0.saturating_add(STREAM_PAGE)..end).step_by(STREAM_PAGE as usize).map(move |start| {

@@ -49,7 +49,7 @@ impl Parameter for InboxStatus {
 #[oai(skip_serializing_if_is_none)]
 pub struct InboxEvent {
     /// Stripe's id of the event.
-    pub event_id: String,
+    pub event_id: StripeId,
     /// Its type.
     #[oai(rename = "type")]
     pub event_type: String,
@@ -98,7 +98,7 @@ pub struct InboxList {
 #[derive(Serialize, Deserialize)]
 struct Place {
     received_at: Timestamp,
-    event_id: String,
+    event_id: StripeId,
 }
 
 /// The resource.

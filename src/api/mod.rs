@@ -138,7 +138,10 @@ pub fn endpoint(
     pages: Pages,
 ) -> impl Endpoint<Output = Response> {
     let resources = resources();
-    let site_map = SiteMap::of(&resources).with_post(webhooks::STRIPE_TEMPLATE).with_pages(pages.places);
+    let site_map = SiteMap::of(&resources)
+        .with_post(webhooks::STRIPE_TEMPLATE)
+        .with_texts(&["/docs", "/openapi.yaml", "/healthz", "/readyz", "/metrics"])
+        .with_pages(pages.places);
     let interface = OpenApiService::new(resources, "Counterfoil", env!("CARGO_PKG_VERSION"));
     Route::new()
         .nest_no_strip("/v1", interface)

@@ -321,7 +321,9 @@ impl Orders {
             },
             note: notes::note(None, new.metadata),
         });
-        let service::CheckedOut { accepted, order } = caller.check_out(command, key.0, print, placed).await?;
+        let checked_out = caller.check_out(command, key.0, print, placed).await;
+        let service::CheckedOut { accepted, order } =
+            checked_out.map_err(|error| ApiError::from(error).about(Some("quantity")))?;
         let session = order.order.session.clone().zip(order.order.session_expires_at);
         Ok(match (session, order.session_url.clone()) {
             (Some((session, expires_at)), Some(url)) => {
@@ -391,7 +393,8 @@ impl Orders {
         let NewOrderRefund { amount, reason, metadata } = body.content;
         let note = notes::note(reason, metadata);
         let command = Command::RequestRefund(RequestRefund { order: order.0, amount, note });
-        let accepted = caller.submit(command, Some(key.0), print).await?;
+        let accepted = caller.submit(command, Some(key.0), print).await;
+        let accepted = accepted.map_err(|error| ApiError::from(error).about(amount.map(|_| "amount")))?;
         let written = Written::of(&accepted);
         let (_, requested) = written.find(|body| match body {
             EventBody::RefundRequested(requested) => Some(requested),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use poem::{Endpoint, Response, endpoint::make, endpoint::make_sync};
 
-use super::error;
+use super::error::ApiError;
 use crate::{service::Service, telemetry::metrics::Metrics};
 
 /// The media type of Prometheus' text format.
@@ -21,10 +21,8 @@ pub fn readiness(service: Arc<Service>) -> impl Endpoint {
     make(move |_| {
         let service = Arc::clone(&service);
         async move {
-            match service.check_readiness().await {
-                Ok(()) => Response::builder().body("ready\n"),
-                Err(_) => Response::builder().status(error::NOT_READY).body("not ready\n"),
-            }
+            service.check_readiness().await.map_err(ApiError::from)?;
+            Ok::<_, poem::Error>("ready\n")
         }
     })
 }

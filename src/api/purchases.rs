@@ -306,6 +306,7 @@ impl Purchases {
     ) -> Result<Created<Purchase>, Failure<Writing>> {
         let print = fingerprint("POST /v1/accounts/{account}/purchases", &[account.0.as_str()], &body.sent);
         let (bought, money) = (body.content.bought()?, body.content.money.paid()?);
+        let asked_by = if body.content.amount.is_some() { "amount" } else { "quantity" };
         let NewPurchase { reference, metadata, .. } = body.content;
         let command = Command::RecordPurchase(RecordPurchase {
             order: None,
@@ -315,7 +316,8 @@ impl Purchases {
             money,
             note: notes::note_with_reference(None, reference, metadata),
         });
-        let accepted = caller.submit(command, Some(key.0), print).await?;
+        let accepted = caller.submit(command, Some(key.0), print).await;
+        let accepted = accepted.map_err(|error| ApiError::from(error).about(Some(asked_by)))?;
         Ok(Created::new(&accepted, Purchase::of(account.0, &accepted)?))
     }
 
@@ -339,7 +341,8 @@ impl Purchases {
         let NewRefund { amount, reason, reference, metadata } = body.content;
         let note = notes::note_with_reference(reason, reference, metadata);
         let command = Command::RefundPurchase(RefundPurchase { purchase: purchase.0, amount, note });
-        let accepted = caller.submit(command, Some(key.0), print).await?;
+        let accepted = caller.submit(command, Some(key.0), print).await;
+        let accepted = accepted.map_err(|error| ApiError::from(error).about(amount.map(|_| "amount")))?;
         Ok(Created::new(&accepted, Refund::of(purchase.0, &accepted)?))
     }
 }

@@ -28,6 +28,8 @@ pub struct Place {
     pub template: Arc<str>,
     segments: Vec<Option<String>>,
     operations: BTreeMap<String, BTreeSet<String>>,
+    /// Whether query parameters mean anything there, known or not.
+    looks_at_query: bool,
 }
 
 impl SiteMap {
@@ -54,6 +56,18 @@ impl SiteMap {
         self
     }
 
+    /// The same with paths that are no part of the specification, take GET, and look at no query parameters: what probes
+    /// and browsers add to them is passed over.
+    pub fn with_texts(mut self, templates: &[&str]) -> Self {
+        for template in templates {
+            let mut place = Place::new((*template).to_owned());
+            place.operations.insert(Method::GET.to_string(), BTreeSet::new());
+            place.looks_at_query = false;
+            self.places.push(place);
+        }
+        self
+    }
+
     /// The same with pages for browsers. They look at no query parameters, and say themselves which methods they take.
     pub fn with_pages(mut self, templates: &[&str]) -> Self {
         self.places.extend(templates.iter().map(|template| Place::new((*template).to_owned())));
@@ -70,7 +84,7 @@ impl Place {
     fn new(template: String) -> Self {
         let segment = |segment: &str| (!segment.starts_with('{')).then(|| segment.to_owned());
         let segments = template.split('/').map(segment).collect();
-        Self { template: template.into(), segments, operations: BTreeMap::new() }
+        Self { template: template.into(), segments, operations: BTreeMap::new(), looks_at_query: true }
     }
 
     fn matches(&self, path: &str) -> bool {
@@ -97,7 +111,7 @@ impl Place {
     pub fn check_query(&self, request: &Request) -> Result<(), ApiError> {
         let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
         let Some(known) = self.operations.get(method.as_str()) else { return Ok(()) };
-        if request.uri().query().is_none_or(str::is_empty) {
+        if !self.looks_at_query || request.uri().query().is_none_or(str::is_empty) {
             return Ok(());
         }
         let given: Vec<(String, String)> =

@@ -141,9 +141,11 @@ impl Spends {
     ) -> Result<Created<Spend>, Failure<Taking>> {
         let print = fingerprint("POST /v1/accounts/{account}/spends", &[account.0.as_str()], &body.sent);
         let charge = body.content.charge()?;
+        let asked_by = if body.content.amount.is_some() { "amount" } else { "quantity" };
         let note = notes::note(body.content.reason, body.content.metadata);
         let command = Command::SpendCredits(SpendCredits { account: account.0.clone(), charge, note });
-        let accepted = caller.submit(command, Some(key.0), print).await?;
+        let accepted = caller.submit(command, Some(key.0), print).await;
+        let accepted = accepted.map_err(|error| ApiError::from(error).about(Some(asked_by)))?;
         Ok(Created::new(&accepted, Spend::of(account.0, &accepted)?))
     }
 }

@@ -250,6 +250,9 @@ scalar!(TilePart, text("^[a-z0-9.]+$", 7, "000"));
 pub struct Cursor(pub String);
 
 impl Cursor {
+    /// Room for any place: the longest names an event of Stripe's by 255 characters, and a moment.
+    const LONGEST: usize = 600;
+
     /// The cursor of the place after which the next page begins.
     pub fn of(place: &impl Serialize) -> Self {
         // What cannot be serialised would be a defect of the place's type; an empty text is refused when it comes back.
@@ -269,13 +272,13 @@ impl Cursor {
 
 impl Parameter for Cursor {
     fn parse(text: &str) -> Result<Self, InvalidName> {
-        let is_plausible = (1..=300).contains(&text.len());
+        let is_plausible = (1..=Self::LONGEST).contains(&text.len());
         let expected = "must be the `next_cursor` of the page before";
         is_plausible.then(|| Self(text.to_owned())).ok_or(InvalidName { expected })
     }
 }
 
-scalar!(Cursor, MetaSchema { max_length: Some(300), ..MetaSchema::new("string") });
+scalar!(Cursor, MetaSchema { max_length: Some(Cursor::LONGEST), ..MetaSchema::new("string") });
 
 scalar!(PositionToken, MetaSchema { max_length: Some(100), ..MetaSchema::new("string") });
 

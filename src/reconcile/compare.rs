@@ -269,7 +269,7 @@ impl Comparison<'_> {
             for entry in &page {
                 let reason = entry.reason.as_deref().unwrap_or_default();
                 if reason.starts_with(MONEY_DIFFERS) {
-                    self.compare_webhook(&entry.event_id, reason).await?;
+                    self.compare_webhook(entry.event_id.as_str(), reason).await?;
                 }
             }
             let Some(last) = page.last().filter(|_| i64::try_from(page.len()) == Ok(PAGE)) else {

@@ -16,7 +16,10 @@ use super::{
     rows::{RowError, timestamp},
     scope::{self, Parameter},
 };
-use crate::domain::{ids::LedgerId, time::Timestamp};
+use crate::domain::{
+    ids::{LedgerId, StripeId},
+    time::Timestamp,
+};
 
 /// The columns of an [`InboxEntry`].
 macro_rules! columns {
@@ -66,7 +69,7 @@ impl InboxStatus {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InboxEntry {
     /// Stripe's id of the event, or one made from the body if it has none.
-    pub event_id: String,
+    pub event_id: StripeId,
     /// The event's type.
     pub kind: String,
     /// When it arrived.
@@ -90,8 +93,9 @@ impl InboxEntry {
             moment.map(|moment| timestamp(moment, column)).transpose()
         };
         let status = InboxStatus::parse(row.try_get("status")?);
+        let event_id = StripeId::parse(row.try_get("event_id")?);
         Ok(Self {
-            event_id: row.try_get("event_id")?,
+            event_id: event_id.map_err(|_| RowError::Value { column: "event_id" })?,
             kind: row.try_get("type")?,
             received_at: timestamp(row.try_get("received_at")?, "received_at")?,
             status: status.ok_or(RowError::Value { column: "status" })?,
@@ -332,7 +336,7 @@ pub struct InboxCursor {
     /// See [`InboxEntry::received_at`].
     pub received_at: Timestamp,
     /// See [`InboxEntry::event_id`].
-    pub event_id: String,
+    pub event_id: StripeId,
 }
 
 /// Up to `limit` entries, newest first, after `cursor`; of one status, if given.

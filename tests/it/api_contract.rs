@@ -52,6 +52,8 @@ async fn what_is_known_of_an_account_changes_field_by_field_and_goes_when_it_is_
         (None, &json!("Alice"), &json!("en"))
     );
     assert_eq!(account["metadata"], json!({"b": "2"}));
+    let removed = app.send(Method::PATCH, "/v1/accounts/alice", Some(&json!({"metadata": null}))).await;
+    assert_eq!((removed.status, &removed.json()["metadata"]), (200, &json!({})), "{removed:?}");
 
     let limit = json!({"unit": "credits", "limit": 25});
     let limited = app.send(Method::PUT, "/v1/accounts/alice/overdraft-limit", Some(&limit)).await;
@@ -387,6 +389,20 @@ async fn events_are_read_in_order_as_pages_or_as_lines() {
     assert_eq!(some.text.lines().count(), 4);
     let end = app.get(&format!("/v1/events?after={head}")).await;
     assert_eq!(end, json!({"events": [], "head": head}));
+
+    for (accept, form) in [
+        ("Application/X-NDJSON", "application/x-ndjson"),
+        ("application/x-ndjson;q=0.5, application/json;q=0.1", "application/x-ndjson"),
+        ("application/x-ndjson;q=0", "application/json"),
+        ("text/event-stream;q=0, */*", "application/json"),
+        ("application/json, application/x-ndjson", "application/json"),
+        ("*/*, text/event-stream;q=0.1", "application/json"),
+        ("nonsense", "application/json"),
+    ] {
+        let asked = app.request(Method::GET, "/v1/events?limit=1").header("Accept", accept);
+        let answer = Answer::of(asked.send().await.expect("an answer")).await;
+        assert_eq!((answer.status, answer.header("Content-Type")), (200, Some(form)), "{accept}");
+    }
 }
 
 #[tokio::test]
@@ -426,6 +442,14 @@ async fn webhooks_in_the_inbox_are_listed_shown_and_replayed() {
     let cursor = list["next_cursor"].as_str().expect("another page");
     let rest = app.get(&format!("/v1/inbox?status=quarantined&cursor={cursor}")).await;
     assert_eq!((&rest["items"][0]["event_id"], &rest["next_cursor"]), (&json!("evt_1"), &Value::Null));
+    // However long an id of Stripe's may be, the next page is reached.
+    let long = "INSERT INTO stripe_inbox (ledger_id, event_id, type, received_at, body, status, reason)
+                SELECT ledger_id, rpad('evt_', 255, 'x'), 'charge.refunded', now() + interval '1 h', '{}'::bytea,
+                       'quarantined', 'nonsense: says nothing' FROM ledgers";
+    superuser.batch_execute(long).await.expect("a webhook");
+    let list = app.get("/v1/inbox?limit=1").await;
+    let cursor = list["next_cursor"].as_str().expect("another page");
+    assert_eq!(app.get(&format!("/v1/inbox?limit=1&cursor={cursor}")).await["items"][0]["event_id"], "evt_3");
     assert_eq!(app.get("/v1/inbox/evt_2").await["body"], "{}");
     let replayed = app.send(Method::POST, "/v1/inbox/evt_2/replay", None).await;
     assert_eq!(replayed.status, 200, "{replayed:?}");

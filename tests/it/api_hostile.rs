@@ -42,7 +42,13 @@ async fn assert_nothing_was_written(app: &TestApp, head: i64) {
 
 #[tokio::test]
 async fn a_body_that_is_not_valid_is_refused_by_the_name_of_the_field() {
-    let (app, head) = app().await;
+    let (app, _) = app().await;
+    let sold = json!({"display_name": "P", "money": {"amount": 1, "currency": "eur"},
+                      "grants": [{"unit": "credits", "amount": 2}]});
+    for (path, body) in [("/v1/features/f", json!({"unit": "credits", "cost": 2})), ("/v1/prices/p", sold)] {
+        assert_eq!(app.send(Method::PUT, path, Some(&body)).await.status, 200);
+    }
+    let head = app.get("/v1/events?limit=1").await["head"].as_i64().expect("a head");
     let long = |length: usize| "x".repeat(length);
     let table: Vec<(&str, &str, Value)> = vec![
         // Amounts.
@@ -84,6 +90,13 @@ async fn a_body_that_is_not_valid_is_refused_by_the_name_of_the_field() {
         ),
         (PURCHASES, "money.currency", json!({"unit": "credits", "amount": 1, "money": {"amount": 1}})),
         (PURCHASES, "money", json!({"unit": "credits", "amount": 1})),
+        // Each within bounds, and all of it together not.
+        (SPENDS, "quantity", json!({"feature": "f", "quantity": 9_007_199_254_740_991_i64})),
+        (
+            PURCHASES,
+            "quantity",
+            json!({"price_id": "p", "quantity": 9_007_199_254_740_991_i64, "money": {"amount": 1, "currency": "eur"}}),
+        ),
         (
             PURCHASES,
             "quantity",
@@ -247,7 +260,8 @@ async fn keys_parameters_and_paths_are_held_to_the_same() {
         (404, "not_found", "", "/v1"),
         (404, "not_found", "", "/v1/nothing"),
         (404, "not_found", "", "/v1/accounts/alice/nothing"),
-        (404, "not_found", "", "/v1/accounts/%ff"),
+        (400, "invalid_request", "path", "/v1/accounts/%ff"),
+        (400, "invalid_request", "path", "/v1/accounts/u%ffx/balance"),
         (404, "not_found", "", "/../etc/passwd"),
         (400, "invalid_request", "account", "/v1/accounts//balance"),
         (400, "invalid_request", "account", "/v1/accounts/with%20space"),
@@ -270,6 +284,8 @@ async fn keys_parameters_and_paths_are_held_to_the_same() {
         (400, "invalid_request", "after", "/v1/events?after=-1"),
         (400, "invalid_request", "after", "/v1/events?after=9007199254740992"),
         (400, "invalid_request", "status", "/v1/inbox?status=lost"),
+        // A place whose event is called U+0000.
+        (400, "invalid_request", "cursor", "/v1/inbox?cursor=WyIyMDI2LTAxLTAxVDAwOjAwOjAwWiIsIlx1MDAwMCJd"),
         (400, "invalid_request", "event", "/v1/inbox/%E2%9C%93"),
         (400, "invalid_request", "state", "/v1/outbox?state=done"),
         (400, "invalid_request", "code", "/v1/outbox?code=Two%20words"),
@@ -298,6 +314,9 @@ async fn a_wrong_method_is_told_which_ones_there_are() {
         (Method::GET, SPENDS, "POST"),
         (Method::PUT, "/v1/accounts", "GET, HEAD, POST"),
         (Method::from_bytes(b"BREW").expect("a method"), "/v1/events", "GET, HEAD"),
+        (Method::POST, "/healthz", "GET, HEAD"),
+        (Method::DELETE, "/metrics", "GET, HEAD"),
+        (Method::POST, "/openapi.yaml", "GET, HEAD"),
     ] {
         let answer = app.send(method.clone(), path, None).await;
         assert_eq!((answer.status, answer.code().as_str()), (405, "method_not_allowed"), "{method} {path}");
@@ -367,6 +386,7 @@ async fn a_database_that_is_away_is_told_with_a_time_to_come_again_and_comes_bac
         app.keyed(SPENDS, "while away", &spend).await,
         app.send(Method::GET, "/v1/accounts/alice/balance", None).await,
         app.send(Method::GET, "/v1/accounts/alice/history", None).await,
+        app.send(Method::GET, "/readyz", None).await,
     ] {
         assert_eq!(answer.status, 503, "{answer:?}");
         assert_eq!(answer.header("Retry-After"), Some("1"));

@@ -191,7 +191,7 @@ async fn lists_go_from_new_to_old_and_can_be_continued() {
         let page = inbox::list_inbox(&client, one, None, cursor.as_ref(), 2).await.expect("listed");
         let Some(last) = page.last() else { break };
         cursor = Some(InboxCursor { received_at: last.received_at, event_id: last.event_id.clone() });
-        seen.extend(page.into_iter().map(|entry| entry.event_id));
+        seen.extend(page.into_iter().map(|entry| entry.event_id.to_string()));
     }
     assert_eq!(seen, ["evt_4", "evt_3", "evt_2", "evt_1", "evt_0"]);
     let processed =

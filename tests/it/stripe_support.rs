@@ -263,7 +263,7 @@ impl WebhookLedger {
     /// The ids of the stored webhooks, up to 500.
     pub async fn event_ids(&self) -> Vec<String> {
         let entries = inbox::list_inbox(&self.client, self.ledger, None, None, 500).await.expect("listed");
-        entries.into_iter().map(|entry| entry.event_id).collect()
+        entries.into_iter().map(|entry| entry.event_id.to_string()).collect()
     }
 
     /// How many webhooks are stored.

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use poem::Body;
 use tokio::time::timeout;
 
-use super::Event;
+use super::{Event, check_range};
 use crate::{
     api::error::ApiError,
     domain::ids::Position,
@@ -34,8 +34,8 @@ pub async fn live(
     seen: Option<PositionToken>,
 ) -> Result<Body, ApiError> {
     let (follower, head) = service.follow(caller, after, seen).await?;
-    if seen.is_none() && after > head {
-        return Err(ApiError::invalid("after", format!("is beyond the ledger's last position, {head}")));
+    if seen.is_none() {
+        check_range(after, None, head)?;
     }
     let following = stream::unfold(Some(follower), |follower| async move {
         let mut follower = follower?;
