@@ -30,7 +30,7 @@ use clap::{Parser, Subcommand};
 
 /// A credit ledger on PostgreSQL: prepaid credits sold through Stripe, spent in milliseconds, provable to an auditor.
 ///
-/// Every flag can be given in the environment as well, under the name that its help shows.
+/// Settings can be given in the environment as well, under the names that the help of each command shows.
 #[derive(Parser)]
 #[command(name = "counterfoil", version)]
 struct CommandLine {

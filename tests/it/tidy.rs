@@ -398,6 +398,25 @@ fn names_are_words() {
 }
 
 #[test]
+fn links_between_pages_lead_somewhere() {
+    let pages = files_under(&repository()).into_iter();
+    let (mut links, mut lead_nowhere) = (0, Vec::new());
+    for page in pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(&page).expect("a text");
+        let folder = page.parent().expect("a folder");
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for target in targets.filter(|target| !target.is_empty() && !target.contains("://")) {
+            links += 1;
+            if !folder.join(target).exists() {
+                lead_nowhere.push(format!("{}: {target}", page.display()));
+            }
+        }
+    }
+    assert!(links > 50, "{links} links");
+    none(lead_nowhere);
+}
+
+#[test]
 fn no_text_speaks_of_how_the_project_was_made() {
     // Put together from halves, so that this file does not hold them.
     const NOWHERE: &[&str] = &[
