@@ -530,7 +530,12 @@ static LOAD_COMMANDS: Statement = Statement {
 fn read_command(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
     let event = event_from_row(row)?;
     match loaded.commands.last_mut() {
-        Some(command) if command.events[0].position == event.command => command.events.push(event),
+        // The same key may be asked for twice under one lock: what is there already is not added again.
+        Some(command) if command.events[0].position == event.command => {
+            if command.events.last().is_some_and(|last| last.position < event.position) {
+                command.events.push(event);
+            }
+        }
         _ => {
             let namespace = Namespace::parse(row.try_get("command_namespace")?)
                 .ok_or(RowError::Value { column: "key_namespace" })?;

@@ -1,13 +1,17 @@
 //! What callers get: outcomes, replays, rejections, and who is told what when they compete.
 
 use counterfoil::{
-    domain::Rejection,
+    domain::{
+        Command, Rejection,
+        amount::{Currency, PaidMoney},
+        command::{Bought, Note, PaidThrough, RecordPurchase},
+    },
     writer::{Accepted, Outcome, SubmitError, WriterSettings},
 };
 
 use crate::writer_support::{
-    Book, accepted, grant, keyed, open, plain, rejected, set_feature, spend, spent, stripe_keyed, types,
-    writers,
+    Book, accepted, account, amount, grant, keyed, open, plain, rejected, set_feature, spend, spent,
+    stripe_keyed, types, unit, writers,
 };
 
 #[tokio::test]
@@ -92,6 +96,47 @@ async fn equal_keys_in_one_batch_share_one_outcome() {
     }
     assert_eq!((first, replayed, refused), (1, 18, 1));
     assert_eq!(book.stored_balance("alice").await, 95);
+}
+
+/// A purchase of 100 credits.
+fn purchase() -> Command {
+    Command::RecordPurchase(RecordPurchase {
+        order: None,
+        account: account("alice"),
+        paid_through: PaidThrough::External,
+        bought: Bought { price: None, totals: [(unit(), amount(100))].into() },
+        money: PaidMoney::new(500, 0, Currency::parse("eur").expect("a currency")).expect("money"),
+        note: Note::new(),
+    })
+}
+
+#[tokio::test]
+async fn a_repeat_has_each_event_once_also_when_its_key_is_looked_up_twice() {
+    let book = Book::open().await;
+    book.account_with("alice", 10).await;
+    let submission = keyed(purchase(), "buy", 1);
+    let first = accepted(book.submit(submission.clone()).await);
+
+    // Another process has written, so that whatever was looked up with the lock is looked up again.
+    let elsewhere = writers(book.database.runtime_url(), WriterSettings::default());
+    accepted(elsewhere.submit(book.ledger, plain(spend("alice", 1))).await);
+    let again = accepted(book.submit(submission.clone()).await);
+    assert_eq!((again.replayed, &again.events), (true, &first.events));
+
+    // The key is in the batch when the lock is asked for, and in what comes while it is waited for.
+    let blocker = book.database.superuser().await;
+    blocker.batch_execute("BEGIN; SELECT FROM ledger_heads FOR UPDATE").await.expect("the head's lock");
+    let others = async {
+        waiting(&book).await;
+        let repeats = [book.submit(submission.clone()), book.submit(submission.clone())];
+        let released = async { blocker.batch_execute("COMMIT").await.expect("an end") };
+        futures_util::future::join(futures_util::future::join_all(repeats), released).await.0
+    };
+    let (one, others) = futures_util::future::join(book.submit(submission.clone()), others).await;
+    for repeat in others.into_iter().chain([one]).map(accepted) {
+        assert_eq!((repeat.replayed, &repeat.events), (true, &first.events));
+    }
+    book.check().await;
 }
 
 #[tokio::test]
