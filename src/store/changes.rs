@@ -163,6 +163,7 @@ impl<'a> Writing<'a> {
     pub async fn save(mut self, changes: &Changes<'_>, transaction: &str) -> Result<Saved, Unwritable> {
         let (before, after) = (&changes.before, &changes.after);
         let recorded_at = after.recorded_at.to_datetime();
+        let lost_at = after.lost_at.map(Timestamp::to_datetime);
         let clock_ahead = after.clock_ahead.map(Span::whole_seconds);
         let is_long = self.commands > 0;
         self.add_events(&changes.commands[self.commands..], Some(after.batch_id))?;
@@ -206,6 +207,7 @@ impl<'a> Writing<'a> {
                 &after.batch_id,
                 &recorded_at,
                 &after.incarnation.0,
+                &lost_at,
                 &clock_ahead,
             ],
         );

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use time::OffsetDateTime;
 use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
@@ -43,6 +44,8 @@ pub struct Head {
     pub fence: Uuid,
     /// Which history it is the end of.
     pub incarnation: Incarnation,
+    /// When that history was found to have lost another one; none if nothing was ever lost.
+    pub lost_at: Option<Timestamp>,
     /// How far the ledger's clock is ahead of the database's; none for a live ledger.
     pub clock_ahead: Option<Span>,
 }
@@ -54,7 +57,14 @@ impl Head {
             == (other.position, other.batch_id, other.recorded_at)
     }
 
-    /// Reads the columns `position, batch_id, recorded_at, fence, incarnation, clock_ahead`.
+    /// Whether this one's history is one in which somebody has recorded already that `gone`, which is no part of it, was
+    /// lost. A loss that was recorded before `gone` was written is another one, and so is that of a history which was
+    /// restored from before it.
+    pub fn has_recorded_loss_of(&self, gone: &Self) -> bool {
+        self.incarnation != gone.incarnation && self.lost_at.is_some_and(|at| at > gone.recorded_at)
+    }
+
+    /// Reads the columns `position, batch_id, recorded_at, fence, incarnation, lost_at, clock_ahead`.
     ///
     /// # Errors
     /// [`RowError`] if they hold something else.
@@ -65,6 +75,10 @@ impl Head {
             recorded_at: timestamp(row.try_get("recorded_at")?, "recorded_at")?,
             fence: row.try_get("fence")?,
             incarnation: Incarnation(row.try_get("incarnation")?),
+            lost_at: row
+                .try_get::<_, Option<OffsetDateTime>>("lost_at")?
+                .map(|at| timestamp(at, "lost_at"))
+                .transpose()?,
             clock_ahead: row.try_get::<_, Option<i64>>("clock_ahead")?.map(Span::seconds),
         })
     }
@@ -85,7 +99,7 @@ pub(super) static STATEMENTS: &[&Statement] = &[
 /// Locks the head. A statement of its own: one that waited for the lock does not see what its holder committed.
 pub static LOCK_HEAD: Statement = Statement {
     name: "lock_head",
-    sql: "SELECT position, batch_id, recorded_at, fence, incarnation, clock_ahead
+    sql: "SELECT position, batch_id, recorded_at, fence, incarnation, lost_at, clock_ahead
             FROM ledger_heads WHERE ledger_id = $1 FOR UPDATE",
     parameters: &[Type::INT8],
 };
@@ -109,7 +123,8 @@ pub static TRANSACTION_STATUS: Statement = Statement {
 pub static MOVE_HEAD: Statement = Statement {
     name: "move_head",
     sql: "WITH moved AS (
-              UPDATE ledger_heads SET position = $5, batch_id = $6, recorded_at = $7, incarnation = $8, clock_ahead = $9
+              UPDATE ledger_heads SET position = $5, batch_id = $6, recorded_at = $7, incarnation = $8, lost_at = $9,
+                     clock_ahead = $10
                WHERE ledger_id = $1 AND position = $2 AND batch_id = $3 AND fence = $4 RETURNING 1)
           SELECT 1 / count(*) FROM moved",
     parameters: &[
@@ -121,6 +136,7 @@ pub static MOVE_HEAD: Statement = Statement {
         Type::UUID,
         Type::TIMESTAMPTZ,
         Type::UUID,
+        Type::TIMESTAMPTZ,
         Type::INT8,
     ],
 };

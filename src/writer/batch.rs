@@ -146,12 +146,15 @@ impl LedgerWriter {
             is_known = known.is_same_place(&locked.head);
             let past = catch_up(session, self.ledger, &known, &locked.head, &mut self.cache);
             if within(limit, past).await? == Past::Lost {
-                tracing::error!(
-                    ledger = %self.ledger, last_seen = %known.position, head = %locked.head.position,
-                    "history was lost: events that were committed are gone"
-                );
                 self.cache.clear();
-                return Ok(LookBack { is_known, lost: Some(known.position) });
+                // Recorded once: by another process, or by a batch of this one that was in doubt.
+                if !locked.head.has_recorded_loss_of(&known) {
+                    tracing::error!(
+                        ledger = %self.ledger, last_seen = %known.position, head = %locked.head.position,
+                        "history was lost: events that were committed are gone"
+                    );
+                    return Ok(LookBack { is_known, lost: Some(known.position) });
+                }
             }
         }
         self.known = Some(locked.head);
@@ -269,12 +272,18 @@ async fn decide_all(
 
 /// The head that the decisions lead to. Whoever waits for a position of a lost history must be told.
 fn head_after(before: &Head, decisions: &Decisions, now: Timestamp, is_history_lost: bool) -> Head {
+    let (incarnation, lost_at) = if is_history_lost {
+        (Incarnation(Uuid::new_v4()), Some(now))
+    } else {
+        (before.incarnation, before.lost_at)
+    };
     Head {
         position: decisions.position(),
         batch_id: Uuid::new_v4(),
         recorded_at: now,
         fence: before.fence,
-        incarnation: if is_history_lost { Incarnation(Uuid::new_v4()) } else { before.incarnation },
+        incarnation,
+        lost_at,
         clock_ahead: decisions.set.clock_ahead,
     }
 }

@@ -12,8 +12,11 @@ use counterfoil::{
 };
 use tokio_postgres::Client;
 
-use crate::writer_support::{
-    Book, accepted, grant, keyed, open, plain, rejected, set_feature, spend, types, writers,
+use crate::{
+    support::proxy::{Cut, Proxy},
+    writer_support::{
+        Book, accepted, grant, keyed, open, plain, rejected, set_feature, spend, types, writers,
+    },
 };
 
 /// Keeps what the ledger is now, as a backup does.
@@ -96,6 +99,56 @@ async fn a_fork_that_went_on_longer_is_noticed() {
     accepted(book.submit(plain(spend("alice", 1))).await);
     assert_eq!(book.count("history.lost").await, 1);
     assert_eq!(book.stored_balance("alice").await, 49);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_loss_is_recorded_once_however_many_processes_knew_what_was_lost() {
+    let (book, superuser) = gone_on().await;
+    let other = writers(book.database.runtime_url(), WriterSettings::default());
+    accepted(other.submit(book.ledger, plain(spend("alice", 50))).await);
+    accepted(book.submit(plain(spend("alice", 1))).await);
+    restore(&superuser).await;
+
+    let first = accepted(book.submit(plain(spend("alice", 2))).await);
+    assert_eq!(book.count("history.lost").await, 1);
+    let second = accepted(other.submit(book.ledger, plain(spend("alice", 3))).await);
+    assert_eq!(second.incarnation, first.incarnation, "tokens of the history that is left stopped working");
+    let again = accepted(book.submit(plain(spend("alice", 4))).await);
+    assert_eq!((again.incarnation, book.count("history.lost").await), (first.incarnation, 1));
+    assert_eq!(book.stored_balance("alice").await, 91, "something was decided on what is lost");
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_loss_that_was_in_doubt_is_recorded_once() {
+    let (book, superuser) = gone_on().await;
+    let proxy = Proxy::start(book.database.port()).await;
+    let writers = writers(proxy.url(&book.database.runtime_url()), WriterSettings::default());
+    accepted(writers.submit(book.ledger, plain(spend("alice", 50))).await);
+    restore(&superuser).await;
+    proxy.cut_next_commit(Cut::BeforeAnswer);
+    let first = accepted(writers.submit(book.ledger, plain(spend("alice", 2))).await);
+    assert_eq!(proxy.cuts(), [Cut::BeforeAnswer]);
+    let second = accepted(writers.submit(book.ledger, plain(spend("alice", 3))).await);
+    assert_eq!((second.incarnation, book.count("history.lost").await), (first.incarnation, 1));
+    assert_eq!(book.stored_balance("alice").await, 95);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_loss_that_takes_an_earlier_ones_record_with_it_is_recorded() {
+    let (book, superuser) = gone_on().await;
+    restore(&superuser).await;
+    let lost = accepted(book.submit(plain(spend("alice", 2))).await);
+    let other = writers(book.database.runtime_url(), WriterSettings::default());
+    accepted(other.submit(book.ledger, plain(spend("alice", 3))).await);
+    // The history that comes back has another incarnation too, but an older one.
+    restore(&superuser).await;
+    assert_eq!(book.count("history.lost").await, 0);
+    let again = accepted(other.submit(book.ledger, plain(spend("alice", 4))).await);
+    assert_eq!(book.count("history.lost").await, 1);
+    assert_ne!(again.incarnation, lost.incarnation);
     book.check().await;
 }
 
