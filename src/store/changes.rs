@@ -13,11 +13,13 @@
 //! | `subscriptions` | subscriptions |
 //! | `private` | notes, profiles and names: everything that can be erased |
 //! | `configuration` | settings, features, prices, API keys |
+//! | `idle_keys` | keys of commands that led to no event |
 //! | `outbox` | what the events order outside |
 
 mod accounts;
 mod checkout_links;
 mod configuration;
+mod idle_keys;
 mod orders;
 mod outbox;
 mod payments;
@@ -30,10 +32,12 @@ use tokio::task::yield_now;
 use tokio_postgres::Error;
 use uuid::Uuid;
 
+pub use self::idle_keys::IdleKey;
 use self::{
     accounts::{AccountColumns, LotColumns},
     checkout_links::LinkColumns,
     configuration::ConfigurationColumns,
+    idle_keys::IdleKeyColumns,
     orders::OrderColumns,
     outbox::EffectColumns,
     payments::{HolderColumns, PaymentColumns, PurchaseColumns},
@@ -58,10 +62,12 @@ pub struct Changes<'a> {
     pub ledger: LedgerId,
     /// The head under whose lock everything was decided.
     pub before: Head,
-    /// The head to be; its fence stays as it is.
+    /// The head to be; its fence stays as it is. The same one, if there are no events.
     pub after: Head,
     /// The events, by command, without gaps from `before` to `after`.
     pub commands: Vec<CommandEvents<'a>>,
+    /// Keys of commands that led to no event.
+    pub idle_keys: &'a [IdleKey],
     /// What is kept beside them, in order.
     pub private: Vec<&'a Private>,
     /// The state that they led to. Whatever has a version behind `before` has changed.
@@ -166,7 +172,9 @@ impl<'a> Writing<'a> {
         let lost_at = after.lost_at.map(Timestamp::to_datetime);
         let clock_ahead = after.clock_ahead.map(Span::whole_seconds);
         let is_long = self.commands > 0;
-        self.add_events(&changes.commands[self.commands..], Some(after.batch_id))?;
+        if !changes.commands.is_empty() {
+            self.add_events(&changes.commands[self.commands..], Some(after.batch_id))?;
+        }
         if is_long {
             self.pipeline.send().await;
             yield_now().await;
@@ -181,6 +189,7 @@ impl<'a> Writing<'a> {
         let links = LinkColumns::new(changes);
         let subscriptions = SubscriptionColumns::new(changes)?;
         let configuration = ConfigurationColumns::new(changes)?;
+        let idle_keys = IdleKeyColumns::new(changes);
         let effects = EffectColumns::new(changes)?;
 
         let (session, mut pipeline): (_, Pipeline<'_>) = (self.session, self.pipeline);
@@ -194,6 +203,7 @@ impl<'a> Writing<'a> {
         links.push(session, &mut pipeline);
         subscriptions.push(session, &mut pipeline);
         configuration.push(session, &mut pipeline);
+        idle_keys.push(session, &mut pipeline);
         effects.push(session, &mut pipeline);
         pipeline.rows(
             session,
@@ -239,5 +249,6 @@ pub(super) fn statements() -> impl Iterator<Item = &'static Statement> {
         .chain(subscriptions::STATEMENTS.iter().copied())
         .chain(private::STATEMENTS.iter().copied())
         .chain(configuration::STATEMENTS.iter().copied())
+        .chain(idle_keys::STATEMENTS.iter().copied())
         .chain(outbox::STATEMENTS.iter().copied())
 }

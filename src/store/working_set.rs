@@ -58,7 +58,7 @@ pub struct Loaded {
     pub names: BTreeMap<AccountNumber, AccountId>,
     /// Lots that have rows of their own, as they are stored.
     pub lot_rows: BTreeMap<LotId, Lot>,
-    /// Commands that were carried out under the wanted keys, by hash of the key.
+    /// Commands that were carried out under the wanted keys; one may be there twice.
     pub commands: Vec<StoredCommand>,
 }
 
@@ -69,7 +69,7 @@ pub struct StoredCommand {
     pub key: Key,
     /// SHA-256 of the request that the key came with.
     pub fingerprint: Option<[u8; 32]>,
-    /// Its events.
+    /// Its events; none if there was nothing to change.
     pub events: Vec<Event>,
 }
 
@@ -119,6 +119,8 @@ impl<'a> Load<'a> {
         let mut steps: Vec<(&'static Statement, Vec<Value<'_>>, Reader)> = Vec::new();
         if !wanted.key_hashes.is_empty() {
             steps.push((&LOAD_COMMANDS, vec![&parameters.ledger, &parameters.key_hashes], read_command));
+            let values: Vec<Value<'_>> = vec![&parameters.ledger, &parameters.key_hashes];
+            steps.push((&LOAD_IDLE_KEYS, values, read_idle_key));
         }
         if parameters.names_state {
             steps.push((&LOAD_STATE, parameters.of_state(), read_state));
@@ -170,7 +172,8 @@ pub(super) fn statements() -> impl Iterator<Item = &'static Statement> {
         .chain(CONFIGURATION.iter().map(|(statement, _)| *statement))
 }
 
-static STATEMENTS: &[&Statement] = &[&LOAD_COMMANDS, &LOAD_STATE, &LOAD_ACCOUNTS_OF_EVENTS, &LOAD_API_KEYS];
+static STATEMENTS: &[&Statement] =
+    &[&LOAD_COMMANDS, &LOAD_IDLE_KEYS, &LOAD_STATE, &LOAD_ACCOUNTS_OF_EVENTS, &LOAD_API_KEYS];
 
 /// The values of the statements, `$1` being the ledger.
 struct Parameters<'a> {
@@ -529,24 +532,48 @@ static LOAD_COMMANDS: Statement = Statement {
 
 fn read_command(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
     let event = event_from_row(row)?;
-    match loaded.commands.last_mut() {
+    let last = loaded.commands.last_mut();
+    if let Some(command) = last.filter(|command| command.is_of(&event)) {
         // The same key may be asked for twice under one lock: what is there already is not added again.
-        Some(command) if command.events[0].position == event.command => {
-            if command.events.last().is_some_and(|last| last.position < event.position) {
-                command.events.push(event);
-            }
+        if command.events.last().is_some_and(|last| last.position < event.position) {
+            command.events.push(event);
         }
-        _ => {
-            let namespace = Namespace::parse(row.try_get("command_namespace")?)
-                .ok_or(RowError::Value { column: "key_namespace" })?;
-            let key = Key::new(namespace, row.try_get("command_key")?)
-                .map_err(|_| RowError::Value { column: "key" })?;
-            let fingerprint: Option<&[u8]> = row.try_get("command_fingerprint")?;
-            let fingerprint = fingerprint
-                .map(|bytes| bytes.try_into().map_err(|_| RowError::Value { column: "fingerprint" }))
-                .transpose()?;
-            loaded.commands.push(StoredCommand { key, fingerprint, events: vec![event] });
-        }
+        return Ok(());
     }
+    let namespace = Namespace::parse(row.try_get("command_namespace")?)
+        .ok_or(RowError::Value { column: "key_namespace" })?;
+    let command = StoredCommand::from_row(row, namespace, vec![event])?;
+    loaded.commands.push(command);
     Ok(())
+}
+
+/// Of clients' commands that had nothing to change.
+static LOAD_IDLE_KEYS: Statement = Statement {
+    name: "load_idle_keys",
+    sql: "SELECT k.key AS command_key, k.fingerprint AS command_fingerprint
+            FROM unnest($2::bytea[]) w (key_hash),
+                 LATERAL (SELECT k.key, k.fingerprint FROM idle_keys k
+                           WHERE k.ledger_id = $1 AND k.key_hash = w.key_hash OFFSET 0) k",
+    parameters: &[Type::INT8, Type::BYTEA_ARRAY],
+};
+
+fn read_idle_key(loaded: &mut Loaded, row: &Row) -> Result<(), RowError> {
+    loaded.commands.push(StoredCommand::from_row(row, Namespace::Client, Vec::new())?);
+    Ok(())
+}
+
+impl StoredCommand {
+    fn is_of(&self, event: &Event) -> bool {
+        self.events.first().is_some_and(|first| first.position == event.command)
+    }
+
+    fn from_row(row: &Row, namespace: Namespace, events: Vec<Event>) -> Result<Self, RowError> {
+        let key = Key::new(namespace, row.try_get("command_key")?)
+            .map_err(|_| RowError::Value { column: "key" })?;
+        let fingerprint: Option<&[u8]> = row.try_get("command_fingerprint")?;
+        let fingerprint = fingerprint
+            .map(|bytes| bytes.try_into().map_err(|_| RowError::Value { column: "fingerprint" }))
+            .transpose()?;
+        Ok(Self { key, fingerprint, events })
+    }
 }

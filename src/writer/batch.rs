@@ -100,7 +100,7 @@ impl LedgerWriter {
         let mut decisions = Decisions::new(set, stored, self.settings().decide, now, locked.head.position);
         let mut writing = Writing::new(session, self.ledger, locked.head, now);
         let verdicts = decide_all(&mut decisions, commands, past.lost, &mut writing).await?;
-        if decisions.written.is_empty() {
+        if decisions.written.is_empty() && decisions.idle_keys.is_empty() {
             within(limit, session.roll_back()).await?;
             self.remember(decisions.set, names);
             return Ok(Attempt::Settled(locked.head, verdicts));
@@ -115,6 +115,7 @@ impl LedgerWriter {
             before: locked.head,
             after,
             commands: decisions.written.iter().map(Written::command_events).collect(),
+            idle_keys: &decisions.idle_keys,
             private: decisions.written.iter().flat_map(|written| &written.private).collect(),
             set: &decisions.set,
             names: &names,
@@ -125,6 +126,10 @@ impl LedgerWriter {
             Ok(Ok(Saved::Committed)) => {}
             Ok(Ok(Saved::RolledBack(error))) => return Err(error.into()),
             Ok(Err(error)) => return Err(error.into()),
+            // No event tells, and none has to: decided again, the commands find their keys, or nothing to change.
+            Ok(Ok(Saved::Unknown(_))) | Err(_) if decisions.written.is_empty() => {
+                return Err(Failure::Disconnected("keys may not have been kept".to_owned()));
+            }
             Ok(Ok(Saved::Unknown(_))) | Err(_) => return Ok(Attempt::Unknown(after, verdicts)),
         }
         metrics::histogram!(series::WRITER_COMMIT).record(begun.elapsed());
@@ -270,8 +275,12 @@ async fn decide_all(
     Ok(verdicts)
 }
 
-/// The head that the decisions lead to. Whoever waits for a position of a lost history must be told.
+/// The head that the decisions lead to: the same one, if they led to no event. Whoever waits for a position of a lost
+/// history must be told.
 fn head_after(before: &Head, decisions: &Decisions, now: Timestamp, is_history_lost: bool) -> Head {
+    if decisions.written.is_empty() {
+        return *before;
+    }
     let (incarnation, lost_at) = if is_history_lost {
         (Incarnation(Uuid::new_v4()), Some(now))
     } else {

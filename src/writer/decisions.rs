@@ -15,7 +15,7 @@ use crate::{
         ids::{Key, Namespace, Position, RequestId, Seed},
         time::Timestamp,
     },
-    store::{events::CommandEvents, heads::Head, working_set::StoredCommand},
+    store::{changes::IdleKey, events::CommandEvents, heads::Head, working_set::StoredCommand},
 };
 
 /// How a command is decided: [`crate::domain::decide`], except in tests of what happens when that fails.
@@ -77,6 +77,8 @@ pub(super) struct Decisions {
     pub(super) set: WorkingSet,
     /// What is to be written, in order.
     pub(super) written: Vec<Written>,
+    /// Keys of accepted commands that led to nothing to be written.
+    pub(super) idle_keys: Vec<IdleKey>,
     decide: Decide,
     now: Timestamp,
     position: Position,
@@ -102,7 +104,15 @@ impl Decisions {
         let known = stored.into_iter().map(|StoredCommand { key, fingerprint, events }| {
             (key.hash(), Known { key, fingerprint, events: events.into() })
         });
-        Self { set, written: Vec::new(), decide, now, position, known: known.collect() }
+        Self {
+            set,
+            written: Vec::new(),
+            idle_keys: Vec::new(),
+            decide,
+            now,
+            position,
+            known: known.collect(),
+        }
     }
 
     /// The position of the last event so far.
@@ -138,7 +148,9 @@ impl Decisions {
     fn accept(&mut self, submission: &Submission, decision: Decision) -> Result<Verdict, Poisoned> {
         catch_unwind(AssertUnwindSafe(|| self.set.absorb(&decision))).map_err(|_| Poisoned)?;
         let events: Arc<[Event]> = decision.events.into();
-        if !events.is_empty() {
+        if events.is_empty() {
+            self.keep(submission, &events);
+        } else {
             self.position = Position(self.position.0 + events.len() as i64);
             self.remember(submission, &events);
             self.written.push(Written {
@@ -149,6 +161,16 @@ impl Decisions {
             });
         }
         Ok(Verdict::Accepted { events, replayed: false })
+    }
+
+    /// Keeps a client's key beside the events if none has it: repeated later, the command might find something to change.
+    /// Keys of Stripe and of the system name facts, which may be told again.
+    fn keep(&mut self, submission: &Submission, none: &Arc<[Event]>) {
+        let key = submission.key.as_ref().filter(|key| key.namespace == Namespace::Client);
+        if let Some(key) = key.cloned() {
+            self.remember(submission, none);
+            self.idle_keys.push(IdleKey { key, fingerprint: submission.fingerprint });
+        }
     }
 
     fn remember(&mut self, submission: &Submission, events: &Arc<[Event]>) {

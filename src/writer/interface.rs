@@ -38,7 +38,7 @@ pub enum Outcome {
 pub struct Accepted {
     /// Its events; none if everything was already as it asks.
     pub events: Arc<[Event]>,
-    /// Whether they were written before, under the same key.
+    /// Whether it was carried out before, under the same key.
     pub replayed: bool,
     /// The ledger's last position: a read that has seen it has seen the command.
     pub head: Position,

@@ -81,6 +81,26 @@ async fn a_refused_request_is_not_remembered() {
 }
 
 #[tokio::test]
+async fn a_request_that_had_nothing_to_change_is_remembered_and_does_nothing_later() {
+    let app = TestApp::start().await;
+    app.account_with("alice", 5).await;
+    let (freeze, unfreeze) = ("/v1/accounts/alice/freeze", "/v1/accounts/alice/unfreeze");
+    assert_eq!(app.keyed(freeze, "k1", &json!({})).await.status, 200);
+    let idle = app.keyed(freeze, "k2", &json!({})).await;
+    assert_eq!((idle.status, idle.header("Idempotent-Replayed")), (200, None));
+    assert_eq!(app.keyed(unfreeze, "k3", &json!({})).await.status, 200);
+    let late = app.keyed(freeze, "k2", &json!({})).await;
+    assert_eq!((late.status, &late.text), (200, &idle.text));
+    assert_eq!(late.header("Idempotent-Replayed"), Some("true"));
+    assert_eq!(app.get("/v1/accounts/alice").await["status"], "open");
+
+    assert_eq!(app.keyed(unfreeze, "k5", &json!({})).await.status, 200);
+    let grant = json!({"unit": "credits", "amount": 5, "reason": "another request"});
+    let reused = app.keyed("/v1/accounts/alice/grants", "k5", &grant).await;
+    assert_eq!((reused.status, reused.code().as_str()), (409, "idempotency_key_reused"));
+}
+
+#[tokio::test]
 async fn repeats_that_arrive_together_are_one_request() {
     let app = TestApp::start().await;
     app.account_with("alice", 100).await;

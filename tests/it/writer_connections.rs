@@ -12,7 +12,7 @@ use crate::{
         proxy::{Cut, Proxy},
         wait,
     },
-    writer_support::{Book, accepted, grant, keyed, plain, rejected, spend, writers},
+    writer_support::{Book, accepted, grant, keyed, plain, rejected, set_feature, spend, writers},
 };
 
 /// A ledger whose account `alice` has 1,000 credits, and writers that reach it through a proxy.
@@ -123,6 +123,24 @@ async fn a_connection_cut_around_commit_costs_nobody_the_truth_and_writes_nothin
         assert_eq!(book.stored_balance("alice").await, expected, "{cut:?}");
     }
     assert_eq!(proxy.cuts(), [Cut::BeforeCommit, Cut::BeforeAnswer, Cut::AfterAnswer]);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_connection_cut_while_a_key_is_kept_for_which_there_was_nothing_to_change_costs_nobody_the_truth() {
+    let (book, proxy, writers) = behind_proxy(WriterSettings::default()).await;
+    accepted(writers.submit(book.ledger, plain(set_feature("analysis", 3))).await);
+    let head = book.head().await;
+    // What was committed is found by its key; what was not is decided again.
+    for (cut, is_kept) in [(Cut::BeforeCommit, false), (Cut::BeforeAnswer, true), (Cut::AfterAnswer, true)] {
+        proxy.cut_next_commit(cut);
+        let idle = keyed(set_feature("analysis", 3), &format!("{cut:?}"), 1);
+        let first = accepted(writers.submit(book.ledger, idle.clone()).await);
+        assert_eq!((first.events.len(), first.replayed), (0, is_kept), "{cut:?}");
+        assert_eq!(proxy.cuts().last(), Some(&cut));
+        assert!(accepted(writers.submit(book.ledger, idle).await).replayed, "{cut:?}");
+    }
+    assert_eq!(book.head().await, head);
     book.check().await;
 }
 

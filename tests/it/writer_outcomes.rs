@@ -98,6 +98,49 @@ async fn equal_keys_in_one_batch_share_one_outcome() {
     assert_eq!(book.stored_balance("alice").await, 95);
 }
 
+#[tokio::test]
+async fn a_key_that_came_with_nothing_to_change_changes_nothing_later() {
+    let book = Book::open().await;
+    accepted(book.submit(keyed(set_feature("analysis", 3), "three", 1)).await);
+    let before = book.head().await;
+    let idle = keyed(set_feature("analysis", 3), "three again", 1);
+    // In one batch, too, one of them is the first.
+    let twice = futures_util::future::join(book.submit(idle.clone()), book.submit(idle.clone())).await;
+    let (first, second) = (accepted(twice.0), accepted(twice.1));
+    assert_eq!((first.replayed, first.events.len(), first.head.0), (false, 0, before));
+    assert_eq!((second.replayed, second.events.len()), (true, 0));
+    assert_eq!(book.head().await, before, "something was written");
+
+    let changed = accepted(book.submit(keyed(set_feature("analysis", 4), "four", 1)).await);
+    let elsewhere = writers(book.database.runtime_url(), WriterSettings::default());
+    for writers in [&book.writers, &elsewhere] {
+        let late = accepted(writers.submit(book.ledger, idle.clone()).await);
+        assert_eq!((late.replayed, late.events.len(), late.head), (true, 0, changed.head));
+        let other = writers.submit(book.ledger, keyed(open("alice"), "three again", 2)).await;
+        assert_eq!(rejected(other), Rejection::IdempotencyKeyReused);
+    }
+    // Among commands that write, it is kept as well.
+    let (idle, _) = futures_util::future::join(
+        book.submit(keyed(set_feature("analysis", 4), "four again", 1)),
+        book.submit(plain(open("bob"))),
+    )
+    .await;
+    assert!(!accepted(idle).replayed);
+    assert!(accepted(book.submit(keyed(set_feature("analysis", 4), "four again", 1)).await).replayed);
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_fact_of_stripes_that_changes_nothing_yet_may_be_told_again() {
+    let book = Book::open().await;
+    accepted(book.submit(plain(set_feature("analysis", 3))).await);
+    let fact = stripe_keyed(set_feature("analysis", 3), "fact");
+    assert!(accepted(book.submit(fact.clone()).await).events.is_empty());
+    accepted(book.submit(plain(set_feature("analysis", 4))).await);
+    let again = accepted(book.submit(fact).await);
+    assert_eq!((again.replayed, again.events.len()), (false, 1));
+}
+
 /// A purchase of 100 credits.
 fn purchase() -> Command {
     Command::RecordPurchase(RecordPurchase {
