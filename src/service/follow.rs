@@ -36,6 +36,8 @@ const PAGE: i64 = 500;
 const KEPT_RUNS: usize = 32;
 /// How often is looked for what other processes wrote.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
+/// The longest pause while events cannot be read.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Events that follow one another; never none.
 pub struct Run {
@@ -218,12 +220,14 @@ impl Service {
     ) {
         let mut heads = self.writers.commits();
         let mut going_down = self.is_going_down.subscribe();
+        let mut pause = LOOK_AROUND;
         loop {
             if self.forget_unused(ledger, &sender) {
                 return;
             }
             match self.read_run(ledger, incarnation, at).await {
                 Ok(Some(run)) => {
+                    pause = LOOK_AROUND;
                     let is_full = run.events.len() as i64 == PAGE;
                     at = run.last();
                     // That nobody is there any more is seen above.
@@ -232,11 +236,18 @@ impl Service {
                         continue;
                     }
                 }
-                Ok(None) => {}
+                Ok(None) => pause = LOOK_AROUND,
                 Err(Untold::HistoryLost) => break,
-                // The database may come back; requests say that it is away.
+                // The database may come back; requests say that it is away. Commits are no reason to look sooner: one that
+                // was announced and could not be read would be one at once.
                 Err(Untold::Unreadable(error)) => {
-                    tracing::debug!(%error, %ledger, "events could not be followed")
+                    tracing::debug!(%error, %ledger, "events could not be followed");
+                    tokio::select! {
+                        _ = going_down.wait_for(|is_going_down| *is_going_down) => break,
+                        () = sleep(pause) => {}
+                    }
+                    pause = LONGEST_PAUSE.min(pause * 2);
+                    continue;
                 }
             }
             tokio::select! {

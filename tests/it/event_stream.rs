@@ -1,6 +1,9 @@
 //! The live stream of events, over HTTP: nothing is missed and nothing comes twice, whatever happens to whoever follows.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use counterfoil::{
     credentials::{StripeClients, Vault},
@@ -20,7 +23,7 @@ use tokio::time::timeout;
 use crate::{
     api_support::{Answer, Requests},
     export_interrupted::write_many,
-    support::{app::TestApp, slow_client::SlowClient},
+    support::{app::TestApp, proxy::Proxy, slow_client::SlowClient, wait},
     writer_support::open,
 };
 
@@ -255,6 +258,44 @@ async fn a_client_that_does_not_read_keeps_nobody_waiting_and_reads_everything_l
     let lines = body.lines().filter_map(|line| line.strip_prefix("data: "));
     let positions = lines.map(|line| line.split_once("\"position\":")?.1.split_once(',')?.0.parse().ok());
     assert!(positions.eq((1..=last).map(Some)));
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_asked_less_and_less_for_what_was_announced() {
+    let app = TestApp::start().await;
+    let proxy = Proxy::start(app.database.port()).await;
+    let open_database = |url| {
+        let url = DatabaseUrl::parse(&url).expect("an address");
+        Database::open(&url, 8).expect("a database")
+    };
+    let database = open_database(proxy.url(&app.database.runtime_url()));
+    // The writers still reach it, so that a commit is announced which cannot be read.
+    let writers = Writers::new(open_database(app.database.runtime_url()), WriterSettings::default());
+    let clients =
+        StripeClients::new(Vault::new(database.clone(), KeyRing::default()), ClientSettings::default());
+    let service = Service::new(database, Arc::clone(&writers), clients, None);
+    let caller = service.authorise(&app.ledger.api_key, Scope::Admin).await.expect("a key that works");
+    let (mut follower, begun) = service.follow(&caller, Position(0), None).await.expect("a follower");
+    proxy.refuse();
+    let request = Request {
+        command: open("alice"),
+        key: None,
+        fingerprint: [0; 32],
+        request_id: RequestId::from_bits(1),
+    };
+    let accepted = service.submit(&caller, request).await.expect("an account");
+    let (before, since) = (proxy.connections(), Instant::now());
+    wait::until("four attempts", async || (proxy.connections() >= before + 4).then_some(())).await;
+    assert!(since.elapsed() >= Duration::from_millis(700), "four attempts took {:?}", since.elapsed());
+    proxy.resume();
+    let mut read = Position(0);
+    while read < accepted.head {
+        let next = timeout(PATIENCE, follower.next()).await.expect("in time").expect("events");
+        read = next.expect("a stream that goes on").0.last();
+    }
+    assert!(begun < read);
+    service.begin_to_go_down();
+    writers.drain().await;
 }
 
 #[tokio::test]
