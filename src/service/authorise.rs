@@ -56,9 +56,17 @@ impl Caller {
     }
 }
 
-/// Keys that worked a moment ago, by SHA-256 of their text.
+/// Keys that worked a moment ago.
 #[derive(Default)]
-pub(super) struct KeyCache(RwLock<HashMap<[u8; 32], Arc<KnownKey>>>);
+pub(super) struct KeyCache(RwLock<KnownKeys>);
+
+#[derive(Default)]
+struct KnownKeys {
+    /// By SHA-256 of their text.
+    by_digest: HashMap<[u8; 32], Arc<KnownKey>>,
+    /// How many keys were revoked through this process.
+    revocations: u64,
+}
 
 struct KnownKey {
     caller: Arc<Caller>,
@@ -70,27 +78,37 @@ struct KnownKey {
 
 impl KeyCache {
     fn get(&self, digest: &[u8; 32]) -> Option<Arc<KnownKey>> {
-        self.0.read().ok()?.get(digest).cloned()
+        self.0.read().ok()?.by_digest.get(digest).cloned()
     }
 
-    fn put(&self, digest: [u8; 32], known: KnownKey) {
+    /// What [`Self::put`] wants to know of the moment before a key was looked up.
+    fn revocations(&self) -> u64 {
+        self.0.read().map_or(0, |keys| keys.revocations)
+    }
+
+    /// Believes in a key, unless one was revoked since it was looked up: it may be this one.
+    fn put(&self, digest: [u8; 32], known: KnownKey, revocations: u64) {
         let Ok(mut keys) = self.0.write() else { return };
-        if keys.len() >= MOST_KEYS {
-            keys.clear();
+        if keys.revocations != revocations {
+            return;
         }
-        keys.insert(digest, Arc::new(known));
+        if keys.by_digest.len() >= MOST_KEYS {
+            keys.by_digest.clear();
+        }
+        keys.by_digest.insert(digest, Arc::new(known));
     }
 
     fn remove(&self, digest: &[u8; 32]) {
         if let Ok(mut keys) = self.0.write() {
-            keys.remove(digest);
+            keys.by_digest.remove(digest);
         }
     }
 
     /// No longer believes in a key that was revoked.
     pub(super) fn forget(&self, key: KeyId) {
         if let Ok(mut keys) = self.0.write() {
-            keys.retain(|_, known| known.caller.key != key);
+            keys.revocations += 1;
+            keys.by_digest.retain(|_, known| known.caller.key != key);
         }
     }
 
@@ -99,7 +117,7 @@ impl KeyCache {
         let mut used: BTreeMap<LedgerId, Vec<KeyId>> = BTreeMap::new();
         let Ok(mut keys) = self.0.write() else { return used };
         let now = Instant::now();
-        keys.retain(|_, known| {
+        keys.by_digest.retain(|_, known| {
             if known.was_used.swap(false, Ordering::Relaxed) {
                 used.entry(known.caller.ledger).or_default().push(known.caller.key);
             }
@@ -135,7 +153,7 @@ impl Service {
     }
 
     async fn look_up(&self, digest: [u8; 32], text: &str) -> Result<Arc<Caller>, ServiceError> {
-        let looked_up = Instant::now();
+        let (looked_up, revocations) = (Instant::now(), self.keys.revocations());
         let Some((caller, expires_in)) = self.find_caller(text).await? else {
             self.keys.remove(&digest);
             return Err(ServiceError::Unauthenticated);
@@ -151,6 +169,7 @@ impl Service {
                 is_being_looked_up: AtomicBool::new(false),
                 was_used: AtomicBool::new(true),
             },
+            revocations,
         );
         Ok(caller)
     }
@@ -190,5 +209,42 @@ impl Service {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(key: u128) -> KnownKey {
+        let now = Instant::now();
+        KnownKey {
+            caller: Arc::new(Caller {
+                key: KeyId::from_bits(key),
+                mode: LedgerMode::Test,
+                slug: LedgerSlug::parse("book").expect("a slug"),
+                ledger: LedgerId(1),
+                buy_url: None,
+                works_until: None,
+                scopes: BTreeSet::new(),
+            }),
+            looked_up: now,
+            believed_until: now + BELIEVED_FOR,
+            is_being_looked_up: AtomicBool::new(false),
+            was_used: AtomicBool::new(false),
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_revoked_while_it_is_looked_up_is_not_believed() {
+        let keys = KeyCache::default();
+        let before = keys.revocations();
+        keys.forget(KeyId::from_bits(7));
+        keys.put([0; 32], known(7), before);
+        assert!(keys.get(&[0; 32]).is_none());
+        keys.put([0; 32], known(7), keys.revocations());
+        assert!(keys.get(&[0; 32]).is_some());
+        keys.forget(KeyId::from_bits(7));
+        assert!(keys.get(&[0; 32]).is_none());
     }
 }
