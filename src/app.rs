@@ -136,7 +136,8 @@ pub async fn serve(
     let outside = Outside::new(&settings.checkpoints)?;
     let is_checked = first_check(&database).await?;
     let metrics = Arc::new(Metrics::install()?);
-    let writers = Writers::new(database.clone(), WriterSettings::default());
+    let connections = usize::from(settings.writer_connections);
+    let writers = Writers::new(database.clone(), WriterSettings { connections, ..WriterSettings::default() });
     let clients = StripeClients::new(vault.clone(), ClientSettings::from(&settings.stripe));
     let address = listener.local_addr().context("the address that is listened to")?;
     let public_url = settings.public_url.clone().or_else(|| PublicUrl::of_this_machine(address));

@@ -163,10 +163,15 @@ pub struct ServiceSettings {
     /// A service that listens to its own machine alone is taken to be found there.
     #[arg(long, env = PUBLIC_URL, value_name = "URL", value_parser = PublicUrl::parse)]
     pub public_url: Option<PublicUrl>,
-    /// The most database connections that reads and background work share; each ledger's writer has one more.
+    /// The most database connections that reads and background work share; what writes has others.
     #[arg(long, env = "COUNTERFOIL_DATABASE_POOL_SIZE", default_value_t = 16, value_name = "NUMBER")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub database_pool_size: u16,
+    /// The most database connections of what writes. Each ledger that is written to has one; a ledger that gets none waits
+    /// for that of another one.
+    #[arg(long, env = "COUNTERFOIL_WRITER_CONNECTIONS", default_value_t = 16, value_name = "NUMBER")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub writer_connections: u16,
     /// How long requests that are under way may take to finish when the service is told to stop.
     #[arg(long, env = "COUNTERFOIL_SHUTDOWN_SECONDS", default_value = "30", value_name = "SECONDS")]
     #[arg(value_parser = seconds)]

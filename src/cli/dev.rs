@@ -93,6 +93,7 @@ async fn run_on(
         listen: address,
         public_url: None,
         database_pool_size: POOL_SIZE,
+        writer_connections: POOL_SIZE,
         shutdown_seconds: SHUTDOWN_LIMIT,
         workers: true,
         sealing,

@@ -15,6 +15,7 @@ use super::{
     cache::Cache,
     decisions::Verdict,
     interface::SubmitError,
+    places::Connection,
     queue::{Pending, answer_all},
     transaction::{Failure, within},
 };
@@ -42,7 +43,7 @@ pub(super) struct LedgerWriter {
     queue: mpsc::Receiver<Pending>,
     /// What has to be tried again, before anything else.
     again: VecDeque<Vec<Pending>>,
-    session: Option<Session>,
+    connection: Option<Connection>,
     doubt: Option<Doubt>,
     /// The head as of which the cache is true, and the last that this process saw committed.
     pub(super) known: Option<Head>,
@@ -52,7 +53,16 @@ pub(super) struct LedgerWriter {
 impl LedgerWriter {
     pub(super) fn new(ledger: LedgerId, shared: Arc<Shared>, queue: mpsc::Receiver<Pending>) -> Self {
         let cache = Cache::new(shared.settings.cached_accounts);
-        Self { ledger, shared, queue, again: VecDeque::new(), session: None, doubt: None, known: None, cache }
+        Self {
+            ledger,
+            shared,
+            queue,
+            again: VecDeque::new(),
+            connection: None,
+            doubt: None,
+            known: None,
+            cache,
+        }
     }
 
     pub(super) fn settings(&self) -> &WriterSettings {
@@ -81,12 +91,21 @@ impl LedgerWriter {
         }
     }
 
-    /// Waits for commands, and takes all that are there. A connection that has had nothing to do for long is closed.
+    /// Waits for commands, and takes all that are there. A connection that has had nothing to do for long, or that another
+    /// ledger needs, is closed.
     async fn receive(&mut self) -> Option<Vec<Pending>> {
         let (limit, idle) = (self.settings().batch_limit, self.settings().idle_connection);
         let mut batch = Vec::new();
-        if timeout(idle, self.queue.recv_many(&mut batch, limit)).await.is_err() {
-            self.session = None;
+        let places = &self.shared.places;
+        self.connection.take_if(|connection| places.is_turn_over(connection));
+        let is_received = tokio::select! {
+            biased;
+            _ = self.queue.recv_many(&mut batch, limit) => true,
+            () = sleep(idle) => false,
+            () = places.wanted(), if self.connection.is_some() => false,
+        };
+        if !is_received {
+            self.connection = None;
             self.queue.recv_many(&mut batch, limit).await;
         }
         metrics::gauge!(series::WRITER_QUEUE_DEPTH).decrement(batch.len() as f64);
@@ -106,16 +125,17 @@ impl LedgerWriter {
     }
 
     async fn write(&mut self, mut commands: Vec<Pending>, may_grow: bool) {
-        let session = match self.session.take().filter(|session| !session.is_closed()) {
-            Some(session) => session,
+        let open = self.connection.take().filter(|connection| !connection.session.is_closed());
+        let connection = match open {
+            Some(connection) => connection,
             None => match self.connect().await {
-                Ok(session) => session,
+                Ok(connection) => connection,
                 Err(failure) => return self.refuse_waiting(commands, &failure),
             },
         };
-        match self.attempt(&session, &mut commands, may_grow).await {
+        match self.attempt(&connection.session, &mut commands, may_grow).await {
             Ok(Attempt::Settled(head, verdicts)) => {
-                self.session = Some(session);
+                self.connection = Some(connection);
                 for (command, verdict) in commands.into_iter().zip(verdicts) {
                     command.answer(verdict.answer(&head));
                 }
@@ -128,8 +148,8 @@ impl LedgerWriter {
             Err(failure) => {
                 let limit = self.settings().step_limit;
                 let is_usable = !matches!(failure, Failure::Disconnected(_));
-                if is_usable && within(limit, session.roll_back()).await.is_ok() {
-                    self.session = Some(session);
+                if is_usable && within(limit, connection.session.roll_back()).await.is_ok() {
+                    self.connection = Some(connection);
                 }
                 self.follow_up(commands, failure);
             }
@@ -137,8 +157,12 @@ impl LedgerWriter {
     }
 
     /// Connects, makes sure that nothing sent before can still be written, and settles a doubt if there is one.
-    async fn connect(&mut self) -> Result<Session, Failure> {
+    async fn connect(&mut self) -> Result<Connection, Failure> {
         let limit = self.settings().step_limit;
+        let place = timeout(limit, self.shared.places.take()).await.ok().flatten();
+        let place = place.ok_or_else(|| {
+            Failure::Disconnected(format!("no other ledger gave its connection up within {limit:?}"))
+        })?;
         let session = Session::open(&self.shared.database, limit)
             .await
             .map_err(|error| Failure::Disconnected(error.to_string()))?;
@@ -149,7 +173,7 @@ impl LedgerWriter {
         if let Some(doubt) = self.doubt.take() {
             self.settle(doubt, found);
         }
-        Ok(session)
+        Ok(Connection::new(session, place))
     }
 
     fn settle(&mut self, doubt: Doubt, found: Found) {
@@ -166,7 +190,7 @@ impl LedgerWriter {
 
     async fn settle_doubt(&mut self) {
         match self.connect().await {
-            Ok(session) => self.session = Some(session),
+            Ok(connection) => self.connection = Some(connection),
             Err(failure) => {
                 self.refuse_waiting(Vec::new(), &failure);
                 let patience = self.settings().doubt_limit;

@@ -32,6 +32,7 @@ mod clock;
 mod decisions;
 mod interface;
 mod ledger_writer;
+mod places;
 mod queue;
 mod transaction;
 
@@ -56,7 +57,7 @@ pub use clock::{ProcessClock, system_clock};
 pub use decisions::Decide;
 pub use interface::{Accepted, Incarnation, Outcome, Submission, SubmitError};
 
-use self::{ledger_writer::LedgerWriter, queue::Pending};
+use self::{ledger_writer::LedgerWriter, places::Places, queue::Pending};
 use crate::{
     domain::{
         decide,
@@ -81,6 +82,8 @@ pub struct WriterSettings {
     pub doubt_limit: Duration,
     /// How long to wait between attempts to connect while callers wait for the truth.
     pub reconnect_pause: Duration,
+    /// How many connections the writers have at once; a ledger that gets none waits for that of another one.
+    pub connections: usize,
     /// After how long without commands a ledger's connection is closed.
     pub idle_connection: Duration,
     /// The clock that the database's is compared with.
@@ -98,6 +101,7 @@ impl Default for WriterSettings {
             step_limit: Duration::from_secs(6),
             doubt_limit: Duration::from_secs(10),
             reconnect_pause: Duration::from_millis(100),
+            connections: 16,
             idle_connection: Duration::from_secs(60),
             process_clock: system_clock,
             decide,
@@ -115,6 +119,7 @@ pub struct Writers {
 /// What all writers of this process share.
 struct Shared {
     database: Database,
+    places: Places,
     settings: WriterSettings,
     heads: watch::Sender<HashMap<LedgerId, Position>>,
     orders: watch::Sender<HashMap<LedgerId, Position>>,
@@ -139,6 +144,7 @@ impl Writers {
     pub fn new(database: Database, settings: WriterSettings) -> Arc<Self> {
         let shared = Shared {
             database,
+            places: Places::new(settings.connections),
             settings,
             heads: watch::Sender::new(HashMap::new()),
             orders: watch::Sender::new(HashMap::new()),

@@ -12,7 +12,9 @@ use crate::{
         proxy::{Cut, Proxy},
         wait,
     },
-    writer_support::{Book, accepted, grant, keyed, plain, rejected, set_feature, spend, writers},
+    writer_support::{
+        Book, accepted, create, grant, keyed, open, plain, rejected, set_feature, spend, writers,
+    },
 };
 
 /// A ledger whose account `alice` has 1,000 credits, and writers that reach it through a proxy.
@@ -88,6 +90,26 @@ async fn who_comes_while_a_batch_waits_for_its_lock_joins_it_for_one_more_round_
     assert_eq!(replayed, [true, false, false]);
     assert_eq!((proxy.round_trips() - trips, proxy.commits() - commits), (3, 1));
     assert_eq!((book.stored_balance("alice").await, book.stored_balance("bob").await), (997, 88));
+    book.check().await;
+}
+
+#[tokio::test]
+async fn ledgers_share_the_connections_that_there_are() {
+    let settings = WriterSettings { connections: 1, ..WriterSettings::default() };
+    let (book, proxy, writers) = behind_proxy(settings).await;
+    let other = create(&book.database, "other").await;
+    for _ in 0..2 {
+        accepted(writers.submit(other, plain(open("bob"))).await);
+        accepted(writers.submit(book.ledger, plain(spend("alice", 1))).await);
+    }
+    assert_eq!(proxy.connections(), 5, "one at a time, each ledger in its turn");
+
+    let mut ledgers = vec![other, book.ledger];
+    for number in 0..4 {
+        ledgers.push(create(&book.database, &format!("ledger-{number}")).await);
+    }
+    let together = ledgers.iter().map(|ledger| writers.submit(*ledger, plain(open("carol"))));
+    join_all(together).await.into_iter().for_each(|outcome| drop(accepted(outcome)));
     book.check().await;
 }
 

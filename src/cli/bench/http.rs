@@ -50,6 +50,7 @@ impl OverHttp {
             listen: address,
             public_url: None,
             database_pool_size: 8,
+            writer_connections: 16,
             shutdown_seconds,
             // What it costs to follow is measured apart.
             workers: false,
