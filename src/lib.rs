@@ -14,6 +14,7 @@ pub mod inbox;
 pub mod outbox;
 pub mod projector;
 pub mod reconcile;
+mod rounds;
 pub mod sandbox;
 pub mod sealer;
 pub mod service;

@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - ledgers do not wait for each other: each is worked on by a task of its own, a batch at a time;
+//! - where more ledgers wait than can be worked on at once, each has a batch in turn, however much others have to do;
 //! - one ledger is worked on by at most one task of a process; processes share by claims;
 //! - webhooks of which Stripe has to tell something keep nothing else waiting: each is a task of its own;
 //! - nothing depends on being woken: every ledger is looked at again and again.
@@ -24,6 +25,7 @@ use tokio::{
 
 use crate::{
     domain::ids::LedgerId,
+    rounds::Round,
     store::{inbox::InboxStatus, ledgers::Ledger},
     telemetry::metrics::INBOX_EVENTS,
 };
@@ -48,7 +50,7 @@ pub struct InboxWorker {
     batches: Arc<Batches>,
     bell: mpsc::Receiver<LedgerId>,
     ledgers: HashMap<LedgerId, Arc<Ledger>>,
-    waiting: BTreeSet<LedgerId>,
+    waiting: Round,
     tasks: JoinSet<Result<Worked, StoreError>>,
     busy: HashMap<task::Id, LedgerId>,
     asking: JoinSet<(LedgerId, Result<(), StoreError>)>,
@@ -65,7 +67,7 @@ impl InboxWorker {
             batches: Arc::new(batches),
             bell,
             ledgers: HashMap::new(),
-            waiting: BTreeSet::new(),
+            waiting: Round::default(),
             tasks: JoinSet::new(),
             busy: HashMap::new(),
             asking: JoinSet::new(),
@@ -111,15 +113,11 @@ impl InboxWorker {
 
     /// Begins work on ledgers that wait, as many as may be worked on at once.
     fn start_tasks(&mut self) {
-        let startable: Vec<LedgerId> = {
-            let busy: BTreeSet<LedgerId> = self.busy.values().copied().collect();
-            let free = LEDGERS_AT_ONCE.saturating_sub(busy.len());
-            self.waiting.difference(&busy).copied().take(free).collect()
-        };
-        for ledger in startable {
-            self.waiting.remove(&ledger);
-            let Some(ledger) = self.ledgers.get(&ledger).cloned() else { continue };
-            let (batches, number) = (Arc::clone(&self.batches), ledger.ledger);
+        while self.busy.len() < LEDGERS_AT_ONCE {
+            let is_free = |ledger: LedgerId| self.busy.values().all(|busy| *busy != ledger);
+            let Some(number) = self.waiting.take_next(is_free) else { return };
+            let Some(ledger) = self.ledgers.get(&number).cloned() else { continue };
+            let batches = Arc::clone(&self.batches);
             let handle = self.tasks.spawn(async move { batches.work_off_one(&ledger).await });
             self.busy.insert(handle.id(), number);
         }
@@ -135,7 +133,7 @@ impl InboxWorker {
             Ok((_, Ok(worked))) => {
                 self.troubled.remove(&ledger);
                 if worked.is_whole {
-                    self.waiting.insert(ledger);
+                    self.waiting.add([ledger]);
                 }
                 self.begin_to_ask(ledger, worked.asking);
             }
@@ -170,7 +168,7 @@ impl InboxWorker {
         if !self.ledgers.contains_key(&ledger) {
             self.look().await;
         }
-        self.waiting.insert(ledger);
+        self.waiting.add([ledger]);
     }
 
     /// Finds out which ledgers there are, and looks at all of them.
@@ -178,7 +176,7 @@ impl InboxWorker {
         match self.batches.list_ledgers().await {
             Ok(ledgers) => {
                 self.is_blind = false;
-                self.waiting.extend(ledgers.iter().map(|ledger| ledger.ledger));
+                self.waiting.add(ledgers.iter().map(|ledger| ledger.ledger));
                 self.ledgers = ledgers.into_iter().map(|ledger| (ledger.ledger, Arc::new(ledger))).collect();
             }
             Err(error) => {

@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use counterfoil::{
     credentials::Vault,
-    domain::{Command, settings::LedgerMode},
+    domain::{Command, ids::LedgerSlug, settings::LedgerMode},
     inbox::Batches,
     service::webhooks::{IncomingWebhook, WebhookError, Webhooks},
-    store::{database_url::DatabaseUrl, inbox, pool::Database, sealing::KeyRing},
+    store::{database_url::DatabaseUrl, inbox, ledgers::create_ledger, pool::Database, sealing::KeyRing},
     stripe::signature::{SignatureError, SigningSecret, sign},
     writer::{WriterSettings, Writers},
 };
@@ -475,4 +475,31 @@ async fn a_database_that_is_away_is_told_so_that_stripe_comes_again() {
     webhooks.take(&webhook).await.expect("taken again");
     let unknown = IncomingWebhook { ledger: "nobody", ..webhook };
     assert!(matches!(webhooks.take(&unknown).await, Err(WebhookError::UnknownLedger)));
+}
+
+#[tokio::test]
+async fn a_ledger_with_little_to_do_does_not_wait_for_those_with_much() {
+    let mut ledger = WebhookLedger::without_worker(LedgerMode::Test).await;
+    for number in 1..=8 {
+        let slug = LedgerSlug::parse(&format!("ledger-{number}")).expect("a slug");
+        create_ledger(&ledger.client, &slug, LedgerMode::Test).await.expect("a ledger");
+    }
+    // Eight are worked on at a time. Each of the first eight has ten batches, and the ninth has one webhook.
+    let fill =
+        "INSERT INTO stripe_inbox (ledger_id, event_id, type, received_at, body, status, next_attempt_at)
+                SELECT ledger_id, 'evt_' || n, 'customer.created', now(), $1::bytea, 'received', now()
+                  FROM ledgers, generate_series(1, 320) n
+                 WHERE n = 1 OR ledger_id < (SELECT max(ledger_id) FROM ledgers)";
+    let filled = ledger.superuser.execute(fill, &[&stripe_bodies::body("customer_created")]).await;
+    assert_eq!(filled.expect("stored"), 8 * 320 + 1);
+    ledger.start_worker();
+    let first_to_end = "SELECT ledger_id, count(*) FILTER (WHERE finished_at IS NULL) AS unfinished
+                          FROM stripe_inbox GROUP BY ledger_id ORDER BY max(finished_at), ledger_id";
+    let rows = wait::until("everything to be done", async || {
+        let rows = ledger.superuser.query(first_to_end, &[]).await.expect("read");
+        rows.iter().all(|row| row.get::<_, i64>(1) == 0).then_some(rows)
+    })
+    .await;
+    let order: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(order.first(), order.iter().max(), "{order:?}");
 }

@@ -60,8 +60,13 @@ const MODULES: &[Module] = &[
         because: "it only hands commands to the writer",
     },
     Module {
+        name: "rounds",
+        may_use: &["domain"],
+        because: "it says whose turn it is, whatever the turn is for",
+    },
+    Module {
         name: "inbox",
-        may_use: &["credentials", "domain", "store", "writer", "stripe"],
+        may_use: &["credentials", "domain", "rounds", "store", "writer", "stripe"],
         because: "it turns stored webhooks into commands, and nothing that answers requests may be needed for that",
     },
     Module {
@@ -71,7 +76,7 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "reconcile",
-        may_use: &["credentials", "domain", "inbox", "store", "stripe", "writer"],
+        may_use: &["credentials", "domain", "inbox", "rounds", "store", "stripe", "writer"],
         because: "what is ours is judged by the inbox, and nothing that answers requests may be needed to reconcile",
     },
     Module {
