@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - ledgers do not wait for each other: each turn is a task of its own, a few at a time;
+//! - where more ledgers are due than can be worked on at once, each has its turn before any has a second one;
 //! - nothing depends on being told: every ledger is looked at again and again, and processes share by leases.
 
 use std::{
@@ -22,6 +23,7 @@ use tokio::{
 use super::{Reconciler, Stopped};
 use crate::{
     domain::{ids::LedgerId, time::Span},
+    rounds::Round,
     store::{
         ledgers::{Ledger, list_ledgers},
         reconciliation::{
@@ -43,6 +45,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(10);
 pub struct ReconcileWorker {
     reconciler: Arc<Reconciler>,
     ledgers: BTreeMap<LedgerId, Arc<Ledger>>,
+    /// Those that have yet to be looked at.
+    waiting: Round,
     /// The only ledger that it works on, if it is not for all.
     only: Option<LedgerId>,
     tasks: JoinSet<Result<bool, Stopped>>,
@@ -69,6 +73,7 @@ impl ReconcileWorker {
         Self {
             reconciler,
             ledgers: BTreeMap::new(),
+            waiting: Round::default(),
             only,
             tasks: JoinSet::new(),
             busy: HashMap::new(),
@@ -85,7 +90,10 @@ impl ReconcileWorker {
         loop {
             let work = async {
                 tokio::select! {
-                    Some(ended) = self.tasks.join_next_with_id() => self.end_turn(ended),
+                    Some(ended) = self.tasks.join_next_with_id() => {
+                        self.end_turn(ended);
+                        self.start_turns().await;
+                    }
                     _ = looks.tick() => self.look().await,
                     _ = counts.tick() => self.count().await,
                 }
@@ -101,28 +109,39 @@ impl ReconcileWorker {
     }
 
     async fn look(&mut self) {
-        match self.find_due().await {
-            Ok(due) => {
-                self.is_blind = false;
-                due.into_iter().for_each(|ledger| self.start(ledger));
-            }
+        match self.find_ledgers().await {
+            Ok(()) => self.start_turns().await,
             Err(error) => self.complain(&error),
         }
     }
 
-    async fn find_due(&mut self) -> Result<Vec<Arc<Ledger>>, Stopped> {
-        let client = self.reconciler.connection().await?;
-        let ledgers = list_ledgers(&client).await?;
+    async fn find_ledgers(&mut self) -> Result<(), Stopped> {
+        let ledgers = list_ledgers(&*self.reconciler.connection().await?).await?;
         let wanted = ledgers.into_iter().filter(|ledger| self.only.is_none_or(|only| only == ledger.ledger));
         self.ledgers = wanted.map(|ledger| (ledger.ledger, Arc::new(ledger))).collect();
-        let mut due = Vec::new();
-        for (number, ledger) in &self.ledgers {
-            let is_busy = self.busy.values().any(|busy| busy == number);
-            if !is_busy && self.busy.len() + due.len() < LEDGERS_AT_ONCE && is_due(&client, *number).await? {
-                due.push(Arc::clone(ledger));
+        self.waiting.add(self.ledgers.keys().copied());
+        Ok(())
+    }
+
+    /// Begins turns of ledgers of which something is due, as many as may be worked on at once.
+    async fn start_turns(&mut self) {
+        match self.start_due().await {
+            Ok(()) => self.is_blind = false,
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    async fn start_due(&mut self) -> Result<(), Stopped> {
+        let client = self.reconciler.connection().await?;
+        while self.busy.len() < LEDGERS_AT_ONCE {
+            let is_free = |ledger: LedgerId| self.busy.values().all(|busy| *busy != ledger);
+            let Some(number) = self.waiting.take_next(is_free) else { break };
+            let Some(ledger) = self.ledgers.get(&number).cloned() else { continue };
+            if is_due(&client, number).await? {
+                self.start(ledger);
             }
         }
-        Ok(due)
+        Ok(())
     }
 
     fn start(&mut self, ledger: Arc<Ledger>) {
