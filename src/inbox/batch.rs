@@ -33,7 +33,7 @@ use crate::{
         rows::RowError,
     },
     stripe::{self, Event, Fact, NoFact},
-    telemetry::metrics::ORDERS_PAID_AGAIN,
+    telemetry::metrics::{INBOX_DONE, ORDERS_PAID_AGAIN},
     writer::{Accepted, Outcome, Submission, SubmitError, Writers},
 };
 
@@ -115,7 +115,7 @@ impl Batches {
         Ok(ledgers::list_ledgers(&*self.connection().await?).await?)
     }
 
-    /// Forgets old bodies, and counts the entries by status.
+    /// Forgets old bodies, and counts what is not done by status.
     pub(super) async fn tidy(
         &self,
         ledger: LedgerId,
@@ -124,7 +124,7 @@ impl Batches {
     ) -> Result<Vec<(InboxStatus, i64)>, StoreError> {
         let client = self.connection().await?;
         inbox::prune_bodies(&client, ledger, retention, batch).await?;
-        Ok(inbox::count_inbox(&client, ledger).await?)
+        Ok(inbox::count_open(&client, ledger).await?)
     }
 
     /// Works off what is due in a ledger, at most a batch, as far as that goes without Stripe.
@@ -376,6 +376,7 @@ fn tell(ledger: &Ledger, event_id: &str, finish: &Finish) {
     let (ledger, status, reason) = (ledger.ledger, finish.status().as_str(), finish.reason());
     match finish {
         Finish::Processed | Finish::Ignored(_) => {
+            counter!(INBOX_DONE, "status" => status).increment(1);
             tracing::debug!(%ledger, event_id, status, reason, "a webhook is done");
         }
         Finish::Failed { .. } => tracing::warn!(%ledger, event_id, status, reason, "a webhook is put off"),

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `worker` | which ledgers are worked on, when, and for how long |
 //! | `batch` | one batch: claimed, worked on, finished |
+//! | `tidy` | what is not done is counted, old bodies are forgotten |
 //! | `questions` | what a body leaves open is asked of Stripe |
 //! | `mapping` | facts that Stripe reported become commands under the names of business facts |
 //! | `billing` | the same for subscriptions and their invoices |
@@ -30,6 +31,7 @@ mod judgement;
 mod mapping;
 mod outcome;
 mod questions;
+mod tidy;
 mod ties;
 mod worker;
 

@@ -16,34 +16,25 @@ use std::{
     time::Duration,
 };
 
-use metrics::gauge;
 use tokio::{
     sync::mpsc,
     task::{self, JoinError, JoinSet},
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
 
-use crate::{
-    domain::ids::LedgerId,
-    rounds::Round,
-    store::{inbox::InboxStatus, ledgers::Ledger},
-    telemetry::metrics::INBOX_EVENTS,
-};
+use crate::{domain::ids::LedgerId, rounds::Round, store::ledgers::Ledger};
 
-use super::batch::{Asking, Batches, StoreError, Worked};
+use super::{
+    batch::{Asking, Batches, StoreError, Worked},
+    tidy::tidy_up,
+};
 
 /// How many ledgers are worked on at the same time.
 const LEDGERS_AT_ONCE: usize = 8;
 /// How often ledgers are looked at without being told to: for what other processes received or left.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often entries are counted and old bodies forgotten.
-const TIDY_EVERY: Duration = Duration::from_secs(10);
-/// How long a body is kept after the work on it was done: as long as somebody may want to know what Stripe said.
-const RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// How long what waits for Stripe may go on when the process is to end. What is left is claimed, and taken over then.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
-/// How many bodies of one ledger are forgotten at once.
-const PRUNE_BATCH: i64 = 500;
 
 /// The worker of one process.
 pub struct InboxWorker {
@@ -77,9 +68,17 @@ impl InboxWorker {
     }
 
     /// Works until `stop` is done, and then until the batches under way are.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
-        let mut stop = pin!(stop);
-        let (mut look, mut tidy) = (every(LOOK_EVERY), every(TIDY_EVERY));
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let batches = Arc::clone(&self.batches);
+        // Beside the work, because to tidy up may take long.
+        tokio::select! {
+            () = self.work(stop) => {}
+            () = tidy_up(&batches) => {}
+        }
+    }
+
+    async fn work(mut self, stop: impl Future<Output = ()>) {
+        let (mut stop, mut look) = (pin!(stop), every(LOOK_EVERY));
         loop {
             self.start_tasks();
             let moment = tokio::select! {
@@ -88,7 +87,6 @@ impl InboxWorker {
                 Some(ended) = self.tasks.join_next_with_id() => Moment::Ended(ended),
                 Some(answered) = self.asking.join_next() => Moment::Answered(answered),
                 _ = look.tick() => Moment::Look,
-                _ = tidy.tick() => Moment::Tidy,
             };
             // A database that does not answer must not keep the process from ending.
             tokio::select! {
@@ -107,7 +105,6 @@ impl InboxWorker {
             Moment::Ended(ended) => self.end_task(ended),
             Moment::Answered(answered) => self.end_question(answered),
             Moment::Look => self.look().await,
-            Moment::Tidy => self.tidy().await,
         }
     }
 
@@ -186,30 +183,6 @@ impl InboxWorker {
             }
         }
     }
-
-    /// Counts the entries of all ledgers by status, and forgets the bodies of old ones.
-    async fn tidy(&mut self) {
-        if self.ledgers.is_empty() {
-            self.look().await;
-        }
-        let mut counts: HashMap<InboxStatus, i64> = InboxStatus::ALL.map(|status| (status, 0)).into();
-        for ledger in self.ledgers.keys() {
-            match self.batches.tidy(*ledger, RETENTION, PRUNE_BATCH).await {
-                Ok(of_ledger) => {
-                    for (status, count) in of_ledger {
-                        *counts.entry(status).or_default() += count;
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, %ledger, "stored webhooks could not be counted");
-                    return;
-                }
-            }
-        }
-        for (status, count) in counts {
-            gauge!(INBOX_EVENTS, "status" => status.as_str()).set(count as f64);
-        }
-    }
 }
 
 /// How the task of a batch ended.
@@ -224,10 +197,10 @@ enum Moment {
     Ended(Ended),
     Answered(Answered),
     Look,
-    Tidy,
 }
 
-fn every(period: Duration) -> Interval {
+/// Moments so far apart, counted anew from whoever is late.
+pub(super) fn every(period: Duration) -> Interval {
     let mut moments = interval(period);
     moments.set_missed_tick_behavior(MissedTickBehavior::Delay);
     moments

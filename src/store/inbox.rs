@@ -48,6 +48,9 @@ impl InboxStatus {
     pub const ALL: [Self; 5] =
         [Self::Received, Self::Processed, Self::Ignored, Self::Failed, Self::Quarantined];
 
+    /// Those of what is not done: something or somebody has yet to act on it.
+    pub const OPEN: [Self; 3] = [Self::Received, Self::Failed, Self::Quarantined];
+
     /// The name as stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -442,14 +445,26 @@ pub async fn is_at_rest(client: &Client, ledger: LedgerId, up_to: Timestamp) -> 
     rows.first().map_or(Ok(true), |row| row.try_get("is_at_rest"))
 }
 
-/// How many entries there are of each status.
+/// How many entries of each status are counted: more would be as alarming, and to count them would be work.
+pub const COUNTED_OF_STATUS: i64 = 10_000;
+
+/// How many entries there are of each status of [`InboxStatus::OPEN`] that any has, each up to [`COUNTED_OF_STATUS`]. What
+/// is done is not counted: it is never deleted, so that would take ever longer.
 ///
 /// # Errors
 /// Those of the database, and rows that cannot be read.
-pub async fn count_inbox(client: &Client, ledger: LedgerId) -> Result<Vec<(InboxStatus, i64)>, RowError> {
-    let statement =
-        "SELECT status, count(*) AS entries FROM stripe_inbox WHERE ledger_id = $1 GROUP BY status";
-    let parameters: [Parameter<'_>; 1] = [(&ledger.0, Type::INT8)];
+pub async fn count_open(client: &Client, ledger: LedgerId) -> Result<Vec<(InboxStatus, i64)>, RowError> {
+    let statement = "SELECT s.status, count(*) AS entries
+                       FROM unnest($2::text[]) AS s (status)
+                      CROSS JOIN LATERAL (
+                            SELECT FROM stripe_inbox i
+                             WHERE i.ledger_id = $1 AND i.status = s.status
+                             ORDER BY i.ledger_id, i.status, i.received_at, i.event_id
+                             LIMIT $3) e
+                      GROUP BY s.status";
+    let statuses = InboxStatus::OPEN.map(InboxStatus::as_str);
+    let parameters: [Parameter<'_>; 3] =
+        [(&ledger.0, Type::INT8), (&statuses.as_slice(), Type::TEXT_ARRAY), (&COUNTED_OF_STATUS, Type::INT8)];
     let rows = query(client, &scope::begin_reading(ledger), statement, &parameters).await?;
     let count = |row: &Row| {
         let status =

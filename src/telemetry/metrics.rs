@@ -28,8 +28,10 @@ pub const WRITER_QUEUE_DEPTH: &str = "counterfoil_writer_queue_depth";
 pub const EVENTS: &str = "counterfoil_events_total";
 /// Counter: webhooks that were not believed, by `reason`.
 pub const WEBHOOKS_REFUSED: &str = "counterfoil_webhooks_refused_total";
-/// Gauge: stored webhooks, by `status`.
+/// Gauge: stored webhooks that are not done, by `status`.
 pub const INBOX_EVENTS: &str = "counterfoil_inbox_events";
+/// Counter: stored webhooks that this process has done, by `status`.
+pub const INBOX_DONE: &str = "counterfoil_inbox_done_total";
 /// Counter: orders that were paid although they had been paid before.
 pub const ORDERS_PAID_AGAIN: &str = "counterfoil_orders_paid_again_total";
 /// Gauge: effects in the outbox, by `state` and `kind`.
@@ -105,7 +107,8 @@ pub const SERIES: &[Series] = &[
     gauge(WRITER_QUEUE_DEPTH, Unit::Count, "Commands that wait for a batch."),
     counter(EVENTS, "Events committed."),
     counter(WEBHOOKS_REFUSED, "Webhooks whose signature was bad, old or missing."),
-    gauge(INBOX_EVENTS, Unit::Count, "Stored webhooks."),
+    gauge(INBOX_EVENTS, Unit::Count, "Stored webhooks that wait, fail or are quarantined."),
+    counter(INBOX_DONE, "Stored webhooks done: processed or ignored."),
     counter(ORDERS_PAID_AGAIN, "Orders paid that had been paid before: somebody paid twice."),
     gauge(OUTBOX_EFFECTS, Unit::Count, "Effects that wait, back off, are held behind others, or are dead."),
     gauge(OUTBOX_OLDEST_SECONDS, Unit::Seconds, "Age of the oldest effect that is not done."),

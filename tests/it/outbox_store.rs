@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use counterfoil::{
-    domain::ids::Position,
+    domain::ids::{LedgerId, Position},
     store::heads::Incarnation,
     store::outbox::{
         StoredCause,
@@ -17,7 +17,7 @@ use tokio_postgres::Client;
 
 use crate::{
     outbox_support::{entries, order, refund, rows_of, states},
-    support::wait,
+    support::{plan, wait},
     writer_support::Book,
 };
 
@@ -194,26 +194,12 @@ async fn what_stands_behind_others_is_told_so_and_gets_its_turn() {
 }
 
 /// Pages of memory touched by the claim of a shard from `after` on.
-async fn touched(client: &Client, ledger: i64, shard: i16, after: i64) -> u64 {
-    // The statement of `claim`, with values in place of parameters.
-    let statement = include_str!("../../src/store/outbox/claim.rs");
-    let begin = statement.find("\"SELECT o.shard").expect("the statement") + 1;
-    let end = begin + statement[begin..].find("\";").expect("its end");
-    let statement = &statement[begin..end];
-    client
-        .batch_execute(&counterfoil::store::scope::begin_reading(counterfoil::domain::ids::LedgerId(ledger)))
-        .await
-        .expect("begun");
-    let prepare = format!("PREPARE claim (int8, int2[], int8[], int2[], int8) AS {statement}");
-    client.batch_execute(&prepare).await.expect("prepared");
-    let explain = format!(
-        "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON)
-         EXECUTE claim ({ledger}, ARRAY[{shard}]::int2[], ARRAY[{after}]::int8[], ARRAY[32767]::int2[], 50)"
-    );
-    let plan: serde_json::Value = client.query_one(&explain, &[]).await.expect("a plan").get(0);
-    client.batch_execute("ROLLBACK; DEALLOCATE claim").await.expect("rolled back");
-    let count = |kind: &str| plan[0]["Plan"][kind].as_u64().expect("a number");
-    let touched = count("Shared Hit Blocks") + count("Shared Read Blocks");
+async fn touched(client: &Client, ledger: LedgerId, shard: i16, after: i64) -> u64 {
+    let statement = (include_str!("../../src/store/outbox/claim.rs"), "SELECT o.shard");
+    let types = "int8, int2[], int8[], int2[], int8";
+    let values =
+        format!("{ledger}, ARRAY[{shard}]::int2[], ARRAY[{after}]::int8[], ARRAY[32767]::int2[], 50");
+    let (touched, plan) = plan::touched(client, ledger, statement, types, &values).await;
     assert!(touched < 1_000 || after == 0, "{plan}");
     touched
 }
@@ -236,8 +222,8 @@ async fn a_claim_behind_the_watermark_costs_nothing_of_what_is_done_even_while_o
     superuser.execute("DELETE FROM outbox WHERE position <= $1", &[&done]).await.expect("done");
     let client = book.database.runtime().await;
     for when in ["as the table has grown", "analysed"] {
-        let from_start = touched(&client, book.ledger.0, 5, 0).await;
-        let from_watermark = touched(&client, book.ledger.0, 5, done).await;
+        let from_start = touched(&client, book.ledger, 5, 0).await;
+        let from_watermark = touched(&client, book.ledger, 5, done).await;
         assert!(from_watermark < 400, "{when}: {from_watermark}");
         assert!(from_start > 5 * from_watermark, "{when}: {from_start}, {from_watermark}");
         superuser.batch_execute("ANALYZE").await.expect("analysed");

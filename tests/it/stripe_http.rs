@@ -5,7 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use counterfoil::stripe::signature::{SigningSecret, sign};
+use counterfoil::{
+    store::inbox::InboxStatus,
+    stripe::signature::{SigningSecret, sign},
+};
 
 use crate::{
     stripe_support::{as_another_event, body},
@@ -175,7 +178,12 @@ async fn the_inbox_is_measured_by_status() {
     assert_eq!(deliver(&app, &purchase()).await, StatusCode::OK);
     wait::until("the processed webhook to be counted", async || {
         let metrics = app.request(Method::GET, "/metrics").send().await.ok()?.text().await.ok()?;
-        metrics.contains("counterfoil_inbox_events{status=\"processed\"} 1").then_some(())
+        let is_told = |line: &str| metrics.lines().any(|told| told == line);
+        let is_counted = is_told("counterfoil_inbox_done_total{status=\"processed\"} 1")
+            && InboxStatus::OPEN
+                .iter()
+                .all(|open| is_told(&format!("counterfoil_inbox_events{{status=\"{}\"}} 0", open.as_str())));
+        is_counted.then_some(())
     })
     .await;
 }

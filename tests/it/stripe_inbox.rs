@@ -503,3 +503,27 @@ async fn a_ledger_with_little_to_do_does_not_wait_for_those_with_much() {
     let order: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(order.first(), order.iter().max(), "{order:?}");
 }
+
+#[tokio::test]
+async fn to_tidy_up_keeps_no_webhook_waiting() {
+    let mut ledger = WebhookLedger::without_worker(LedgerMode::Test).await;
+    let old = "INSERT INTO stripe_inbox (ledger_id, event_id, type, received_at, body, status, finished_at)
+               SELECT ledger_id, 'evt_old', 'refund.created', now() - interval '1 year', '', 'processed',
+                      now() - interval '1 year'
+                 FROM ledgers;
+               CREATE FUNCTION takes_long() RETURNS trigger LANGUAGE plpgsql AS
+                    'BEGIN PERFORM pg_sleep(4.5); RETURN new; END';
+               CREATE TRIGGER takes_long BEFORE UPDATE ON stripe_inbox FOR EACH ROW WHEN (new.body IS NULL)
+                    EXECUTE FUNCTION takes_long()";
+    ledger.superuser.batch_execute(old).await.expect("something to tidy up");
+    ledger.start_worker();
+    let is_tidying = async || {
+        let statement = "SELECT count(*) FROM pg_stat_activity
+                          WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        ledger.superuser.query_one(statement, &[]).await.expect("a count").get::<_, i64>(0) == 1
+    };
+    wait::until("the old body to be found", async || is_tidying().await.then_some(())).await;
+    ledger.deliver_and_settle(&body("session_completed__price_in_metadata")).await;
+    assert!(is_tidying().await, "the webhook waited until that was over");
+    assert_eq!(ledger.credits(ACCOUNT).await, 1_000);
+}

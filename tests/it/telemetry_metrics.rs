@@ -97,7 +97,7 @@ async fn webhooks_are_counted_by_status_and_those_that_are_refused_by_reason() {
     }
     let text = wait::until("the webhook to be counted", async || {
         let text = scrape(&app).await;
-        let is_counted = sample(&text, "counterfoil_inbox_events{status=\"ignored\"}") == Some(1.0);
+        let is_counted = sample(&text, "counterfoil_inbox_done_total{status=\"ignored\"}") == Some(1.0);
         is_counted.then_some(text)
     })
     .await;

@@ -4,6 +4,7 @@
 //! - [`cluster`]: one PostgreSQL for the whole run, shared by all test processes and gone afterwards.
 //! - [`database`]: a database of one's own for each test, migrated, cloned from a template in milliseconds.
 //! - [`pgbouncer`]: a pooler in transaction mode that punishes whoever relies on a session.
+//! - [`plan`]: what a statement of the service costs.
 //! - [`private`]: a cluster of one's own, for what cannot be tried on the shared one.
 //! - [`proxy`]: a TCP proxy before PostgreSQL that counts round trips and cuts connections where it hurts.
 //! - [`process`]: the real binary as a child process.
@@ -19,6 +20,7 @@ pub mod certificates;
 pub mod cluster;
 pub mod database;
 pub mod pgbouncer;
+pub mod plan;
 pub mod private;
 pub mod process;
 pub mod proxy;
