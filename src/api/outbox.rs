@@ -301,11 +301,7 @@ impl Outbox {
     ) -> Result<Found<OutboxList>, Failure<Reading>> {
         let after: Option<Place> = cursor.0.map(|cursor| cursor.place()).transpose()?;
         let query = EffectQuery {
-            filter: OutboxFilter {
-                state: state.0.map(Into::into),
-                code: code.0.map(|code| code.0),
-                key: None,
-            },
+            filter: OutboxFilter { state: state.0.map(Into::into), code: code.0.map(|code| code.0) },
             after: after.map(|Place { position, ordinal }| (Position(position), ordinal)),
             limit: limit.0.unwrap_or_default().into(),
         };

@@ -15,7 +15,7 @@ use crate::{
         order::{Order, OrderStatus},
     },
     store::{
-        outbox::entries::{self, EffectState, OutboxEntry, OutboxFilter},
+        outbox::entries::{Obstacle, find_obstacle},
         reads::{
             self, ReadError,
             orders::{OrderFilter, OrderRow, disputes_of_order, find_order, list_orders, refunds_of_order},
@@ -41,8 +41,6 @@ impl Patience {
     }
 }
 
-/// How many dead effects are looked at at once.
-const DEAD_AT_ONCE: i64 = 50;
 /// Pauses between looks begin with this and double up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
@@ -87,9 +85,8 @@ impl Service {
             if row.order.session.is_some() || row.order.status != OrderStatus::Placed {
                 return Ok(row);
             }
-            if let Some(dead) = self.dead_effect(ledger, &row.order).await? {
-                let code = dead.cause.map(|cause| cause.code).unwrap_or_default();
-                return Err(ServiceError::StripeRefused { code, effect: dead.id });
+            if let Some(Obstacle { code, effect }) = self.obstacle(ledger, &row.order).await? {
+                return Err(ServiceError::StripeRefused { code, effect });
             }
             if Instant::now() + pause >= deadline {
                 return Ok(row);
@@ -101,29 +98,10 @@ impl Service {
 
     /// An effect that the order needs and that only a person can bring back to life: its own, or an earlier one that is in
     /// its way, such as that of the customer of another order.
-    async fn dead_effect(&self, ledger: LedgerId, order: &Order) -> Result<Option<OutboxEntry>, ReadError> {
+    async fn obstacle(&self, ledger: LedgerId, order: &Order) -> Result<Option<Obstacle>, ReadError> {
         let client = self.database.pool().get().await?;
         let needed = Effect::CreateCheckoutSession { account: order.account, order: order.id };
-        let filter = OutboxFilter {
-            state: Some(EffectState::Dead),
-            key: Some(needed.key()),
-            ..OutboxFilter::default()
-        };
-        let placed_at = order.id.position();
-        let mut after = None;
-        loop {
-            let dead = entries::list(&client, ledger, &filter, after, DEAD_AT_ONCE).await?;
-            let stands_in_the_way = |entry: &&OutboxEntry| {
-                entry.place.position == placed_at || (entry.blocks && entry.place.position < placed_at)
-            };
-            if let Some(found) = dead.iter().find(stands_in_the_way) {
-                return Ok(Some(found.clone()));
-            }
-            match dead.last().filter(|last| last.place.position < placed_at) {
-                Some(last) => after = Some((last.place.position, last.place.ordinal)),
-                None => return Ok(None),
-            }
-        }
+        Ok(find_obstacle(&client, ledger, &needed.key(), order.id.position()).await?)
     }
 
     /// An order, with the refunds that were asked for.

@@ -156,7 +156,7 @@ impl Service {
         reason: &str,
     ) -> Result<DecidedGroup, ServiceError> {
         let code = Some(query.cause.code.clone());
-        let filter = OutboxFilter { state: Some(EffectState::Dead), code, key: None };
+        let filter = OutboxFilter { state: Some(EffectState::Dead), code };
         let (mut decided, mut after) = (0, None);
         'pages: loop {
             let page = EffectQuery { filter: filter.clone(), after, limit: MOST_DECIDED };

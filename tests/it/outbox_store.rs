@@ -8,6 +8,7 @@ use counterfoil::{
     store::outbox::{
         StoredCause,
         claim::{Reading, Room, WaitingEffect, Witness, claim},
+        entries::find_obstacle,
         finish::{End, Finished, finish},
         lease::{Lease, acquire, find_work, renew},
         shard_of,
@@ -229,4 +230,57 @@ async fn a_claim_behind_the_watermark_costs_nothing_of_what_is_done_even_while_o
         superuser.batch_execute("ANALYZE").await.expect("analysed");
     }
     watching.rollback().await.expect("an end");
+}
+
+/// The position of the event that ordered what keeps an order of `position` from being carried out.
+async fn obstacle_at(client: &Client, book: &Book, position: i64) -> Option<i64> {
+    let found = find_obstacle(client, book.ledger, "refund:1", Position(position)).await.expect("read")?;
+    assert_eq!(found.code, "away");
+    let dead = entries(book).await.into_iter().find(|entry| entry.id == found.effect);
+    Some(dead.expect("the effect").place.position.0)
+}
+
+#[tokio::test]
+async fn an_effect_waits_for_a_person_if_it_is_dead_or_an_earlier_one_blocks_its_key() {
+    let book = Book::open().await;
+    order(&book, 1, &[refund(1, 1), refund(1, 2), refund(1, 3), refund(1, 4)]).await;
+    let client = book.database.runtime().await;
+    let lease = lease_of(&client, &book, "refund:1", LONG).await;
+    let effects = claimed(&client, &book, &lease).await;
+    assert_eq!(obstacle_at(&client, &book, 4).await, None, "nothing is dead");
+    let dies = |number: usize, blocks| {
+        finished(&effects[number], &lease, End::Dead { attempts: 1, blocks, cause: cause() })
+    };
+    let batch = [dies(0, false), dies(2, true)];
+    finish(&client, book.ledger, &batch).await.expect("sent").commit().await.expect("committed");
+    assert_eq!(obstacle_at(&client, &book, 1).await, Some(1), "it is dead itself");
+    assert_eq!(obstacle_at(&client, &book, 2).await, None, "what is dead before it blocks nothing");
+    assert_eq!(obstacle_at(&client, &book, 3).await, Some(3));
+    assert_eq!(obstacle_at(&client, &book, 4).await, Some(3), "it has to wait for an earlier one");
+    let other = find_obstacle(&client, book.ledger, "refund:2", Position(4)).await;
+    assert_eq!(other.expect("read"), None, "another key");
+}
+
+#[tokio::test]
+async fn what_keeps_an_order_waiting_is_found_without_reading_all_that_died() {
+    let book = Book::open().await;
+    let superuser = book.database.superuser().await;
+    let fill = "INSERT INTO outbox_dead (ledger_id, shard, position, ordinal, effect_id, key, kind, effect, created_at,
+                       attempts, died_at, blocks, destination, class, code)
+                SELECT $1, $2, n, 0, gen_random_uuid(), 'refund:' || n, 'create_refund', '{}', now(),
+                       1, now(), n % 2 = 0, 'there', 'refused', 'away'
+                  FROM generate_series(1, 20000) n";
+    let shard = shard_of("refund:1");
+    superuser.execute(fill, &[&book.ledger.0, &shard]).await.expect("dead effects");
+    let client = book.database.runtime().await;
+    let statement = (include_str!("../../src/store/outbox/entries.rs"), "SELECT d.effect_id");
+    for when in ["as the table has grown", "analysed"] {
+        for key in ["refund:1", "refund:400", "of nothing"] {
+            let values = format!("{}, {shard}, '{key}', 30000", book.ledger);
+            let types = "int8, int2, text, int8";
+            let (touched, plan) = plan::touched(&client, book.ledger, statement, types, &values).await;
+            assert!(touched < 50, "{when}, {key}: {touched} {plan}");
+        }
+        superuser.batch_execute("ANALYZE").await.expect("analysed");
+    }
 }

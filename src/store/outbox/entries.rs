@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use tokio_postgres::{Client, Row, types::Type};
 use uuid::Uuid;
 
-use super::{Place, Step, StoredCause, finish::RELEASE_ONE, read, write};
+use super::{Place, Step, StoredCause, finish::RELEASE_ONE, read, shard_of, write};
 use crate::{
     domain::{
         ids::{Actor, EffectId, LedgerId, Position},
@@ -131,8 +131,6 @@ pub struct OutboxFilter {
     pub state: Option<EffectState>,
     /// Only those that failed with this code last.
     pub code: Option<String>,
-    /// Only those of this key.
-    pub key: Option<String>,
 }
 
 /// Reads each shard in its own order; the page is what is first of them all.
@@ -157,7 +155,6 @@ macro_rules! page_of {
                        AND ($5::text IS NULL OR ",
             $code,
             " = $5)
-                       AND ($7::text IS NULL OR w.key = $7)
                      ORDER BY w.ledger_id, w.shard, w.position, w.ordinal
                      LIMIT $6) e
               WHERE h.ledger_id = $1
@@ -206,7 +203,6 @@ pub async fn list(
                 (&state, Type::TEXT),
                 (&filter.code, Type::TEXT),
                 (&limit, Type::INT8),
-                (&filter.key, Type::TEXT),
             ],
         })
         .collect();
@@ -215,6 +211,52 @@ pub async fn list(
     entries.sort_by_key(|entry| (entry.place.position, entry.place.ordinal));
     entries.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(entries)
+}
+
+/// A dead effect that keeps something from being done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Obstacle {
+    /// Its id.
+    pub effect: EffectId,
+    /// What it failed at: a code.
+    pub code: String,
+}
+
+/// The first dead effect that keeps from being done what the event at `position` ordered under `key`: that itself, or an
+/// earlier one that blocks the key.
+///
+/// # Errors
+/// Those of the database, and a row that cannot be read.
+pub async fn find_obstacle(
+    client: &Client,
+    ledger: LedgerId,
+    key: &str,
+    position: Position,
+) -> Result<Option<Obstacle>, RowError> {
+    // Each half has an index of its own. Somebody waits for this and asks many times a second.
+    let sql = "SELECT d.effect_id, d.code
+                 FROM (SELECT effect_id, code, position, ordinal
+                         FROM outbox_dead
+                        WHERE ledger_id = $1 AND shard = $2 AND position = $4 AND key = $3
+                        UNION ALL
+                       SELECT effect_id, code, position, ordinal
+                         FROM outbox_dead
+                        WHERE ledger_id = $1 AND shard = $2 AND key = $3 AND blocks AND position < $4) d
+                ORDER BY d.position, d.ordinal
+                LIMIT 1";
+    let shard = shard_of(key);
+    let parameters = vec![
+        (&ledger.0 as _, Type::INT8),
+        (&shard as _, Type::INT2),
+        (&key as _, Type::TEXT),
+        (&position.0 as _, Type::INT8),
+    ];
+    let rows = read(client, ledger, &[Step { sql, parameters }]).await?;
+    let obstacle = |row: &Row| {
+        let id: Uuid = row.try_get("effect_id")?;
+        Ok(Obstacle { effect: EffectId::from_bits(id.as_u128()), code: row.try_get("code")? })
+    };
+    rows.iter().flatten().next().map(obstacle).transpose()
 }
 
 /// What a person decided of a dead effect.
