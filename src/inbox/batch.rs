@@ -57,6 +57,10 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// How long a retry is put off at most: an outage that ends is noticed within this time.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
+/// How often a webhook is taken up before it is put aside that the ledger does not refuse and yet fails over: for about two
+/// minutes, in which a defect of the moment may pass.
+const MOST_FAILURES: i32 = 8;
+
 /// Works batches off, for any ledger.
 pub struct Batches {
     database: Database,
@@ -344,6 +348,9 @@ fn finish(done: Result<(), Undone>, attempts: i32) -> Finish {
         Ok(()) => Finish::Processed,
         Err(Undone::Not(NotDone::Ignored(reason))) => Finish::Ignored(reason.to_string()),
         Err(Undone::Not(NotDone::Quarantined(reason))) => Finish::Quarantined(reason.to_string()),
+        Err(Undone::Later(Later::Ledger(SubmitError::Internal))) if attempts >= MOST_FAILURES => {
+            Finish::Quarantined(Quarantined::CannotBeRecorded.to_string())
+        }
         Err(Undone::Later(later)) => {
             // Whoever finds no place was in nobody's way.
             let attempts = if matches!(later, Later::Busy) { 1 } else { attempts };
@@ -389,6 +396,16 @@ fn tell(ledger: &Ledger, event_id: &str, finish: &Finish) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_ledger_fails_over_again_and_again_is_put_aside_and_an_outage_is_waited_for() {
+        let after = |error: SubmitError, attempts| finish(Err(Later::from(error).into()), attempts).status();
+        assert_eq!(after(SubmitError::Internal, MOST_FAILURES - 1), InboxStatus::Failed);
+        assert_eq!(after(SubmitError::Internal, MOST_FAILURES), InboxStatus::Quarantined);
+        for outage in [SubmitError::Unavailable, SubmitError::OutcomeUnknown, SubmitError::ClockSkew] {
+            assert_eq!(after(outage, i32::MAX), InboxStatus::Failed);
+        }
+    }
 
     #[test]
     fn retries_come_ever_later_but_never_stop() {

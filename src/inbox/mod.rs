@@ -18,7 +18,8 @@
 //! | `outcome` | every way in which a webhook can end other than processed |
 //!
 //! Invariants:
-//! - a webhook is never dropped: it ends processed, ignored or quarantined, with the reason, or is tried again for ever;
+//! - a webhook is never dropped: it ends processed, ignored or quarantined, with the reason, or is tried again for as long as an
+//!   outage lasts;
 //! - the same webhook again, or another that tells the same, changes nothing;
 //! - Stripe is asked only for what the body leaves open, outside of any transaction, and never changed; what Stripe cannot
 //!   tell, or cannot be asked, is put aside as `needs_stripe`, to be replayed.

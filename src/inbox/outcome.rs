@@ -171,6 +171,9 @@ pub(super) enum Quarantined {
     /// Something in us broke over it.
     #[error("defect: the webhook met a defect of this service; its log has the cause")]
     Defect,
+    /// The ledger does not refuse it, and fails over it every time.
+    #[error("cannot_be_recorded: the ledger failed over it again and again; its log has the cause")]
+    CannotBeRecorded,
     /// The fact is recorded already, with other money.
     #[error("money_differs: this is recorded already, with other money or for another payment")]
     MoneyDiffers,

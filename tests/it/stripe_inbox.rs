@@ -20,6 +20,7 @@ use crate::{
     stripe_bodies, stripe_captured,
     stripe_support::{ACCOUNT, NOW, SECRET, SLUG, WebhookLedger, as_another_event, body, clock, price},
     support::{proxy::Proxy, wait},
+    writer_support::{grant, spend},
 };
 
 /// What becomes of each body of our own in a test ledger that knows `customer-7`, the two prices and the unit.
@@ -526,4 +527,32 @@ async fn to_tidy_up_keeps_no_webhook_waiting() {
     ledger.deliver_and_settle(&body("session_completed__price_in_metadata")).await;
     assert!(is_tidying().await, "the webhook waited until that was over");
     assert_eq!(ledger.credits(ACCOUNT).await, 1_000);
+}
+
+#[tokio::test]
+async fn what_the_ledger_cannot_hold_is_put_aside_until_it_can() {
+    const MOST: i64 = 9_007_199_254_740_991;
+    let ledger = WebhookLedger::new(LedgerMode::Test).await;
+    let mut completed = body("session_completed__credits_in_metadata");
+    completed["data"]["object"]["metadata"]["credits"] = MOST.to_string().into();
+    ledger.deliver_and_settle(&completed).await;
+    ledger.deliver_and_settle(&body("refund_updated__succeeded")).await;
+    let rest = ledger.credits(ACCOUNT).await;
+    assert!((1..MOST).contains(&rest), "half of it is refunded");
+    ledger.submit(grant(ACCOUNT, MOST - rest)).await;
+    // The refund fails, so its credits come back: more than an account can have.
+    let event_id = ledger.deliver(&stripe_bodies::body("refund_failed")).await.expect("taken");
+    wait::until("the ledger to fail over it", async || {
+        ledger.fate(&event_id).await.starts_with("failed ").then_some(())
+    })
+    .await;
+    let often =
+        "UPDATE stripe_inbox SET attempts = attempts + 6, next_attempt_at = now() WHERE status = 'failed'";
+    assert_eq!(ledger.superuser.execute(often, &[]).await.expect("as if it had been tried again"), 1);
+    ledger.settle().await;
+    assert_eq!(ledger.fate(&event_id).await, "quarantined cannot_be_recorded");
+    ledger.submit(spend(ACCOUNT, MOST - rest)).await;
+    ledger.replay(slice::from_ref(&event_id)).await;
+    assert_eq!(ledger.fate(&event_id).await, "processed");
+    assert_eq!(ledger.credits(ACCOUNT).await, MOST);
 }
