@@ -101,6 +101,7 @@ mod writer_history;
 mod writer_orders;
 mod writer_outcomes;
 mod writer_processes;
+mod writer_statements;
 mod writer_storage;
 mod writer_support;
 mod writer_timelines;

@@ -1,4 +1,5 @@
-//! A TCP proxy before PostgreSQL: counts round trips, and cuts connections around a COMMIT, on demand.
+//! A TCP proxy before PostgreSQL: counts round trips, cuts connections around a COMMIT and makes prepared statements fail,
+//! on demand.
 //!
 //! It reads the protocol's messages in both directions (without TLS), so a cut happens at a known place, not at a
 //! lucky moment, and [`Proxy::cuts`] says which ones really happened. A COMMIT is recognised as a simple query
@@ -10,6 +11,7 @@
 
 mod frontend;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -62,6 +64,27 @@ struct Counters {
     commits: u64,
     ordered: Option<Cut>,
     done: Vec<Cut>,
+    /// By the texts of the statements.
+    misnamed: HashMap<Vec<u8>, Misnamed>,
+}
+
+/// How often the server was asked for a statement by a wrong name, and how often it still is to be.
+#[derive(Default)]
+struct Misnamed {
+    done: u64,
+    left: u64,
+}
+
+impl Counters {
+    /// Whether the statement is to be asked for by a wrong name this time.
+    fn misnames(&mut self, text: &[u8]) -> bool {
+        let Some(of_text) = self.misnamed.get_mut(text).filter(|of_text| of_text.left > 0) else {
+            return false;
+        };
+        of_text.done += 1;
+        of_text.left -= 1;
+        true
+    }
 }
 
 /// What happens to connections, new and present.
@@ -116,6 +139,18 @@ impl Proxy {
     /// Cuts the next connection that sends a COMMIT, once.
     pub fn cut_next_commit(&self, cut: Cut) {
         self.shared.counters().ordered = Some(cut);
+    }
+
+    /// Makes the next `times` executions of a prepared statement fail, on any connection: the server is asked for one that
+    /// it does not have, and refuses that as it refuses anything, in its place among those that it is sent with.
+    pub fn misname(&self, sql: &str, times: u64) {
+        let ordered = Misnamed { done: 0, left: times };
+        self.shared.counters().misnamed.insert(sql.as_bytes().to_vec(), ordered);
+    }
+
+    /// How often that has happened since it was asked for.
+    pub fn misnamed(&self, sql: &str) -> u64 {
+        self.shared.counters().misnamed.get(sql.as_bytes()).map_or(0, |of_text| of_text.done)
     }
 
     /// The cuts that have happened, in order.
@@ -287,11 +322,12 @@ impl Connection {
         Ok(burst)
     }
 
-    async fn pass_to_server(&mut self, burst: Vec<u8>) -> std::io::Result<Next> {
+    async fn pass_to_server(&mut self, mut burst: Vec<u8>) -> std::io::Result<Next> {
         if std::mem::take(&mut self.answered_since_last_burst) {
             self.shared.counters().round_trips += 1;
         }
-        let commit_at = self.frontend.find_commit(&burst);
+        let shared = &self.shared;
+        let commit_at = self.frontend.find_commit(&mut burst, |text| shared.counters().misnames(text));
         let cut = commit_at.and_then(|_| self.shared.commit_seen());
         let (Some(cut), Some(commit_at)) = (cut, commit_at) else {
             self.write_to_server(&burst).await?;
