@@ -74,7 +74,7 @@ async fn who_comes_while_a_batch_waits_for_its_lock_joins_it_for_one_more_round_
     let (trips, commits) = (proxy.round_trips(), proxy.commits());
     let first = writers.submit(book.ledger, keyed(spend("alice", 1), "first", 1));
     let others = async {
-        waiting_for_lock(&book).await;
+        book.waiting_for_lock().await;
         // A key that comes twice, an account that is not cached, and one that has too little.
         let commands =
             [("alice", 1, "first"), ("bob", 5, "bob"), ("alice", 5_000, "too-much"), ("bob", 7, "again")];
@@ -174,7 +174,7 @@ async fn a_commit_that_is_still_on_its_way_is_waited_for() {
     let delivered = async {
         proxy.wait_for_cuts(1).await;
         // The barrier waits for the head's lock: looking without it would have told that nothing is written.
-        waiting_for_lock(&book).await;
+        book.waiting_for_lock().await;
         assert_eq!(book.stored_balance("alice").await, 999);
         proxy.deliver_withheld().await;
     };
@@ -197,17 +197,6 @@ async fn a_commit_that_never_arrives_is_replaced_and_cannot_come_after_all() {
     assert_eq!(book.stored_balance("alice").await, 990);
     assert_eq!(book.count("credits.spent").await, 2);
     book.check().await;
-}
-
-async fn waiting_for_lock(book: &Book) {
-    let superuser = book.database.superuser().await;
-    wait::until("a statement that waits for a lock", async || {
-        let statement =
-            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let rows = superuser.query(statement, &[]).await.expect("the activity");
-        (!rows.is_empty()).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test]

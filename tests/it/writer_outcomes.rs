@@ -233,10 +233,7 @@ async fn a_large_batch_is_one_batch_whatever_becomes_of_its_last_commands() {
         assert_eq!(outcome.head, outcomes[0].head);
     }
     refused.into_iter().for_each(|outcome| drop(rejected(outcome)));
-    let superuser = book.database.superuser().await;
-    let batches = "SELECT count(batch_id) FROM events WHERE ledger_id = $1 AND type = 'credits.spent'";
-    let batches: i64 = superuser.query_one(batches, &[&book.ledger.0]).await.expect("a count").get(0);
-    assert_eq!((book.count("credits.spent").await, batches), (250, 1));
+    assert_eq!((book.count("credits.spent").await, book.batches("credits.spent").await), (250, 1));
     assert_eq!(book.stored_balance("alice").await, 750);
     book.check().await;
 }
@@ -280,7 +277,7 @@ async fn a_command_whose_caller_has_gone_before_it_was_decided_is_skipped() {
     blocker.batch_execute(&lock).await.expect("the head's lock");
     let first = book.submit(plain(spend("alice", 1)));
     let mut first = std::pin::pin!(first);
-    tokio::select! { _ = &mut first => panic!("answered without the lock"), () = waiting(&book) => {} }
+    tokio::select! { _ = &mut first => panic!("answered without the lock"), () = book.waiting_for_lock() => {} }
     // The writer is busy with the first command; this one waits, and its caller leaves.
     let second = book.submit(plain(spend("alice", 10)));
     assert!(tokio::time::timeout(std::time::Duration::from_millis(20), second).await.is_err());
@@ -288,18 +285,6 @@ async fn a_command_whose_caller_has_gone_before_it_was_decided_is_skipped() {
     accepted(first.await);
     accepted(book.submit(plain(spend("alice", 2))).await);
     assert_eq!(book.stored_balance("alice").await, 97);
-}
-
-/// Waits until a statement waits for a lock.
-async fn waiting(book: &Book) {
-    let superuser = book.database.superuser().await;
-    crate::support::wait::until("a statement that waits for a lock", async || {
-        let statement =
-            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let rows = superuser.query(statement, &[]).await.expect("the activity");
-        (!rows.is_empty()).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test]

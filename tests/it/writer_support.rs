@@ -15,10 +15,11 @@ use counterfoil::{
     store::{database_url::DatabaseUrl, ledgers::create_ledger, pool::Database},
     writer::{Accepted, Outcome, Submission, SubmitError, WriterSettings, Writers},
 };
+use futures_util::future::join_all;
 use secrecy::SecretString;
 use tokio_postgres::{Client, types::Type};
 
-use crate::support::database::TestDatabase;
+use crate::support::{database::TestDatabase, wait};
 
 /// A ledger that counts `credits`, in a database of its own, and writers of it.
 pub struct Book {
@@ -91,6 +92,44 @@ impl Book {
         let statement = "SELECT count(*) FROM events WHERE ledger_id = $1 AND type = $2";
         let superuser = self.database.superuser().await;
         superuser.query_one(statement, &[&self.ledger.0, &type_name]).await.expect("a count").get(0)
+    }
+
+    /// In how many batches the events of a type were written, if each batch ended with one.
+    pub async fn batches(&self, type_name: &str) -> i64 {
+        let statement = "SELECT count(batch_id) FROM events WHERE ledger_id = $1 AND type = $2";
+        let superuser = self.database.superuser().await;
+        superuser.query_one(statement, &[&self.ledger.0, &type_name]).await.expect("a count").get(0)
+    }
+
+    /// Submits commands that are all there when the first batch gets the head's lock.
+    pub async fn submit_together(
+        &self,
+        submissions: impl IntoIterator<Item = Submission>,
+    ) -> Vec<Result<Outcome, SubmitError>> {
+        let blocker = self.database.superuser().await;
+        let lock = format!("BEGIN; SELECT FROM ledger_heads WHERE ledger_id = {} FOR UPDATE", self.ledger);
+        blocker.batch_execute(&lock).await.expect("the head's lock");
+        let mut answers =
+            std::pin::pin!(join_all(submissions.into_iter().map(|command| self.submit(command))));
+        // Polled once, so that all are queued.
+        assert!(futures_util::poll!(&mut answers).is_pending());
+        let released = async {
+            self.waiting_for_lock().await;
+            blocker.batch_execute("ROLLBACK").await.expect("the lock is given up");
+        };
+        futures_util::future::join(answers, released).await.0
+    }
+
+    /// Waits until a statement waits for a lock.
+    pub async fn waiting_for_lock(&self) {
+        let superuser = self.database.superuser().await;
+        wait::until("a statement that waits for a lock", async || {
+            let statement = "SELECT FROM pg_stat_activity
+                              WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            let rows = superuser.query(statement, &[]).await.expect("the activity");
+            (!rows.is_empty()).then_some(())
+        })
+        .await;
     }
 
     /// Where the ledger ends.
