@@ -100,6 +100,47 @@ async fn a_signed_webhook_becomes_credits_that_can_be_spent_and_a_refund_takes_t
     wait_for_balance(&app, (130, 0)).await;
 }
 
+/// Grants 7 credits under the key that the inbox has for a session.
+async fn grant_under_key_of(app: &TestApp, session: &str) -> Value {
+    let path = format!("/v1/accounts/{ACCOUNT}/grants");
+    let grant = json!({"unit": "credits", "amount": 7});
+    let (status, granted) = app.post(&path, &format!("checkout_session:{session}"), &grant).await;
+    assert_eq!(status, 201, "{granted}");
+    granted
+}
+
+#[tokio::test]
+async fn a_client_that_uses_the_key_of_a_session_blocks_no_webhook_and_no_webhook_blocks_it() {
+    let app = TestApp::start().await;
+    open(&app).await;
+    let mut others = purchase();
+    others["id"] = json!("evt_others");
+    others["data"]["object"]["id"] = json!("cs_test_others");
+    others["data"]["object"]["payment_intent"] = json!("pi_others");
+    let first = purchase();
+    let session = first["data"]["object"]["id"].as_str().expect("an id");
+
+    let granted = grant_under_key_of(&app, session).await;
+    assert_eq!(deliver(&app, &first).await, StatusCode::OK);
+    wait_for_status(&app, first["id"].as_str().expect("an id"), "processed").await;
+    assert_eq!(balance(&app).await, (507, 0));
+
+    assert_eq!(deliver(&app, &others).await, StatusCode::OK);
+    wait_for_status(&app, "evt_others", "processed").await;
+    assert_eq!(balance(&app).await, (1_007, 0));
+    grant_under_key_of(&app, "cs_test_others").await;
+    assert_eq!(balance(&app).await, (1_014, 0));
+
+    // Each key is still good for what it is for.
+    assert_eq!(grant_under_key_of(&app, session).await, granted);
+    for event in [first, others] {
+        let again = as_another_event(&event);
+        assert_eq!(deliver(&app, &again).await, StatusCode::OK);
+        wait_for_status(&app, again["id"].as_str().expect("an id"), "processed").await;
+    }
+    assert_eq!(balance(&app).await, (1_014, 0));
+}
+
 #[tokio::test]
 async fn what_is_not_believed_is_refused_in_the_one_shape_of_errors_and_counted() {
     let app = TestApp::start().await;
