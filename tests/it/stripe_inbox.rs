@@ -174,29 +174,43 @@ async fn every_body_of_ours_ends_as_the_table_says() {
     assert_eq!(names, stripe_bodies::names(), "each body has its line");
 }
 
-#[tokio::test]
-async fn a_session_credits_what_its_metadata_or_its_price_says() {
-    let ledger = WebhookLedger::new(LedgerMode::Test).await;
-    for (name, credits, money) in [
-        ("session_completed__credits_in_metadata", 500, 2_000),
-        ("session_completed__price_in_metadata", 1_000, 4_000),
-        ("session_completed__account_in_reference", 500, 2_000),
-        ("session_completed__line_items_expanded", 1_500, 6_000),
-        ("session_completed__tax_and_discount", 500, 2_142),
-        ("session_completed__yen_and_expanded_objects", 500, 3_300),
-        ("session_completed__shown_in_another_currency", 500, 2_000),
-        ("session_completed__converted_before_basil", 500, 51_800),
-        ("session_completed__2020-08-27", 500, 2_000),
-    ] {
-        let before = ledger.credits(ACCOUNT).await;
-        ledger.deliver_and_settle(&body(name)).await;
-        assert_eq!(ledger.credits(ACCOUNT).await - before, credits, "{name}");
-        assert_eq!(ledger.last_purchase().await["money"]["gross"], money, "{name}");
+/// What a session credits, and the money that it is sold for: gross, in this currency.
+struct Sold<'a> {
+    credits: i64,
+    gross: i64,
+    currency: &'a str,
+}
+
+/// Delivers a session of its own name that must be credited, exactly, and once.
+async fn credits_exactly(ledger: &WebhookLedger, name: &str, session: &Value, sold: &Sold<'_>) {
+    let before = (ledger.credits(ACCOUNT).await, ledger.count_events("credits.purchased").await);
+    for told in ["once", "again"] {
+        ledger.deliver_and_settle(&as_another_event(session)).await;
+        let credited = ledger.credits(ACCOUNT).await - before.0;
+        let purchases = ledger.count_events("credits.purchased").await - before.1;
+        assert_eq!((credited, purchases), (sold.credits, 1), "{name}, told {told}");
     }
-    let before = ledger.credits(ACCOUNT).await;
-    ledger.deliver_and_settle(&body("session_completed__free")).await;
-    assert_eq!(ledger.credits(ACCOUNT).await - before, 100);
-    assert_eq!(ledger.count_events("credits.granted").await, 1, "what costs nothing is not a sale");
+    let purchase = ledger.last_purchase().await;
+    let money = (&purchase["money"]["gross"], &purchase["money"]["currency"]);
+    assert_eq!(money, (&json!(sold.gross), &json!(sold.currency)), "{name}");
+}
+
+/// Delivers a session once for each way in which our metadata says what is sold.
+async fn credits_what_our_metadata_says(ledger: &WebhookLedger, name: &str, captured: &Value) {
+    for (number, (metadata, credits)) in our_metadata().into_iter().enumerate() {
+        let mut event = captured.clone();
+        let session = &mut event["data"]["object"];
+        session["id"] = format!("cs_{name}_{number}").replace('.', "_").into();
+        session["payment_intent"] = format!("pi_{name}_{number}").replace('.', "_").into();
+        session["client_reference_id"] = Value::Null;
+        session["metadata"] = metadata;
+        // The items of another sale would contradict it.
+        session.as_object_mut().expect("an object").remove("line_items");
+        let gross = session["amount_total"].as_i64().expect("a sum");
+        let currency = session["currency"].as_str().expect("a currency").to_owned();
+        let sold = Sold { credits, gross, currency: &currency };
+        credits_exactly(ledger, &format!("{name} {number}"), &event, &sold).await;
+    }
 }
 
 /// Metadata of ours, and how many credits it stands for.
@@ -208,29 +222,46 @@ fn our_metadata() -> [(Value, i64); 3] {
     ]
 }
 
+/// Bodies of ours that are sold, as they are.
+const SOLD: &[(&str, Sold<'_>)] = &[
+    ("session_completed__credits_in_metadata", Sold { credits: 500, gross: 2_000, currency: "eur" }),
+    ("session_completed__price_in_metadata", Sold { credits: 1_000, gross: 4_000, currency: "eur" }),
+    ("session_completed__account_in_reference", Sold { credits: 500, gross: 2_000, currency: "eur" }),
+    ("session_completed__line_items_expanded", Sold { credits: 1_500, gross: 6_000, currency: "eur" }),
+    ("session_completed__tax_and_discount", Sold { credits: 500, gross: 2_142, currency: "eur" }),
+    ("session_completed__yen_and_expanded_objects", Sold { credits: 500, gross: 3_300, currency: "jpy" }),
+    ("session_completed__shown_in_another_currency", Sold { credits: 500, gross: 2_000, currency: "eur" }),
+    ("session_completed__converted_before_basil", Sold { credits: 500, gross: 51_800, currency: "czk" }),
+    ("session_completed__2020-08-27", Sold { credits: 500, gross: 2_000, currency: "eur" }),
+];
+
+#[tokio::test]
+async fn a_session_credits_what_its_metadata_or_its_price_says() {
+    let ledger = WebhookLedger::new(LedgerMode::Test).await;
+    for (name, sold) in SOLD {
+        credits_exactly(&ledger, name, &body(name), sold).await;
+    }
+    let before = ledger.credits(ACCOUNT).await;
+    ledger.deliver_and_settle(&body("session_completed__free")).await;
+    assert_eq!(ledger.credits(ACCOUNT).await - before, 100);
+    assert_eq!(ledger.count_events("credits.granted").await, 1, "what costs nothing is not a sale");
+}
+
+#[tokio::test]
+async fn every_session_of_ours_with_other_metadata_put_in_credits_exactly() {
+    let ledger = WebhookLedger::new(LedgerMode::Test).await;
+    for (name, _) in SOLD {
+        credits_what_our_metadata_says(&ledger, name, &body(name)).await;
+    }
+}
+
 #[tokio::test]
 async fn every_captured_session_with_our_metadata_put_in_credits_exactly() {
-    let sessions = stripe_captured::bodies("checkout.session.completed");
     let (live, test) =
         tokio::join!(WebhookLedger::new(LedgerMode::Live), WebhookLedger::new(LedgerMode::Test));
-    for (name, captured) in &sessions {
+    for (name, captured) in stripe_captured::bodies("checkout.session.completed") {
         let ledger = if captured["livemode"] == true { &live } else { &test };
-        for (number, (metadata, credits)) in our_metadata().into_iter().enumerate() {
-            let mut event = as_another_event(captured);
-            let session = &mut event["data"]["object"];
-            session["id"] = format!("cs_{name}_{number}").replace('.', "_").into();
-            session["payment_intent"] = format!("pi_{name}_{number}").replace('.', "_").into();
-            session["client_reference_id"] = Value::Null;
-            session["metadata"] = metadata;
-            let before = ledger.credits(ACCOUNT).await;
-            ledger.deliver_and_settle(&event).await;
-            assert_eq!(ledger.credits(ACCOUNT).await - before, credits, "{name} {number}");
-            let purchase = ledger.last_purchase().await;
-            assert_eq!(purchase["money"]["gross"], captured["data"]["object"]["amount_total"], "{name}");
-            assert_eq!(purchase["money"]["currency"], captured["data"]["object"]["currency"], "{name}");
-            ledger.deliver_and_settle(&as_another_event(&event)).await;
-            assert_eq!(ledger.credits(ACCOUNT).await - before, credits, "{name} {number}, told again");
-        }
+        credits_what_our_metadata_says(ledger, name, &captured).await;
     }
 }
 
