@@ -5,11 +5,14 @@ mod events;
 mod findings;
 mod projections;
 
+use uuid::Uuid;
+
 use crate::config::MigrateSettings;
 use crate::store::database_url::DatabaseUrl;
 use crate::store::ledgers::Ledger;
 use crate::store::pool::Database;
-use crate::store::verification::{EventPage, ProjectionPage, Recount, Refolder};
+use crate::store::projections::definition::Definition;
+use crate::store::verification::{Compared, EventPage, ProjectionPage, Recount, Refolder};
 
 use super::progress::Rate;
 use super::rebuild;
@@ -48,11 +51,15 @@ pub(super) async fn run(Arguments { ledger, settings }: Arguments) -> anyhow::Re
     let Some(balances) = balances.into_iter().next() else {
         anyhow::bail!("this program has no projection `balances`")
     };
-    let recount = Recount::open(&database, balances).await?;
+    let recount = Recount::open(&database, balances.clone()).await?;
     let mut refolder = Refolder::open(&database).await?;
     let mut findings = Findings::default();
+    let all: Vec<&Definition> = others.iter().chain([&balances]).collect();
     for ledger in &ledgers {
-        Verification::new(&recount, ledger, &mut findings).run().await?;
+        findings.begin(ledger.slug.as_str());
+        let is_comparable = projections::look(&refolder, ledger, &balances, &mut findings).await?.is_some();
+        Verification::new(&recount, ledger, &mut findings).run(is_comparable).await?;
+        projections::look_at_all(&refolder, ledger, &all, &mut findings).await?;
         for definition in &others {
             projections::compare(&mut refolder, ledger, definition, &mut findings).await?;
         }
@@ -70,13 +77,18 @@ struct Verification<'a> {
 
 impl<'a> Verification<'a> {
     fn new(recount: &'a Recount, ledger: &'a Ledger, findings: &'a mut Findings) -> Self {
-        findings.begin(ledger.slug.as_str());
         Self { recount, ledger, findings, events: EventChecker::default() }
     }
 
-    async fn run(mut self) -> anyhow::Result<()> {
-        self.compare_projection().await?;
+    /// `is_comparable` says whether there are balances of the projection to compare with.
+    async fn run(mut self, is_comparable: bool) -> anyhow::Result<()> {
+        if is_comparable {
+            self.compare_projection().await?;
+        }
         self.compare_accounts().await?;
+        self.compare_payments().await?;
+        self.compare_lots().await?;
+        self.compare_rest().await?;
         let ends = self.recount.ends(self.ledger.ledger).await?;
         events::check_ends(&ends, self.findings);
         self.events.finish(&ends, self.findings);
@@ -124,12 +136,8 @@ impl<'a> Verification<'a> {
                 self.recount.compare_projection(self.ledger.ledger, after, (from, to)).await?;
             self.check(&page);
             match outcome {
-                ProjectionPage::Absent => {
-                    println!("{}: no projection of balances to compare yet", self.ledger.slug);
-                    return Ok(());
-                }
-                ProjectionPage::OtherVersion(version) => {
-                    println!("{}: balances are of version {version}: not compared", self.ledger.slug);
+                ProjectionPage::Gone => {
+                    self.findings.leave_out("balances", "another build took over meanwhile");
                     return Ok(());
                 }
                 ProjectionPage::Compared { rows, differing, position } => {
@@ -153,7 +161,7 @@ impl<'a> Verification<'a> {
     }
 
     async fn compare_accounts(&mut self) -> anyhow::Result<()> {
-        let (mut after_number, mut compared, mut orders, mut subscriptions) = (0, 0, 0, 0);
+        let (mut after_number, mut accounts, mut rows) = (0, 0, [0; 3]);
         loop {
             self.advance(None).await?;
             if self.findings.is_hopeless() {
@@ -167,17 +175,83 @@ impl<'a> Verification<'a> {
                 return Ok(());
             }
             accounts::compare(&page, self.findings);
-            compared += page.accounts.len();
-            orders += page.orders.orders;
-            subscriptions += page.subscriptions.subscriptions;
+            accounts += page.accounts.len();
+            for (sum, compared) in rows.iter_mut().zip([&page.purchases, &page.orders, &page.subscriptions]) {
+                *sum += compared.rows;
+            }
             match page.until {
                 Some(number) => after_number = number,
                 None => break,
             }
         }
-        println!("{}: {compared} accounts compared with their events", self.ledger.slug);
-        println!("{}: {orders} orders compared with their events", self.ledger.slug);
-        println!("{}: {subscriptions} subscriptions compared with their events", self.ledger.slug);
+        let [purchases, orders, subscriptions] = rows;
+        let slug = &self.ledger.slug;
+        println!("{slug}: {accounts} accounts compared with their events");
+        println!("{slug}: {purchases} purchases compared with their events");
+        println!("{slug}: {orders} orders compared with their events");
+        println!("{slug}: {subscriptions} subscriptions compared with their events");
+        Ok(())
+    }
+
+    async fn compare_payments(&mut self) -> anyhow::Result<()> {
+        let (mut after, mut compared) = (String::new(), 0);
+        while !self.findings.is_hopeless() {
+            let position = self.events.position();
+            let (events, page) = self.recount.payments(self.ledger.ledger, position, &after).await?;
+            self.check(&events);
+            compared += self.take_in(&page.compared);
+            match page.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        println!("{}: {compared} payments compared with their events", self.ledger.slug);
+        Ok(())
+    }
+
+    /// Those that stand in rows of their own; the others were compared with their accounts.
+    async fn compare_lots(&mut self) -> anyhow::Result<()> {
+        let (mut after, mut compared) = (Uuid::nil(), 0);
+        while !self.findings.is_hopeless() {
+            let position = self.events.position();
+            let (events, page) = self.recount.lots(self.ledger.ledger, position, after).await?;
+            self.check(&events);
+            compared += self.take_in(&page.compared);
+            match page.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        println!("{}: {compared} lots in rows of their own compared with their events", self.ledger.slug);
+        Ok(())
+    }
+
+    /// Says what differs; gives how many rows were compared.
+    fn take_in(&mut self, compared: &Compared) -> usize {
+        if !self.findings.is_hopeless() {
+            compared.differing.iter().for_each(|differing| self.findings.row(differing));
+        }
+        compared.rows
+    }
+
+    async fn compare_rest(&mut self) -> anyhow::Result<()> {
+        if self.findings.is_hopeless() {
+            return Ok(());
+        }
+        let (events, rest) = self.recount.rest(self.ledger.ledger, self.events.position()).await?;
+        self.check(&events);
+        if self.findings.is_hopeless() {
+            return Ok(());
+        }
+        for what in rest.configuration {
+            self.findings.ledger(format!("{what}: not what its events say"));
+        }
+        for (position, notes) in rest.missing_notes {
+            let others =
+                if notes > 1 { format!("; {} more of the account are", notes - 1) } else { String::new() };
+            let what = format!("its note is gone, and its account was not erased after it{others}");
+            self.findings.position(position.0, what);
+        }
         Ok(())
     }
 }

@@ -373,6 +373,11 @@ impl Lot {
         self.remaining > 0 || self.held > 0 || self.disputed > 0
     }
 
+    /// Whether it is stored as a row of its own, and not with its account: one of many, or closed.
+    pub fn has_row(&self) -> bool {
+        self.spilled || !self.is_open()
+    }
+
     /// Whether its time has run out.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)

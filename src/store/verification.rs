@@ -1,17 +1,23 @@
 //! Reading a ledger as an auditor does: every event, and every balance counted once more.
 //!
 //! The balances are recounted by the `balances` projection's own SQL, run on temporary tables of a session of its own:
-//! nothing that the service has written is trusted, and nothing is written. All transactions are short and read one
+//! nothing that the service has written is trusted, and nothing is written. The state that commands are decided on is made
+//! again from the events by the rules, on temporary tables as well. All transactions are short and read one
 //! page each; a page of accounts is compared in the transaction that recounts the last events, so that a ledger can be
 //! verified while it is written to.
 
-mod orders;
+mod accounts;
+mod configuration;
+mod notes;
 mod projections;
-mod subscriptions;
+mod replay;
+mod requests;
+mod state;
 
-pub use orders::ComparedOrders;
+pub use accounts::{AccountPage, RecountedAccount, StoredAccount};
 pub use projections::{Refolded, Refolder, Served};
-pub use subscriptions::ComparedSubscriptions;
+pub use requests::ComparedRequests;
+pub use state::{Compared, ComparedPage, Differing};
 
 use time::OffsetDateTime;
 use tokio_postgres::{Client, Error, Row, types::Type};
@@ -24,14 +30,13 @@ use super::{
         definition::Definition,
         read::{Serving, serving},
     },
-    rows::{RowError, state},
+    rows::RowError,
     scope::{self, Parameter},
 };
 use crate::domain::{
     Event,
-    account::{ACCOUNT_STATE_VERSION, Account, Lot},
     command::Note,
-    ids::{AccountNumber, LedgerId, Position, Unit},
+    ids::{LedgerId, Position},
 };
 
 /// A session in which balances are recounted.
@@ -49,6 +54,9 @@ pub enum VerifyError {
     /// The database refused.
     #[error("the database refused a step of the verification")]
     Database(#[from] Error),
+    /// What a step has kept for the next one cannot be read.
+    #[error("the state that events lead to cannot be kept")]
+    State(#[from] RowError),
     /// A statement over this event alone was ended by its time limit.
     #[error("to fold the event at position {position} takes too long")]
     TooLong {
@@ -73,6 +81,8 @@ pub struct EventPage {
     pub wrong_balances: Vec<Position>,
     /// Events whose key another event has as well.
     pub shared_keys: Vec<Position>,
+    /// The event that cannot follow from those before it: neither it nor those after it are in the state.
+    pub stuck: Option<Position>,
     /// The last position of the page, whether there is an event or not.
     pub until: i64,
     /// The ledger's last position, by its head.
@@ -124,49 +134,18 @@ pub struct Ends {
     pub key_index_is_valid: bool,
 }
 
-/// A page of accounts, and what was recounted of them.
-pub struct AccountPage {
-    /// The accounts that there are, by number.
-    pub accounts: Vec<StoredAccount>,
-    /// What their events say, by number.
-    pub recounted: Vec<RecountedAccount>,
-    /// Their customers, orders and refunds, compared.
-    pub orders: ComparedOrders,
-    /// Their subscriptions, compared.
-    pub subscriptions: ComparedSubscriptions,
-    /// The last number of the page; none if it was the last page.
-    pub until: Option<i64>,
-}
-
-/// An account as it is stored.
-pub struct StoredAccount {
-    /// Its number.
-    pub number: AccountNumber,
-    /// The position of its last event.
-    pub version: i64,
-    /// Whether it takes requests.
-    pub status: String,
-    /// Its state with all open lots, if this version can read it.
-    pub account: Result<Account, RowError>,
-}
-
-/// What the events say of an account.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct RecountedAccount {
-    /// Its number.
-    pub number: i64,
-    /// The position of its last event.
-    pub version: i64,
-    /// Unit, available minus debt, held and disputed.
-    pub balances: Vec<(String, i64, i64, i64)>,
+/// What is compared at the end.
+pub struct Rest {
+    /// Which of the settings, features, prices and API keys are not what their events say.
+    pub configuration: Vec<String>,
+    /// The first note of each account that is gone although the account was not erased after it, and how many are.
+    pub missing_notes: Vec<(Position, i64)>,
 }
 
 /// What became of comparing a part of the projection.
 pub enum ProjectionPage {
-    /// Nothing serves the ledger yet.
-    Absent,
-    /// It is of another version than the SQL at hand.
-    OtherVersion(String),
+    /// What served is of this version no more, or nothing serves at all.
+    Gone,
     /// It was compared.
     Compared {
         /// How many rows.
@@ -193,12 +172,11 @@ impl Recount {
         for statement in &balances.tables {
             client.batch_execute(statement).await?;
         }
-        let versions = "CREATE TEMPORARY TABLE recounted_accounts
-                            (ledger_id bigint, account_number bigint, version bigint,
-                             PRIMARY KEY (ledger_id, account_number))";
-        client.batch_execute(versions).await?;
-        client.batch_execute(orders::TABLES).await?;
-        client.batch_execute(subscriptions::TABLES).await?;
+        for tables in
+            [accounts::TABLES, requests::TABLES, configuration::TABLES, notes::TABLES, replay::TABLES]
+        {
+            client.batch_execute(tables).await?;
+        }
         Ok(Self { client, balances })
     }
 
@@ -268,15 +246,11 @@ impl Recount {
         self.begin(ledger).await?;
         let head = self.head(ledger).await?;
         let compared = match serving(&self.client, ledger, &self.balances.name).await? {
-            None => (self.recount(ledger, after, after, head).await?, ProjectionPage::Absent),
-            Some(serving) if serving.version != self.balances.version => {
-                let version = serving.version;
-                (self.recount(ledger, after, after, head).await?, ProjectionPage::OtherVersion(version))
-            }
-            Some(serving) => {
+            Some(serving) if serving.version == self.balances.version => {
                 let page = self.recount(ledger, after, serving.position.0.max(after), head).await?;
                 (page, self.differing_rows(ledger, &serving, from, to).await?)
             }
+            _ => (self.recount(ledger, after, after, head).await?, ProjectionPage::Gone),
         };
         self.end().await?;
         Ok(compared)
@@ -294,20 +268,63 @@ impl Recount {
         after_number: i64,
         limit: i64,
     ) -> Result<(EventPage, AccountPage), VerifyError> {
-        self.begin(ledger).await?;
-        let head = self.head(ledger).await?;
-        let events = self.recount(ledger, after, head, head).await?;
-        let until = self.last_number(ledger, after_number, limit).await?;
-        let to = until.unwrap_or(i64::MAX);
-        let page = AccountPage {
-            accounts: self.stored_accounts(ledger, after_number, to).await?,
-            recounted: self.recounted_accounts(ledger, after_number, to).await?,
-            orders: orders::compare(&self.client, ledger.0, [after_number, to]).await?,
-            subscriptions: subscriptions::compare(&self.client, ledger.0, [after_number, to]).await?,
-            until,
-        };
+        let events = self.recount_to_head(ledger, after).await?;
+        let page = accounts::page(&self.client, ledger.0, after_number, limit).await?;
         self.end().await?;
         Ok((events, page))
+    }
+
+    /// Compares the payments behind one with what the events say, in their order; otherwise as [`Self::accounts`].
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn payments(
+        &self,
+        ledger: LedgerId,
+        after: i64,
+        after_payment: &str,
+    ) -> Result<(EventPage, ComparedPage<String>), VerifyError> {
+        let events = self.recount_to_head(ledger, after).await?;
+        let page = state::payments(&self.client, ledger.0, after_payment).await?;
+        self.end().await?;
+        Ok((events, page))
+    }
+
+    /// Compares the lots with rows of their own behind one with what the events say, in their order; otherwise as
+    /// [`Self::accounts`].
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn lots(
+        &self,
+        ledger: LedgerId,
+        after: i64,
+        after_lot: Uuid,
+    ) -> Result<(EventPage, ComparedPage<Uuid>), VerifyError> {
+        let events = self.recount_to_head(ledger, after).await?;
+        let page = state::lots(&self.client, ledger.0, after_lot).await?;
+        self.end().await?;
+        Ok((events, page))
+    }
+
+    /// Looks at what is left: which of the settings, features, prices and API keys are not what their events say, and
+    /// which notes are gone; otherwise as [`Self::accounts`].
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn rest(&self, ledger: LedgerId, after: i64) -> Result<(EventPage, Rest), VerifyError> {
+        let events = self.recount_to_head(ledger, after).await?;
+        let configuration = configuration::differing(&self.client, ledger.0).await?;
+        let missing_notes = notes::missing(&self.client, ledger.0).await?;
+        self.end().await?;
+        Ok((events, Rest { configuration, missing_notes }))
+    }
+
+    /// Begins a transaction and takes the recount, which is at `after`, to the head in it.
+    async fn recount_to_head(&self, ledger: LedgerId, after: i64) -> Result<EventPage, VerifyError> {
+        self.begin(ledger).await?;
+        let head = self.head(ledger).await?;
+        self.recount(ledger, after, head, head).await
     }
 
     async fn begin(&self, ledger: LedgerId) -> Result<(), Error> {
@@ -329,7 +346,13 @@ impl Recount {
     }
 
     /// Reads the events in `(after, until]` and folds them into the temporary tables.
-    async fn recount(&self, ledger: LedgerId, after: i64, until: i64, head: i64) -> Result<EventPage, Error> {
+    async fn recount(
+        &self,
+        ledger: LedgerId,
+        after: i64,
+        until: i64,
+        head: i64,
+    ) -> Result<EventPage, VerifyError> {
         let mut page = EventPage { until, head, ..EventPage::default() };
         if until <= after {
             return Ok(page);
@@ -340,10 +363,11 @@ impl Recount {
         page.shared_keys = collect(self.rows(SHARED_KEYS, ledger, range).await?, position)?;
         page.wrong_balances = collect(self.rows(WRONG_BALANCES, ledger, range).await?, position)?;
         if page.wrong_balances.is_empty() {
-            let apply = self.balances.apply.iter().map(String::as_str);
-            for statement in apply.chain([COUNT_ACCOUNTS]).chain(orders::COUNT).chain(subscriptions::COUNT) {
+            let apply = self.balances.apply.iter().map(String::as_str).chain([accounts::COUNT]);
+            for statement in apply.chain(requests::COUNT).chain(configuration::COUNT).chain(notes::COUNT) {
                 self.rows(statement, ledger, range).await?;
             }
+            page.stuck = replay::play(&self.client, ledger.0, &page.events).await?;
         }
         Ok(page)
     }
@@ -374,69 +398,6 @@ impl Recount {
         }
         let position = serving.position.0;
         Ok(ProjectionPage::Compared { rows: rows.len() as i64, differing, position })
-    }
-
-    /// The number of the last account of a page, whether it is stored or only recounted.
-    async fn last_number(&self, ledger: LedgerId, after: i64, limit: i64) -> Result<Option<i64>, Error> {
-        let statement = "
-            SELECT n.account_number
-              FROM (SELECT account_number FROM accounts WHERE ledger_id = $1 AND account_number > $2
-                     UNION
-                    SELECT account_number FROM pg_temp.recounted_accounts
-                     WHERE ledger_id = $1 AND account_number > $2) n
-             ORDER BY n.account_number OFFSET $3 - 1 LIMIT 1";
-        let rows = self.rows(statement, ledger, [after, limit]).await?;
-        rows.first().map(|row| row.try_get(0)).transpose()
-    }
-
-    async fn stored_accounts(
-        &self,
-        ledger: LedgerId,
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<StoredAccount>, Error> {
-        let accounts = "
-            SELECT account_number, version, status, state_version, state::text AS state FROM accounts
-             WHERE ledger_id = $1 AND account_number > $2 AND account_number <= $3 ORDER BY account_number";
-        let lots = "
-            SELECT account_number, unit, state_version, state::text AS state FROM lots
-             WHERE ledger_id = $1 AND account_number > $2 AND account_number <= $3 AND is_open";
-        let accounts = self.rows(accounts, ledger, [from, to]).await?;
-        let mut accounts: Vec<StoredAccount> = collect(accounts, StoredAccount::from_row)?;
-        for row in self.rows(lots, ledger, [from, to]).await? {
-            let number = AccountNumber(row.try_get("account_number")?);
-            if let Some(account) = accounts.iter_mut().find(|account| account.number == number) {
-                account.add_lot(&row)?;
-            }
-        }
-        Ok(accounts)
-    }
-
-    async fn recounted_accounts(
-        &self,
-        ledger: LedgerId,
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<RecountedAccount>, Error> {
-        let statement = "
-            SELECT a.account_number, a.version, b.unit, b.net, b.held, b.disputed
-              FROM pg_temp.recounted_accounts a
-              LEFT JOIN pg_temp.balances b ON b.ledger_id = a.ledger_id AND b.account_number = a.account_number
-             WHERE a.ledger_id = $1 AND a.account_number > $2 AND a.account_number <= $3
-             ORDER BY a.account_number, b.unit";
-        let mut accounts: Vec<RecountedAccount> = Vec::new();
-        for row in self.rows(statement, ledger, [from, to]).await? {
-            let number = row.try_get("account_number")?;
-            if accounts.last().is_none_or(|account| account.number != number) {
-                let version = row.try_get("version")?;
-                accounts.push(RecountedAccount { number, version, balances: Vec::new() });
-            }
-            if let (Some(unit), Some(account)) = (row.try_get("unit")?, accounts.last_mut()) {
-                let numbers = (row.try_get("net")?, row.try_get("held")?, row.try_get("disputed")?);
-                account.balances.push((unit, numbers.0, numbers.1, numbers.2));
-            }
-        }
-        Ok(accounts)
     }
 }
 
@@ -469,13 +430,6 @@ const WRONG_BALANCES: &str = "
            + COALESCE((SELECT b.net FROM pg_temp.balances b
                         WHERE b.ledger_id = $1 AND b.account_number = s.account_number AND b.unit = s.unit), 0)
      ORDER BY s.position";
-
-const COUNT_ACCOUNTS: &str = "
-    INSERT INTO pg_temp.recounted_accounts
-    SELECT e.ledger_id, e.account_number, max(e.position) FROM events e
-     WHERE e.ledger_id = $1 AND e.position > $2 AND e.position <= $3 AND e.account_number IS NOT NULL
-     GROUP BY e.ledger_id, e.account_number
-        ON CONFLICT (ledger_id, account_number) DO UPDATE SET version = excluded.version";
 
 /// Runs a statement of the ledger `$1` and of what lies in the range from `$2`, exclusively, to `$3`.
 async fn rows(client: &Client, statement: &str, ledger: i64, range: [i64; 2]) -> Result<Vec<Row>, Error> {
@@ -510,31 +464,5 @@ impl StoredNote {
         let content = serde_json::from_str(content)
             .map_err(|error| RowError::State { what: "note", reason: error.to_string() });
         Ok(Self { position: row.try_get("position")?, salt: row.try_get("salt")?, content })
-    }
-}
-
-impl StoredAccount {
-    fn from_row(row: &Row) -> Result<Self, Error> {
-        let found = row.try_get("state_version")?;
-        Ok(Self {
-            number: AccountNumber(row.try_get("account_number")?),
-            version: row.try_get("version")?,
-            status: row.try_get("status")?,
-            account: state("account", found, ACCOUNT_STATE_VERSION, row.try_get("state")?),
-        })
-    }
-
-    fn add_lot(&mut self, row: &Row) -> Result<(), Error> {
-        let lot: Result<Lot, RowError> =
-            state("lot", row.try_get("state_version")?, ACCOUNT_STATE_VERSION, row.try_get("state")?);
-        let unit = Unit::parse(row.try_get("unit")?).map_err(|_| RowError::Value { column: "unit" });
-        match (lot, unit, &mut self.account) {
-            (Ok(lot), Ok(unit), Ok(account)) => {
-                account.books.entry(unit).or_default().lots.insert(lot.id, lot);
-            }
-            (Err(error), _, account @ Ok(_)) | (_, Err(error), account @ Ok(_)) => *account = Err(error),
-            (_, _, Err(_)) => {}
-        }
-        Ok(())
     }
 }

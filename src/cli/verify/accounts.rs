@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::findings::Findings;
 use crate::domain::account::{Account, Book, Lot};
 use crate::domain::event::BalanceAfter;
+use crate::domain::ids::StripeId;
 use crate::domain::invariants::check_lot;
+use crate::domain::time::Timestamp;
 use crate::store::verification::{AccountPage, RecountedAccount, StoredAccount};
 
 /// Compares a page of accounts with what was recounted of them.
@@ -13,41 +15,44 @@ pub(super) fn compare(page: &AccountPage, findings: &mut Findings) {
     let mut recounted: BTreeMap<i64, &RecountedAccount> =
         page.recounted.iter().map(|account| (account.number, account)).collect();
     for stored in &page.accounts {
+        let replayed = page.replayed.get(&stored.number);
         match recounted.remove(&stored.number.0) {
-            Some(recounted) => compare_account(stored, recounted, findings),
+            Some(recounted) => compare_account(stored, recounted, replayed, findings),
             None => findings.account(stored.number.0, "no event speaks of it"),
         }
     }
     for number in recounted.into_keys() {
         findings.account(number, "events speak of it, but it is not there");
     }
-    for number in &page.orders.customers {
-        findings.account(*number, "its customer is not what its events say");
+    for differing in [&page.purchases, &page.orders, &page.subscriptions]
+        .into_iter()
+        .flat_map(|compared| &compared.differing)
+    {
+        findings.row(differing);
     }
-    for (number, order) in &page.orders.differing_orders {
-        findings.account(*number, format!("the order {order} is not what its events say"));
-    }
-    for (number, refund) in &page.orders.differing_refunds {
+    for (number, refund) in &page.requests.differing_refunds {
         findings.account(*number, format!("the refund {refund} is not what its events say"));
     }
-    for (number, link) in &page.orders.differing_links {
+    for (number, link) in &page.requests.differing_links {
         findings.account(*number, format!("the link {link} is not what its events say"));
     }
-    for (number, purchase) in &page.orders.differing_holders {
+    for (number, purchase) in &page.requests.differing_holders {
         findings.account(*number, format!("who holds credits of {purchase} is not what its events say"));
-    }
-    for (number, subscription) in &page.subscriptions.differing {
-        findings.account(*number, format!("the subscription {subscription} is not what its events say"));
     }
 }
 
-fn compare_account(stored: &StoredAccount, recounted: &RecountedAccount, findings: &mut Findings) {
+fn compare_account(
+    stored: &StoredAccount,
+    recounted: &RecountedAccount,
+    replayed: Option<&Account>,
+    findings: &mut Findings,
+) {
     let number = stored.number.0;
     let account = match &stored.account {
         Ok(account) => account,
         Err(error) => return findings.account(number, format!("its state cannot be read: {error}")),
     };
-    if account.number != stored.number || account.status.as_str() != stored.status {
+    if !agrees(stored, account) {
         findings.account(number, "its columns and its state contradict each other");
     }
     if stored.version != recounted.version || account.version.0 != recounted.version {
@@ -64,6 +69,42 @@ fn compare_account(stored: &StoredAccount, recounted: &RecountedAccount, finding
             findings.account(number, format!("{fault} of {unit}"));
         }
     }
+    if let Some(what) = difference(account, stored.stripe_customer.as_deref(), replayed) {
+        findings.account(number, format!("{what} not what its events say"));
+    }
+}
+
+/// Whether the columns beside the state say what it says.
+fn agrees(stored: &StoredAccount, account: &Account) -> bool {
+    account.number == stored.number
+        && account.status.as_str() == stored.status
+        && account.opened_at.to_datetime() == stored.opened_at
+        && account.next_due_at().map(Timestamp::to_datetime) == stored.next_due_at
+        && account.watched.iter().eq(&stored.watched)
+}
+
+/// The first thing that is not as the events leave it.
+fn difference(account: &Account, customer: Option<&str>, replayed: Option<&Account>) -> Option<String> {
+    let Some(replayed) = replayed else { return Some("its state is".to_owned()) };
+    let of_events = replayed.stripe_customer.as_ref().map(StripeId::as_str);
+    if (customer, &account.stripe_customer) != (of_events, &replayed.stripe_customer) {
+        return Some("its customer is".to_owned());
+    }
+    let nothing = Book::default();
+    for (unit, book) in &replayed.books {
+        let lots = &account.books.get(unit).unwrap_or(&nothing).lots;
+        let mut ids = book.lots.keys().chain(lots.keys());
+        if let Some(lot) = ids.find(|lot| book.lots.get(lot) != lots.get(lot)) {
+            return Some(format!("the lot {lot} of {unit} is"));
+        }
+        if account.books.get(unit).is_some_and(|stored| stored.debts != book.debts) {
+            return Some(format!("what it owes of {unit} is"));
+        }
+    }
+    if account.holds != replayed.holds {
+        return Some("what it holds is".to_owned());
+    }
+    (account != replayed).then(|| "its state is".to_owned())
 }
 
 /// What the events say of each unit that either side knows; nothing, of a unit that they do not mention.

@@ -61,6 +61,10 @@ impl EventChecker {
             findings.position(position.0, "the balance is not the one before it plus the amount");
             findings.give_up();
         }
+        if let Some(position) = page.stuck {
+            findings.position(position.0, "it cannot follow from the events before it");
+            findings.give_up();
+        }
     }
 
     /// All events are checked; the ledger ended so a moment later.

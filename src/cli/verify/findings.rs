@@ -1,5 +1,9 @@
 //! What is wrong, and where: the first few of it, because a broken beginning makes everything after it look broken.
 
+use std::collections::BTreeMap;
+
+use crate::store::verification::Differing;
+
 /// How many findings are told in full.
 const TOLD: usize = 20;
 
@@ -11,6 +15,8 @@ pub(super) struct Findings {
     number: usize,
     in_ledger: usize,
     is_hopeless: bool,
+    /// What was not compared and why, and in which ledgers.
+    left_out: BTreeMap<(String, String), Vec<String>>,
 }
 
 impl Findings {
@@ -31,9 +37,22 @@ impl Findings {
         self.add(format!("ledger {}, account {number}: {}", self.ledger, what.as_ref()));
     }
 
+    /// A row is not as the events say.
+    pub(super) fn row(&mut self, Differing { account, what }: &Differing) {
+        match account {
+            Some(number) => self.account(*number, what),
+            None => self.ledger(what),
+        }
+    }
+
     /// Something is wrong with the ledger as a whole.
     pub(super) fn ledger(&mut self, what: impl AsRef<str>) {
         self.add(format!("ledger {}: {}", self.ledger, what.as_ref()));
+    }
+
+    /// Something was not compared, which is nobody's fault: the verdict must not claim it.
+    pub(super) fn leave_out(&mut self, what: &str, why: impl Into<String>) {
+        self.left_out.entry((what.to_owned(), why.into())).or_default().push(self.ledger.clone());
     }
 
     /// From here on nothing can be compared in this ledger.
@@ -46,19 +65,26 @@ impl Findings {
         self.is_hopeless || self.in_ledger >= TOLD
     }
 
-    /// Everything is told.
+    /// Everything is told. Without findings this says what is verified, and what is not.
     ///
     /// # Errors
     /// If anything is wrong, naming the first of it.
     pub(super) fn verdict(self, ledgers: usize) -> anyhow::Result<()> {
-        match self.first {
-            None => {
-                let s = if ledgers == 1 { "" } else { "s" };
-                println!("verified {ledgers} ledger{s}: everything follows from the events");
-                Ok(())
-            }
-            Some(first) => anyhow::bail!("{} wrong; the first: {first}", self.number),
+        if let Some(first) = self.first {
+            anyhow::bail!("{} wrong; the first: {first}", self.number);
         }
+        let s = if ledgers == 1 { "" } else { "s" };
+        let left_out = self.left_out.iter().map(|((what, why), ledgers)| match ledgers.as_slice() {
+            [ledger] => format!("{what} of {ledger} ({why})"),
+            ledgers => format!("{what} of {} ledgers ({why})", ledgers.len()),
+        });
+        let left_out = left_out.collect::<Vec<_>>().join(", ");
+        if left_out.is_empty() {
+            println!("verified {ledgers} ledger{s}: everything follows from the events");
+        } else {
+            println!("verified {ledgers} ledger{s}, except: {left_out}; the rest follows from the events");
+        }
+        Ok(())
     }
 
     fn add(&mut self, finding: String) {

@@ -8,6 +8,61 @@ use crate::store::ledgers::Ledger;
 use crate::store::projections::definition::Definition;
 use crate::store::verification::{Refolded, Refolder, Served};
 
+/// Looks at how a projection serves a ledger. Gives how far it is, if it can be compared; if not, what it lacks is a finding
+/// where somebody must have taken it away, and left out of the verdict where that may rightly be.
+pub(super) async fn look(
+    refolder: &Refolder,
+    ledger: &Ledger,
+    definition: &Definition,
+    findings: &mut Findings,
+) -> anyhow::Result<Option<i64>> {
+    let name = &definition.name;
+    let left_out = match refolder.served(definition, ledger.ledger).await? {
+        Served::Empty => {
+            println!("{}: no {name} to compare yet", ledger.slug);
+            return Ok(None);
+        }
+        Served::Lost => {
+            findings.ledger(format!("nothing serves {name}, although it is installed and there are events"));
+            return Ok(None);
+        }
+        Served::Comparable { position, head, .. } if position > head => {
+            findings.ledger(format!("{name} is at {position}, the last event at {head}"));
+            return Ok(None);
+        }
+        Served::Comparable { position, is_late: false, .. } => return Ok(Some(position)),
+        Served::Comparable { position, head, is_late: true } => {
+            findings.leave_out(name, format!("beyond position {position} of {head}: not folded"));
+            return Ok(Some(position));
+        }
+        Served::NotInstalled => "not installed".to_owned(),
+        Served::NotYet => "nothing is folded yet".to_owned(),
+        Served::OtherVersion(version) => {
+            format!("version {version} serves, this program has {}", definition.version)
+        }
+    };
+    println!("{}: {name} is not compared: {left_out}", ledger.slug);
+    findings.leave_out(name, left_out);
+    Ok(None)
+}
+
+/// Looks at all projections of a ledger together: which have stopped, and which this program does not know.
+pub(super) async fn look_at_all(
+    refolder: &Refolder,
+    ledger: &Ledger,
+    definitions: &[&Definition],
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    for (name, halt) in refolder.halted(ledger.ledger).await? {
+        findings.position(halt.position.0, format!("{name} has stopped here: {}", halt.reason));
+    }
+    for name in refolder.others(definitions).await? {
+        println!("{}: {name} is not compared: its SQL is not at hand", ledger.slug);
+        findings.leave_out(&name, "its SQL is not at hand");
+    }
+    Ok(())
+}
+
 /// Folds a projection of a ledger once more, and compares it with what serves.
 pub(super) async fn compare(
     refolder: &mut Refolder,
@@ -19,23 +74,8 @@ pub(super) async fn compare(
         return Ok(());
     }
     let (slug, name) = (&ledger.slug, &definition.name);
+    let Some(goal) = look(refolder, ledger, definition, findings).await? else { return Ok(()) };
     let mut refolding = refolder.refold(definition, ledger.ledger).await?;
-    let goal = match refolding.served().await? {
-        Served::Absent => {
-            println!("{slug}: no {name} to compare yet");
-            return Ok(());
-        }
-        Served::OtherVersion(version) => {
-            println!("{slug}: {name} is of version {version}: not compared");
-            return Ok(());
-        }
-        Served::Comparable { position, halt } => {
-            if let Some(halt) = halt {
-                findings.position(halt.position.0, format!("{name} has stopped here: {}", halt.reason));
-            }
-            position
-        }
-    };
     let mut rate = Rate::new(format!("{slug}: {name}"), 0);
     while refolding.position() < goal {
         let advanced = refolding.advance(goal).await;
@@ -52,7 +92,10 @@ pub(super) async fn compare(
     for (number, table) in tables.iter().enumerate() {
         let mut after = None;
         loop {
-            let page = refolding.compare(number, &after).await?;
+            let Some(page) = refolding.compare(number, &after).await? else {
+                findings.leave_out(name, "another build took over meanwhile");
+                return Ok(());
+            };
             compared += page.rows;
             let position = refolding.position();
             for key in page.differing {

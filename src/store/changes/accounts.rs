@@ -132,20 +132,15 @@ impl AccountColumns {
     }
 }
 
-/// Whether a lot stands in a row of its own.
-fn has_row(lot: &Lot) -> bool {
-    lot.spilled || !lot.is_open()
-}
-
 /// The state that stands in the account's row: without the lots that have rows of their own.
 fn inline_state(account: &Account) -> serde_json::Result<String> {
     let lots = || account.books.values().flat_map(|book| book.lots.values());
-    if !lots().any(has_row) {
+    if !lots().any(Lot::has_row) {
         return serde_json::to_string(account);
     }
     let mut inline = account.clone();
     for book in inline.books.values_mut() {
-        book.lots.retain(|_, lot| !has_row(lot));
+        book.lots.retain(|_, lot| !lot.has_row());
     }
     serde_json::to_string(&inline)
 }
@@ -212,13 +207,13 @@ impl<'a> LotColumns<'a> {
         rows: &BTreeMap<LotId, Lot>,
     ) -> serde_json::Result<()> {
         let stored = rows.get(&lot.id);
-        if (has_row(lot) && stored != Some(lot)) || (!has_row(lot) && stored.is_some()) {
+        if (lot.has_row() && stored != Some(lot)) || (!lot.has_row() && stored.is_some()) {
             self.ids.push(Uuid::from_u128(lot.id.to_bits()));
             self.accounts.push(account.number.0);
             self.units.push(unit.as_str());
             self.purchases.push(lot.purchase.map(PurchaseId::to_bits).map(Uuid::from_u128));
-            self.are_open.push(has_row(lot) && lot.is_open());
-            self.states.push(if has_row(lot) { Some(serde_json::to_string(lot)?) } else { None });
+            self.are_open.push(lot.has_row() && lot.is_open());
+            self.states.push(if lot.has_row() { Some(serde_json::to_string(lot)?) } else { None });
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::{
         projections::{
             definition::Definition,
             fold::{is_of_the_events, is_out_of_time, page_settings},
-            read::{Halt, Serving, serving},
+            read::{Halt, serving},
         },
         scope::{self, Parameter},
     },
@@ -23,6 +23,10 @@ use crate::{
 /// Events in a page, and rows of a table that are compared at a time.
 const EVENTS: i64 = 5_000;
 const ROWS: i64 = 2_000;
+
+/// How many seconds the projectors may take to begin with a ledger or a build, or to go on: they look around every second,
+/// and take longer only where there are very many ledgers.
+const LOOK_AROUND_SECONDS: f64 = 60.0;
 
 /// A session in which projections are folded once more, one after another.
 pub struct Refolder(Client);
@@ -49,16 +53,24 @@ struct Table {
 
 /// How the serving build is before it is compared.
 pub enum Served {
-    /// Nothing serves the ledger yet.
-    Absent,
+    /// Nothing serves the ledger, which has no events.
+    Empty,
+    /// There is no build of it.
+    NotInstalled,
+    /// Nothing serves the ledger yet, which is young, or the build is.
+    NotYet,
+    /// Nothing serves the ledger, and something must: ledger and build have been there for long.
+    Lost,
     /// It is of another version than the SQL at hand.
     OtherVersion(String),
     /// It can be compared.
     Comparable {
         /// How far it is.
         position: i64,
-        /// Why it goes no further, if it has stopped.
-        halt: Option<Halt>,
+        /// The ledger's last position.
+        head: i64,
+        /// Whether it should have come further: the next event has been there for long.
+        is_late: bool,
     },
 }
 
@@ -112,7 +124,83 @@ impl Refolder {
         let tables = tables(client).await?;
         Ok(Refolding { client, definition, ledger, tables, position: 0, size: EVENTS })
     }
+
+    /// How the serving build of a projection is.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn served(&self, definition: &Definition, ledger: LedgerId) -> Result<Served, VerifyError> {
+        let client = &self.0;
+        client.batch_execute(&scope::begin_reading(ledger)).await?;
+        let serving = serving(client, ledger, &definition.name).await?;
+        let parameters: [Parameter<'_>; 4] = [
+            (&ledger.0, Type::INT8),
+            (&definition.name, Type::TEXT),
+            (&LOOK_AROUND_SECONDS, Type::FLOAT8),
+            (&serving.as_ref().map_or(0, |serving| serving.position.0), Type::INT8),
+        ];
+        let row = client.query_typed_opt(SURROUNDINGS, &parameters).await?;
+        client.batch_execute("COMMIT").await?;
+        let Some(row) = row else { return Ok(Served::Empty) };
+        let head: i64 = row.try_get("head")?;
+        Ok(match serving {
+            None if head == 0 => Served::Empty,
+            None if !row.try_get::<_, bool>("is_installed")? => Served::NotInstalled,
+            None if row.try_get("is_overdue")? => Served::Lost,
+            None => Served::NotYet,
+            Some(serving) if serving.version != definition.version => Served::OtherVersion(serving.version),
+            Some(serving) => {
+                Served::Comparable { position: serving.position.0, head, is_late: row.try_get("is_late")? }
+            }
+        })
+    }
+
+    /// Which projections have stopped in the ledger, whether their SQL is at hand or not.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn halted(&self, ledger: LedgerId) -> Result<Vec<(String, Halt)>, VerifyError> {
+        let statement = "
+            SELECT projection, halted_position, halted_category, halted_reason FROM projection_cursors
+             WHERE ledger_id = $1 AND is_serving AND halted_at IS NOT NULL ORDER BY projection";
+        let begin = scope::begin_reading(ledger);
+        let parameters: [Parameter<'_>; 1] = [(&ledger.0, Type::INT8)];
+        let rows = scope::within(&self.0, &begin, self.0.query_typed(statement, &parameters)).await?;
+        let halted = |row: &Row| {
+            let halt = Halt {
+                position: Position(row.try_get("halted_position")?),
+                category: row.try_get("halted_category")?,
+                reason: row.try_get("halted_reason")?,
+            };
+            Ok((row.try_get("projection")?, halt))
+        };
+        rows.iter().map(halted).collect()
+    }
+
+    /// The projections that the database has and that are none of these.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn others(&self, definitions: &[&Definition]) -> Result<Vec<String>, VerifyError> {
+        let known: Vec<&str> = definitions.iter().map(|definition| definition.name.as_str()).collect();
+        let statement =
+            "SELECT DISTINCT projection FROM projection_versions WHERE projection <> ALL ($1) ORDER BY 1";
+        let rows = self.0.query_typed(statement, &[(&known, Type::TEXT_ARRAY)]).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, Error>>()?)
+    }
 }
+
+/// What tells whether the projection `$2` has to serve the ledger by now, and to be beyond position `$4`. That is seen by
+/// the ledger's own age: the clock of a test ledger may be ahead.
+const SURROUNDINGS: &str = "
+    SELECT h.position AS head, v.made_at IS NOT NULL AS is_installed,
+           COALESCE(GREATEST(l.created_at, v.made_at) < o.at, false) AS is_overdue,
+           EXISTS (SELECT FROM events e WHERE e.ledger_id = $1 AND e.position = $4 + 1 AND e.recorded_at < o.at) AS is_late
+      FROM ledgers l JOIN ledger_heads h ON h.ledger_id = l.ledger_id,
+           LATERAL (SELECT min(v.made_at) AS made_at FROM projection_versions v
+                     WHERE v.projection = $2 AND v.for_all) v,
+           LATERAL (SELECT clock_timestamp() - make_interval(secs => $3) AS at) o
+     WHERE l.ledger_id = $1 AND h.ledger_id = $1";
 
 impl Refolding<'_> {
     /// How far it is folded.
@@ -123,35 +211,6 @@ impl Refolding<'_> {
     /// The names of its tables.
     pub fn tables(&self) -> impl Iterator<Item = &str> {
         self.tables.iter().map(|table| table.name.as_str())
-    }
-
-    /// How the serving build is.
-    ///
-    /// # Errors
-    /// [`VerifyError`].
-    pub async fn served(&self) -> Result<Served, VerifyError> {
-        self.begin().await?;
-        let found = self.serving().await?;
-        let halt = "SELECT halted_position, halted_category, halted_reason FROM projection_cursors
-                     WHERE ledger_id = $1 AND projection = $2 AND is_serving AND halted_at IS NOT NULL";
-        let parameters: [Parameter<'_>; 2] =
-            [(&self.ledger.0, Type::INT8), (&self.definition.name, Type::TEXT)];
-        let halt = self.client.query_typed_opt(halt, &parameters).await?;
-        self.end().await?;
-        let halt = halt.map(|row| {
-            Ok::<_, Error>(Halt {
-                position: Position(row.try_get(0)?),
-                category: row.try_get(1)?,
-                reason: row.try_get(2)?,
-            })
-        });
-        Ok(match found {
-            None => Served::Absent,
-            Some(serving) if serving.version != self.definition.version => {
-                Served::OtherVersion(serving.version)
-            }
-            Some(serving) => Served::Comparable { position: serving.position.0, halt: halt.transpose()? },
-        })
     }
 
     /// Folds a page of the events up to `goal`. As in the service, an event that cannot be folded is searched by halving
@@ -190,15 +249,21 @@ impl Refolding<'_> {
         Ok(Refolded::Until(self.position))
     }
 
-    /// Compares the rows of a table after a key, having folded what has come meanwhile.
+    /// Compares the rows of a table after a key, having folded what has come meanwhile; none if what served is of this
+    /// version no more.
     ///
     /// # Errors
     /// [`VerifyError`].
-    pub async fn compare(&mut self, table: usize, after: &After) -> Result<ComparedRows, VerifyError> {
+    pub async fn compare(
+        &mut self,
+        table: usize,
+        after: &After,
+    ) -> Result<Option<ComparedRows>, VerifyError> {
         self.begin().await?;
-        let Some(serving) = self.serving().await? else {
+        let serving = serving(self.client, self.ledger, &self.definition.name).await?;
+        let Some(serving) = serving.filter(|serving| serving.version == self.definition.version) else {
             self.end().await?;
-            return Ok(ComparedRows { rows: 0, differing: Vec::new(), next: None });
+            return Ok(None);
         };
         self.fold(serving.position.0).await?;
         let table = &self.tables[table];
@@ -210,7 +275,7 @@ impl Refolding<'_> {
         let rows = self.client.query_typed(&statement, &parameters).await?;
         self.end().await?;
         self.position = self.position.max(serving.position.0);
-        table.compared(&rows)
+        table.compared(&rows).map(Some)
     }
 
     async fn begin(&self) -> Result<(), Error> {
@@ -220,10 +285,6 @@ impl Refolding<'_> {
 
     async fn end(&self) -> Result<(), Error> {
         self.client.batch_execute("COMMIT").await
-    }
-
-    async fn serving(&self) -> Result<Option<Serving>, Error> {
-        serving(self.client, self.ledger, &self.definition.name).await
     }
 
     async fn fold(&self, until: i64) -> Result<(), Error> {
