@@ -1,21 +1,11 @@
 //! Webhooks that never came: what Stripe's own list of events tells is enough, whoever reads it and however often.
 
-use std::{sync::Arc, time::Duration};
-
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
-
-use counterfoil::{
-    domain::{ids::LedgerSlug, settings::LedgerMode},
-    reconcile::{ReconcileWorker, Reconciler},
-    store::ledgers::create_ledger,
-};
 
 use crate::{
     api_support::Requests,
     reconcile_support::said,
-    stripe_support::WebhookLedger,
     support::{process::Process, shop::Shop, simulator::id, wait},
 };
 
@@ -232,32 +222,4 @@ async fn runs_are_asked_for_and_read_through_the_interface() {
     assert_eq!(rest["items"][0]["run_id"], asked.json()["run_id"]);
     let unknown = shop.app.send(Method::GET, "/v1/reconciliation/runs/rcn_1", None).await;
     assert_eq!((unknown.status, unknown.code().as_str()), (400, "invalid_request"));
-}
-
-#[tokio::test]
-async fn many_ledgers_have_their_turns_one_after_the_other_without_a_pause() {
-    const EVERY: Duration = Duration::from_secs(600);
-    let place = WebhookLedger::without_worker(LedgerMode::Test).await;
-    for number in 1..60 {
-        let slug = LedgerSlug::parse(&format!("ledger-{number}")).expect("a slug");
-        create_ledger(&place.client, &slug, LedgerMode::Test).await.expect("a ledger");
-    }
-    let (writers, clients) = (Arc::clone(&place.writers), Arc::clone(&place.clients));
-    let reconciler = Reconciler::new(place.service.clone(), writers, clients, mpsc::channel(1).0, EVERY);
-    let (stop, stopped) = oneshot::channel::<()>();
-    let worker = tokio::spawn(ReconcileWorker::new(Arc::new(reconciler)).run(async {
-        let _ = stopped.await;
-    }));
-    // None of them has a way to Stripe, so that a turn puts everything off.
-    let put_off = "SELECT count(*), EXTRACT(epoch FROM max(next_events_at) - min(next_events_at))::float8
-                     FROM reconciliation WHERE next_events_at > now() AND next_comparison_at > now()";
-    let seconds: f64 = wait::until("all turns", async || {
-        let row = place.superuser.query_one(put_off, &[]).await.expect("read");
-        (row.get::<_, i64>(0) == 60).then(|| row.get(1))
-    })
-    .await;
-    drop(stop);
-    worker.await.expect("a worker that ends well");
-    // Four are worked on at a time: if each four waited for the next look, the last would be 14 seconds behind the first.
-    assert!(seconds < 10.0, "{seconds}");
 }

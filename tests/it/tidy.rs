@@ -404,7 +404,7 @@ fn names_are_words() {
 
 #[test]
 fn links_between_pages_lead_somewhere() {
-    let pages = files_under(&repository()).into_iter();
+    let pages = files_under(repository()).into_iter();
     let (mut links, mut lead_nowhere) = (0, Vec::new());
     for page in pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
         let text = fs::read_to_string(&page).expect("a text");
