@@ -103,7 +103,7 @@ async fn a_signed_webhook_becomes_credits_that_can_be_spent_and_a_refund_takes_t
 /// Grants 7 credits under the key that the inbox has for a session.
 async fn grant_under_key_of(app: &TestApp, session: &str) -> Value {
     let path = format!("/v1/accounts/{ACCOUNT}/grants");
-    let grant = json!({"unit": "credits", "amount": 7});
+    let grant = json!({"unit": "credits", "amount": 7, "reason": "a gift"});
     let (status, granted) = app.post(&path, &format!("checkout_session:{session}"), &grant).await;
     assert_eq!(status, 201, "{granted}");
     granted
