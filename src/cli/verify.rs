@@ -51,14 +51,14 @@ pub(super) async fn run(Arguments { ledger, settings }: Arguments) -> anyhow::Re
     let Some(balances) = balances.into_iter().next() else {
         anyhow::bail!("this program has no projection `balances`")
     };
-    let recount = Recount::open(&database, balances.clone()).await?;
+    let mut recount = Recount::open(&database, balances.clone()).await?;
     let mut refolder = Refolder::open(&database).await?;
     let mut findings = Findings::default();
     let all: Vec<&Definition> = others.iter().chain([&balances]).collect();
     for ledger in &ledgers {
         findings.begin(ledger.slug.as_str());
         let is_comparable = projections::look(&refolder, ledger, &balances, &mut findings).await?.is_some();
-        Verification::new(&recount, ledger, &mut findings).run(is_comparable).await?;
+        Verification::new(&mut recount, ledger, &mut findings).run(is_comparable).await?;
         projections::look_at_all(&refolder, ledger, &all, &mut findings).await?;
         for definition in &others {
             projections::compare(&mut refolder, ledger, definition, &mut findings).await?;
@@ -69,14 +69,14 @@ pub(super) async fn run(Arguments { ledger, settings }: Arguments) -> anyhow::Re
 
 /// The verification of one ledger.
 struct Verification<'a> {
-    recount: &'a Recount,
+    recount: &'a mut Recount,
     ledger: &'a Ledger,
     findings: &'a mut Findings,
     events: EventChecker,
 }
 
 impl<'a> Verification<'a> {
-    fn new(recount: &'a Recount, ledger: &'a Ledger, findings: &'a mut Findings) -> Self {
+    fn new(recount: &'a mut Recount, ledger: &'a Ledger, findings: &'a mut Findings) -> Self {
         Self { recount, ledger, findings, events: EventChecker::default() }
     }
 
@@ -160,18 +160,23 @@ impl<'a> Verification<'a> {
         }
     }
 
+    /// Whether there is a state that the events lead to, and it is worth while to compare it.
+    fn has_state(&self) -> bool {
+        !self.findings.is_hopeless() && !self.events.is_stuck()
+    }
+
     async fn compare_accounts(&mut self) -> anyhow::Result<()> {
         let (mut after_number, mut accounts, mut rows) = (0, 0, [0; 3]);
         loop {
             self.advance(None).await?;
-            if self.findings.is_hopeless() {
+            if !self.has_state() {
                 return Ok(());
             }
             let after = self.events.position();
             let (events, page) =
                 self.recount.accounts(self.ledger.ledger, after, after_number, ACCOUNTS).await?;
             self.check(&events);
-            if self.findings.is_hopeless() {
+            if !self.has_state() {
                 return Ok(());
             }
             accounts::compare(&page, self.findings);
@@ -195,7 +200,7 @@ impl<'a> Verification<'a> {
 
     async fn compare_payments(&mut self) -> anyhow::Result<()> {
         let (mut after, mut compared) = (String::new(), 0);
-        while !self.findings.is_hopeless() {
+        while self.has_state() {
             let position = self.events.position();
             let (events, page) = self.recount.payments(self.ledger.ledger, position, &after).await?;
             self.check(&events);
@@ -212,7 +217,7 @@ impl<'a> Verification<'a> {
     /// Those that stand in rows of their own; the others were compared with their accounts.
     async fn compare_lots(&mut self) -> anyhow::Result<()> {
         let (mut after, mut compared) = (Uuid::nil(), 0);
-        while !self.findings.is_hopeless() {
+        while self.has_state() {
             let position = self.events.position();
             let (events, page) = self.recount.lots(self.ledger.ledger, position, after).await?;
             self.check(&events);
@@ -228,7 +233,7 @@ impl<'a> Verification<'a> {
 
     /// Says what differs; gives how many rows were compared.
     fn take_in(&mut self, compared: &Compared) -> usize {
-        if !self.findings.is_hopeless() {
+        if self.has_state() {
             compared.differing.iter().for_each(|differing| self.findings.row(differing));
         }
         compared.rows
@@ -248,7 +253,7 @@ impl<'a> Verification<'a> {
         }
         for (position, notes) in rest.missing_notes {
             let others =
-                if notes > 1 { format!("; {} more of the account are", notes - 1) } else { String::new() };
+                if notes > 1 { format!("; so are {} more of the account", notes - 1) } else { String::new() };
             let what = format!("its note is gone, and its account was not erased after it{others}");
             self.findings.position(position.0, what);
         }

@@ -43,6 +43,8 @@ use crate::domain::{
 pub struct Recount {
     client: Client,
     balances: Definition,
+    /// The ledger in which an event could not be played: those after it are not played either.
+    stuck: Option<LedgerId>,
 }
 
 /// Why a ledger cannot be verified.
@@ -177,14 +179,19 @@ impl Recount {
         {
             client.batch_execute(tables).await?;
         }
-        Ok(Self { client, balances })
+        Ok(Self { client, balances, stuck: None })
     }
 
     /// Reads and recounts the next events after `after`: at most `limit`.
     ///
     /// # Errors
     /// [`VerifyError`].
-    pub async fn advance(&self, ledger: LedgerId, after: i64, limit: i64) -> Result<EventPage, VerifyError> {
+    pub async fn advance(
+        &mut self,
+        ledger: LedgerId,
+        after: i64,
+        limit: i64,
+    ) -> Result<EventPage, VerifyError> {
         self.begin(ledger).await?;
         let head = self.head(ledger).await?;
         let page = self.recount(ledger, after, head.min(after + limit), head).await?;
@@ -238,7 +245,7 @@ impl Recount {
     /// # Errors
     /// [`VerifyError`].
     pub async fn compare_projection(
-        &self,
+        &mut self,
         ledger: LedgerId,
         after: i64,
         (from, to): (i64, i64),
@@ -262,7 +269,7 @@ impl Recount {
     /// # Errors
     /// [`VerifyError`].
     pub async fn accounts(
-        &self,
+        &mut self,
         ledger: LedgerId,
         after: i64,
         after_number: i64,
@@ -279,7 +286,7 @@ impl Recount {
     /// # Errors
     /// [`VerifyError`].
     pub async fn payments(
-        &self,
+        &mut self,
         ledger: LedgerId,
         after: i64,
         after_payment: &str,
@@ -296,7 +303,7 @@ impl Recount {
     /// # Errors
     /// [`VerifyError`].
     pub async fn lots(
-        &self,
+        &mut self,
         ledger: LedgerId,
         after: i64,
         after_lot: Uuid,
@@ -312,7 +319,7 @@ impl Recount {
     ///
     /// # Errors
     /// [`VerifyError`].
-    pub async fn rest(&self, ledger: LedgerId, after: i64) -> Result<(EventPage, Rest), VerifyError> {
+    pub async fn rest(&mut self, ledger: LedgerId, after: i64) -> Result<(EventPage, Rest), VerifyError> {
         let events = self.recount_to_head(ledger, after).await?;
         let configuration = configuration::differing(&self.client, ledger.0).await?;
         let missing_notes = notes::missing(&self.client, ledger.0).await?;
@@ -321,7 +328,7 @@ impl Recount {
     }
 
     /// Begins a transaction and takes the recount, which is at `after`, to the head in it.
-    async fn recount_to_head(&self, ledger: LedgerId, after: i64) -> Result<EventPage, VerifyError> {
+    async fn recount_to_head(&mut self, ledger: LedgerId, after: i64) -> Result<EventPage, VerifyError> {
         self.begin(ledger).await?;
         let head = self.head(ledger).await?;
         self.recount(ledger, after, head, head).await
@@ -347,7 +354,7 @@ impl Recount {
 
     /// Reads the events in `(after, until]` and folds them into the temporary tables.
     async fn recount(
-        &self,
+        &mut self,
         ledger: LedgerId,
         after: i64,
         until: i64,
@@ -367,7 +374,10 @@ impl Recount {
             for statement in apply.chain(requests::COUNT).chain(configuration::COUNT).chain(notes::COUNT) {
                 self.rows(statement, ledger, range).await?;
             }
-            page.stuck = replay::play(&self.client, ledger.0, &page.events).await?;
+            if self.stuck != Some(ledger) {
+                page.stuck = replay::play(&self.client, ledger.0, &page.events).await?;
+                self.stuck = page.stuck.map(|_| ledger);
+            }
         }
         Ok(page)
     }

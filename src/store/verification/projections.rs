@@ -193,7 +193,7 @@ impl Refolder {
 /// What tells whether the projection `$2` has to serve the ledger by now, and to be beyond position `$4`. That is seen by
 /// the ledger's own age: the clock of a test ledger may be ahead.
 const SURROUNDINGS: &str = "
-    SELECT h.position AS head, v.made_at IS NOT NULL AS is_installed,
+    SELECT GREATEST(h.position, (SELECT max(e.position) FROM events e WHERE e.ledger_id = $1)) AS head, v.made_at IS NOT NULL AS is_installed,
            COALESCE(GREATEST(l.created_at, v.made_at) < o.at, false) AS is_overdue,
            EXISTS (SELECT FROM events e WHERE e.ledger_id = $1 AND e.position = $4 + 1 AND e.recorded_at < o.at) AS is_late
       FROM ledgers l JOIN ledger_heads h ON h.ledger_id = l.ledger_id,

@@ -352,8 +352,10 @@ impl ChangedStates {
     }
 }
 
+/// Each is there once, also if events that contradict each other put it into two accounts.
 #[derive(Default)]
 struct ChangedLots {
+    seen: BTreeSet<LotId>,
     ids: Vec<Uuid>,
     accounts: Vec<i64>,
     units: Vec<String>,
@@ -371,7 +373,7 @@ impl ChangedLots {
         before: Option<&String>,
     ) -> Result<(), RowError> {
         let text = serde_json::to_string(lot).map_err(|error| unreadable("lot", &error))?;
-        if before != Some(&text) {
+        if before != Some(&text) && self.seen.insert(lot.id) {
             self.ids.push(Uuid::from_u128(lot.id.to_bits()));
             self.accounts.push(account.0);
             self.units.push(unit.as_str().to_owned());

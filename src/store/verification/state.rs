@@ -143,7 +143,7 @@ pub(super) async fn of_accounts<T: Stored>(
 ) -> Result<Compared, VerifyError> {
     let part = "ledger_id = $1 AND account_number > $2 AND account_number <= $3";
     let statement = format!(
-        "SELECT id AS key, COALESCE(s.account_number, r.account_number) AS account, s.*, r.state AS replayed
+        "SELECT id AS key, COALESCE(r.account_number, s.account_number) AS account, s.*, r.state AS replayed
            FROM ({} WHERE {part}) s
            FULL JOIN (SELECT id, account_number, state FROM pg_temp.replayed_states
                        WHERE kind = '{}' AND {part}) r USING (id)
@@ -197,7 +197,7 @@ fn add<T: Stored>(compared: &mut Compared, row: &Row) -> Result<(), VerifyError>
 }
 
 const LOTS: &str = "
-    SELECT lot_id, COALESCE(s.account_number, r.account_number) AS account, s.state_version, s.state, s.purchase_id,
+    SELECT lot_id, COALESCE(r.account_number, s.account_number) AS account, s.state_version, s.state, s.purchase_id,
            r.state AS replayed, (s.account_number, s.unit, s.is_open) = (r.account_number, r.unit, r.is_open) AS agrees
       FROM (SELECT lot_id, account_number, unit, is_open, purchase_id, state_version, state::text AS state FROM lots
              WHERE ledger_id = $1 AND lot_id > $2 AND state IS NOT NULL ORDER BY lot_id LIMIT $3) s
