@@ -4,9 +4,13 @@
 //! (`SKIP LOCKED`). The cursor is moved from where it was read, and a worker whose cursor is not there any more writes
 //! nothing. Positions have no gaps and their order is commit order, so everything up to the head is complete.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use deadpool_postgres::{ClientWrapper, Transaction as PooledTransaction};
+use futures_util::future::join;
 use tokio_postgres::{
     Client, Error, Statement, Transaction,
     error::SqlState,
@@ -19,8 +23,8 @@ use crate::store::{
     scope::{self, Parameter},
 };
 
-/// Longest that one statement of a page may take: with it the transaction stays under five seconds.
-const STATEMENT_LIMIT_MS: u32 = 4_000;
+/// Longest that all statements of a page may take together: with it the transaction stays under five seconds.
+const PAGE_LIMIT: Duration = Duration::from_secs(4);
 /// What sorting or grouping a page may take before it goes to disk.
 const WORK_MEMORY: &str = "64MB";
 
@@ -80,12 +84,12 @@ pub enum FoldError {
         /// The statement's refusal.
         source: Error,
     },
-    /// The database gave up after a statement's longest time.
-    #[error("to fold {events} takes longer than {} s", STATEMENT_LIMIT_MS / 1_000)]
+    /// The database gave up after a page's longest time.
+    #[error("to fold {events} takes longer than {} s", PAGE_LIMIT.as_secs())]
     TooLong {
         /// The page.
         events: PageEvents,
-        /// The statement's end.
+        /// The end of the statement that was running then.
         source: Error,
     },
     /// Somebody else moved the cursor.
@@ -94,6 +98,35 @@ pub enum FoldError {
     /// Not the events' fault: the database is away, lacks resources, or refuses the statement whatever the events.
     #[error("the database refused a step of folding")]
     Database(#[from] Error),
+}
+
+/// When the statements of a page have to be over, whoever runs them: each may take what is left of the page's time.
+#[derive(Clone, Copy)]
+pub(in crate::store) struct Deadline(Instant);
+
+impl Deadline {
+    /// That of a page which begins now.
+    pub(in crate::store) fn of_a_page() -> Self {
+        Self(Instant::now() + PAGE_LIMIT)
+    }
+
+    /// Runs the transaction's next statement, to be ended by the database at the deadline. The limit travels with the
+    /// statement and costs no round trip.
+    ///
+    /// # Errors
+    /// The statement's.
+    pub(in crate::store) async fn keep<T>(
+        self,
+        client: &Client,
+        statement: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let left = self.0.saturating_duration_since(Instant::now());
+        // 0 would be no limit.
+        let limit = format!("SET LOCAL statement_timeout = {}", left.as_millis().max(1));
+        let (limited, done) = join(client.batch_execute(&limit), statement).await;
+        limited?;
+        done
+    }
 }
 
 /// Makes the ledger follow a build from the beginning on, unless it follows this or a newer one. The first build of a
@@ -126,6 +159,7 @@ pub async fn fold_page(
     build: &Build,
     limit: i64,
 ) -> Result<Page, FoldError> {
+    let deadline = Deadline::of_a_page();
     let transaction = client.transaction().await?;
     transaction.batch_execute(&beginning(ledger, build)).await?;
     let Some(cursor) = lock_cursor(database, &transaction, ledger, build).await? else {
@@ -137,14 +171,14 @@ pub async fn fold_page(
     let until = cursor.head.min(cursor.position.saturating_add(limit));
     if until > cursor.position {
         let events = PageEvents { after: cursor.position, until };
-        apply(database, &transaction, ledger, build, events).await?;
-        move_cursor(database, &transaction, ledger, build, events).await?;
+        apply(database, &transaction, deadline, ledger, build, events).await?;
+        move_cursor(database, &transaction, deadline, ledger, build, events).await?;
     } else if cursor.is_serving {
         return Ok(Page::Level);
     }
     let is_level = until >= cursor.head;
     if is_level && !cursor.is_serving {
-        take_over(&transaction, ledger, build, until).await?;
+        take_over(&transaction, deadline, ledger, build, until).await?;
     }
     transaction.commit().await?;
     let events = until - cursor.position;
@@ -211,10 +245,7 @@ struct Cursor {
 fn beginning(ledger: LedgerId, build: &Build) -> String {
     let (settings, path) = (scope::settings(ledger), search_path(&build.schema));
     // What a crash takes away here is folded again: rows and cursor go together, and nobody has to wait for the disk.
-    format!(
-        "{settings}; SET LOCAL synchronous_commit = off; SET LOCAL statement_timeout = {STATEMENT_LIMIT_MS}; {}; {path}",
-        page_settings()
-    )
+    format!("{settings}; SET LOCAL synchronous_commit = off; {}; {path}", page_settings())
 }
 
 /// What the statements of a projection are run with: a page is joined with itself at most, which hashing is made for.
@@ -253,6 +284,7 @@ async fn lock_cursor(
 async fn apply(
     database: &Database,
     transaction: &PooledTransaction<'_>,
+    deadline: Deadline,
     ledger: LedgerId,
     build: &Build,
     events: PageEvents,
@@ -260,28 +292,34 @@ async fn apply(
     let parameters: [Parameter<'_>; 3] =
         [(&ledger.0, Type::INT8), (&events.after, Type::INT8), (&events.until, Type::INT8)];
     for statement in &build.apply {
-        execute(database, transaction, statement, &parameters).await.map_err(|source| {
-            if is_of_the_events(&source) {
-                FoldError::Events { events, source }
-            } else if is_out_of_time(&source) {
-                FoldError::TooLong { events, source }
-            } else {
-                FoldError::Database(source)
-            }
-        })?;
+        execute(database, transaction, deadline, statement, &parameters).await.map_err(refused(events))?;
     }
     Ok(())
+}
+
+fn refused(events: PageEvents) -> impl Fn(Error) -> FoldError {
+    move |source| {
+        if is_of_the_events(&source) {
+            FoldError::Events { events, source }
+        } else if is_out_of_time(&source) {
+            FoldError::TooLong { events, source }
+        } else {
+            FoldError::Database(source)
+        }
+    }
 }
 
 async fn execute(
     database: &Database,
     transaction: &PooledTransaction<'_>,
+    deadline: Deadline,
     statement: &str,
     parameters: &[Parameter<'_>],
 ) -> Result<u64, Error> {
+    let client = transaction.client();
     match prepare(database, transaction, statement, parameters).await? {
-        Some(prepared) => transaction.execute(&prepared, &values(parameters)).await,
-        None => transaction.execute_typed(statement, parameters).await,
+        Some(prepared) => deadline.keep(client, transaction.execute(&prepared, &values(parameters))).await,
+        None => deadline.keep(client, transaction.execute_typed(statement, parameters)).await,
     }
 }
 
@@ -306,6 +344,7 @@ fn values<'a>(parameters: &[Parameter<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
 async fn move_cursor(
     database: &Database,
     transaction: &PooledTransaction<'_>,
+    deadline: Deadline,
     ledger: LedgerId,
     build: &Build,
     events: PageEvents,
@@ -314,13 +353,16 @@ async fn move_cursor(
                       WHERE ledger_id = $1 AND projection = $2 AND build = $3 AND position = $4";
     let [ledger_id, projection, number] = key(&ledger.0, build);
     let (from, to) = ((&events.after as _, Type::INT8), (&events.until as _, Type::INT8));
-    let moved = execute(database, transaction, statement, &[ledger_id, projection, number, from, to]).await?;
+    let parameters = [ledger_id, projection, number, from, to];
+    let moved =
+        execute(database, transaction, deadline, statement, &parameters).await.map_err(refused(events))?;
     if moved == 1 { Ok(()) } else { Err(FoldError::LostCursor) }
 }
 
 /// Lets reads go to this build instead of an older one that is not further, and forgets the older ones.
 async fn take_over(
     transaction: &Transaction<'_>,
+    deadline: Deadline,
     ledger: LedgerId,
     build: &Build,
     position: i64,
@@ -330,7 +372,9 @@ async fn take_over(
     let withdraw = "DELETE FROM projection_cursors
                      WHERE ledger_id = $1 AND projection = $2 AND build < $3 AND is_serving AND position <= $4";
     let parameters = [ledger_id, projection, number, (&position as _, Type::INT8)];
-    if transaction.execute_typed(withdraw, &parameters).await? == 0 {
+    // Whoever folds into the serving build holds its cursor for a page.
+    let withdrawn = transaction.execute_typed(withdraw, &parameters);
+    if deadline.keep(transaction.client(), withdrawn).await? == 0 {
         return Ok(());
     }
     let serve = "UPDATE projection_cursors SET is_serving = true

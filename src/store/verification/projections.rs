@@ -13,7 +13,7 @@ use crate::{
         pool::Database,
         projections::{
             definition::Definition,
-            fold::{is_of_the_events, is_out_of_time, page_settings},
+            fold::{Deadline, is_of_the_events, is_out_of_time, page_settings},
             read::{Halt, serving},
         },
         scope::{self, Parameter},
@@ -221,8 +221,9 @@ impl Refolding<'_> {
     pub async fn advance(&mut self, goal: i64) -> Result<Refolded, VerifyError> {
         while self.position < goal {
             let until = goal.min(self.position + self.size);
+            let deadline = Deadline::of_a_page();
             self.begin().await?;
-            match self.fold(until).await {
+            match self.fold(until, deadline).await {
                 Ok(()) => {
                     self.end().await?;
                     self.position = until;
@@ -259,20 +260,21 @@ impl Refolding<'_> {
         table: usize,
         after: &After,
     ) -> Result<Option<ComparedRows>, VerifyError> {
+        let deadline = Deadline::of_a_page();
         self.begin().await?;
         let serving = serving(self.client, self.ledger, &self.definition.name).await?;
         let Some(serving) = serving.filter(|serving| serving.version == self.definition.version) else {
             self.end().await?;
             return Ok(None);
         };
-        self.fold(serving.position.0).await?;
+        self.fold(serving.position.0, deadline).await?;
         let table = &self.tables[table];
         let statement = table.comparison(&serving.schema, after.is_some());
         let no_key = Vec::new();
         let key = after.as_ref().unwrap_or(&no_key);
         let parameters: [Parameter<'_>; 3] =
             [(&self.ledger.0, Type::INT8), (key, Type::TEXT_ARRAY), (&ROWS, Type::INT8)];
-        let rows = self.client.query_typed(&statement, &parameters).await?;
+        let rows = deadline.keep(self.client, self.client.query_typed(&statement, &parameters)).await?;
         self.end().await?;
         self.position = self.position.max(serving.position.0);
         table.compared(&rows).map(Some)
@@ -287,12 +289,12 @@ impl Refolding<'_> {
         self.client.batch_execute("COMMIT").await
     }
 
-    async fn fold(&self, until: i64) -> Result<(), Error> {
+    async fn fold(&self, until: i64, deadline: Deadline) -> Result<(), Error> {
         if until > self.position {
             let parameters: [Parameter<'_>; 3] =
                 [(&self.ledger.0, Type::INT8), (&self.position, Type::INT8), (&until, Type::INT8)];
             for statement in &self.definition.apply {
-                self.client.execute_typed(statement, &parameters).await?;
+                deadline.keep(self.client, self.client.execute_typed(statement, &parameters)).await?;
             }
         }
         Ok(())
