@@ -2,11 +2,12 @@
 //!
 //! The runner knows ledgers, builds and pages, and no event: what a projection does is in its SQL. It is woken by the
 //! commits of this process and looks around once a second for those of others. Any number of processes may run it; a
-//! cursor's lock decides who folds a ledger into a build, and the others pass by.
+//! cursor's lock decides who folds a ledger into a build, and the others pass by and look again some milliseconds later.
 //!
 //! Invariants: a ledger that is behind, or a projection that is slow or has stopped, keeps nobody else waiting (one page
-//! each, in turn, and slow ones one at a time); whatever fails is retried for ever with growing pauses; only an event that
-//! cannot be folded stops a build, and only for its ledger, or is passed over by one of statistics.
+//! each, in turn, with places for brief pages alone, and slow ones one at a time); whatever fails is retried for ever with
+//! growing pauses; only an event that cannot be folded stops a build, and only for its ledger, or is passed over by one of
+//! statistics.
 
 mod commits;
 mod look;
@@ -169,20 +170,19 @@ impl Projector {
             Ok(step) => {
                 self.outage = None;
                 match step {
-                    Step::Folded { events, is_level, is_slow } => {
+                    Step::Folded { events, is_level, is_brief, is_slow } => {
                         count(build, events);
-                        Outcome::Folded { events, has_more: !is_level, is_slow }
+                        Outcome::Folded { has_more: !is_level, is_brief, is_slow }
                     }
-                    Step::Smaller { is_slow } => Outcome::Folded { events: 0, has_more: true, is_slow },
-                    Step::Parked => Outcome::Folded { events: 0, has_more: true, is_slow: false },
-                    Step::Level | Step::Passed | Step::Halted => {
-                        Outcome::Folded { events: 0, has_more: false, is_slow: false }
-                    }
+                    Step::Smaller { is_slow } => Outcome::Folded { has_more: true, is_brief: false, is_slow },
+                    Step::Parked => Outcome::Folded { has_more: true, is_brief: false, is_slow: false },
+                    Step::Passed => Outcome::Met,
+                    Step::Level | Step::Halted => Outcome::Untried { has_more: false },
                 }
             }
             Err(error @ StepError::Connection(_)) => {
                 self.rest(&error, now);
-                Outcome::Folded { events: 0, has_more: true, is_slow: false }
+                Outcome::Untried { has_more: true }
             }
             Err(error) => {
                 let (projection, number, error) = (&build.projection, build.build, describe_causes(&error));

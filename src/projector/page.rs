@@ -17,6 +17,10 @@ use crate::store::{
     },
 };
 
+/// So short a page may keep others waiting: all projections of the program together stay within the 200 ms after which
+/// what was written is to be read.
+const BRIEF: Duration = Duration::from_millis(40);
+
 /// How long a page may take: short enough that no transaction keeps dead versions of rows alive for long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pace {
@@ -50,6 +54,8 @@ pub enum Step {
         events: i64,
         /// Whether the build is where the head was.
         is_level: bool,
+        /// Whether that took so little time that others may wait for it.
+        is_brief: bool,
         /// Whether that took longer than a page may.
         is_slow: bool,
     },
@@ -118,8 +124,9 @@ pub async fn step(
     let started = Instant::now();
     match fold_page(database, &mut client, ledger, build, size.events).await {
         Ok(Page::Folded { events, is_level }) => {
-            let is_slow = size.after(started.elapsed());
-            Ok(Step::Folded { events, is_level, is_slow })
+            let took = started.elapsed();
+            let is_slow = size.after(took);
+            Ok(Step::Folded { events, is_level, is_brief: took <= BRIEF, is_slow })
         }
         Ok(Page::Level) => Ok(Step::Level),
         Ok(Page::Passed) => Ok(Step::Passed),

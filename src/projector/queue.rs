@@ -1,8 +1,11 @@
 //! Whose page is folded next: everyone's in turn, and one at a time of those that give trouble.
+//!
+//! What is written is to be read 200 ms later. So the tasks whose pages are brief keep places that no other task takes,
+//! and only they share turns.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ops::Bound,
+    ops::{Bound, RangeInclusive},
     time::Duration,
 };
 
@@ -13,28 +16,38 @@ use super::{
     look::Following,
     page::{Pace, PageSize},
 };
+use crate::store::projections::definition::is_compiled_in;
 
-/// How many pages are folded at a time.
+/// How many turns are taken at a time, and how many of them by tasks whose pages are not known to be brief.
 const WORKERS: usize = 4;
-/// Builds of a ledger whose last pages had at most so many events are folded one after another: on one connection, which has
-/// planned their statements already. To plan them takes longer than to fold so few.
-const FEW_EVENTS: i64 = 100;
+const LONGER: usize = WORKERS / 2;
 /// Events in the first page of a ledger, and in the largest.
-const FIRST_PAGES: Pages = Pages { size: PageSize::new(1_000, 10_000, Pace::FOLLOWING), are_small: true };
-/// Pauses after failures begin with this and double up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const FIRST_SIZE: PageSize = PageSize::new(1_000, 10_000, Pace::FOLLOWING);
+/// Pauses after failures: the first and the longest. They double.
+const AFTER_FAILURES: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(10);
+/// Pauses after another worker was met, who may have begun before the last commit.
+const AFTER_MEETINGS: RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(80);
 
 /// What is remembered of a task from one page to the next.
 #[derive(Clone, Copy)]
 struct Pages {
     /// How large the next one may be.
     size: PageSize,
-    /// Whether the last one had few events, and nothing was left behind it.
-    are_small: bool,
+    /// Whether the last one was brief, and nothing was left behind it. Brief ones of a ledger are folded one after another:
+    /// on one connection, which has planned their statements already. To plan them takes longer than to fold a few events.
+    are_brief: bool,
+    /// How long the task had to wait because of another worker, if it met one.
+    met: Option<Pause>,
 }
 
-/// How long to wait after a failure.
+impl Pages {
+    /// Before the first one. We answer for the pace of what comes with the program.
+    fn unknown((_, build): &Task) -> Self {
+        Self { size: FIRST_SIZE, are_brief: is_compiled_in(&build.projection), met: None }
+    }
+}
+
+/// How long to wait before another attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pause {
     length: Duration,
@@ -50,8 +63,12 @@ impl Pause {
 
     /// Twice as long as the one after the failure before.
     pub fn after(previous: Option<Self>, now: Instant) -> Self {
-        let length =
-            previous.map_or(Duration::ZERO, |previous| previous.length * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        Self::longer(previous, &AFTER_FAILURES, now)
+    }
+
+    fn longer(previous: Option<Self>, lengths: &RangeInclusive<Duration>, now: Instant) -> Self {
+        let twice = previous.map_or(Duration::ZERO, |previous| previous.length * 2);
+        let length = twice.clamp(*lengths.start(), *lengths.end());
         Self { length, until: now + length }
     }
 }
@@ -68,56 +85,104 @@ pub type Turn = Vec<(Task, PageSize)>;
 /// What a page of a task came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// So many events were folded.
+    /// Events were folded, or it was tried with too many.
     Folded {
-        /// How many.
-        events: i64,
         /// Whether more are known to follow.
         has_more: bool,
+        /// Whether that took so little time that others may wait for it.
+        is_brief: bool,
         /// Whether that took too long.
         is_slow: bool,
     },
+    /// Nothing was tried.
+    Untried {
+        /// Whether there is something to fold.
+        has_more: bool,
+    },
+    /// Another worker was at it.
+    Met,
     /// A failure that is to be tried again after a pause.
     Failed,
+}
+
+/// Tasks that may be folded at once.
+#[derive(Default)]
+struct Ring {
+    due: BTreeSet<Task>,
+    /// Where the last turn ended.
+    last: Option<Task>,
+}
+
+impl Ring {
+    /// The task after the last, alone or with the others of its ledger.
+    fn next(&mut self, is_shared: bool) -> Option<Vec<Task>> {
+        let after = self.last.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let first = self.due.range((after, Bound::Unbounded)).next().or_else(|| self.due.first())?;
+        let mut tasks = vec![first.clone()];
+        if is_shared {
+            let rest = self.due.range((Bound::Excluded(first), Bound::Unbounded));
+            tasks.extend(rest.take_while(|task| task.0 == first.0).cloned());
+        }
+        for task in &tasks {
+            self.due.remove(task);
+        }
+        self.last = tasks.last().cloned();
+        Some(tasks)
+    }
 }
 
 /// The tasks that have something to fold.
 ///
 /// A slow projection must not keep the others waiting: of the tasks that gave trouble the last time, at most one is folded
-/// at a time.
+/// at a time, and of all whose pages are not known to be brief, [`LONGER`].
 #[derive(Default)]
 pub struct Queue {
-    due: BTreeSet<Task>,
+    brief: Ring,
+    longer: Ring,
     ailing: BTreeMap<Task, Ailing>,
-    /// Those that are being folded, and whether there has been news of them meanwhile.
-    folding: BTreeMap<Task, bool>,
+    /// Those that have met another worker, and when they are due again.
+    met: BTreeMap<Task, Instant>,
+    folding: BTreeMap<Task, Folding>,
     turns: usize,
     /// The one of the ailing tasks that is being folded.
     treated: Option<Task>,
     pages: BTreeMap<Task, Pages>,
-    /// Where the last turn ended.
-    last: Option<Task>,
+}
+
+/// A task that is being folded.
+#[derive(Default)]
+struct Folding {
+    is_brief: bool,
+    /// Whether there has been news of it meanwhile.
+    has_news: bool,
 }
 
 impl Queue {
     /// These have something to fold.
     pub fn add(&mut self, tasks: impl IntoIterator<Item = Task>) {
         for task in tasks {
-            if let Some(has_news) = self.folding.get_mut(&task) {
-                *has_news = true;
+            if let Some(folding) = self.folding.get_mut(&task) {
+                folding.has_news = true;
             } else if let Some(ailing) = self.ailing.get_mut(&task) {
                 ailing.is_due = true;
-            } else {
-                self.due.insert(task);
+            } else if !self.met.contains_key(&task) {
+                self.insert(task);
             }
         }
+    }
+
+    fn insert(&mut self, task: Task) {
+        let ring = if self.pages(&task).are_brief { &mut self.brief } else { &mut self.longer };
+        ring.due.insert(task);
     }
 
     /// Forgets tasks that nobody follows any more.
     pub fn retain(&mut self, following: &Following) {
         let is_followed = |(ledger, build): &Task| following.contains(*ledger, build);
-        self.due.retain(is_followed);
+        self.brief.due.retain(is_followed);
+        self.longer.due.retain(is_followed);
         self.ailing.retain(|task, _| is_followed(task));
+        self.met.retain(|task, _| is_followed(task));
         self.pages.retain(|task, _| is_followed(task));
     }
 
@@ -126,14 +191,42 @@ impl Queue {
         if self.turns == WORKERS {
             return None;
         }
-        let tasks = self.next_ailing(now).or_else(|| self.next_healthy())?;
+        let due_again = self.met.extract_if(.., |_, until| *until <= now);
+        for (task, _) in due_again.collect::<Vec<_>>() {
+            self.insert(task);
+        }
+        let brief_turns = self.turns - self.longer_turns();
+        let (tasks, is_brief) = if brief_turns < WORKERS - LONGER {
+            // As long as these leave room for the others.
+            self.next_brief().or_else(|| self.next_longer(now))
+        } else {
+            self.next_longer(now).or_else(|| self.next_brief())
+        }?;
         self.turns += 1;
-        self.folding.extend(tasks.iter().map(|task| (task.clone(), false)));
+        let folding = |task: &Task| (task.clone(), Folding { is_brief, has_news: false });
+        self.folding.extend(tasks.iter().map(folding));
         let sized = tasks.into_iter().map(|task| {
             let size = self.pages(&task).size;
             (task, size)
         });
         Some(sized.collect())
+    }
+
+    fn next_brief(&mut self) -> Option<(Vec<Task>, bool)> {
+        Some((self.brief.next(true)?, true))
+    }
+
+    fn next_longer(&mut self, now: Instant) -> Option<(Vec<Task>, bool)> {
+        if self.longer_turns() == LONGER {
+            return None;
+        }
+        let tasks = self.next_ailing(now).or_else(|| self.longer.next(false))?;
+        Some((tasks, false))
+    }
+
+    /// How many of those that are being folded are not brief: each has a turn of its own.
+    fn longer_turns(&self) -> usize {
+        self.folding.values().filter(|folding| !folding.is_brief).count()
     }
 
     fn next_ailing(&mut self, now: Instant) -> Option<Vec<Task>> {
@@ -147,30 +240,13 @@ impl Queue {
         Some(vec![task])
     }
 
-    /// The one that may be tried again first, and when.
+    /// The one that may be tried again first, and when, if there is a place for it.
     fn first_ailing(&self) -> Option<(Instant, &Task)> {
-        if self.treated.is_some() {
+        if self.treated.is_some() || self.longer_turns() == LONGER {
             return None;
         }
         let due = self.ailing.iter().filter(|(_, ailing)| ailing.is_due);
         due.map(|(task, ailing)| (ailing.pause.until, task)).min()
-    }
-
-    /// The one after the last, with those of its ledger that have little to do.
-    fn next_healthy(&mut self) -> Option<Vec<Task>> {
-        let after = self.last.take().map_or(Bound::Unbounded, Bound::Excluded);
-        let first = self.due.range((after, Bound::Unbounded)).next().or_else(|| self.due.first())?;
-        let mut tasks = vec![first.clone()];
-        if self.pages(first).are_small {
-            let rest = self.due.range((Bound::Excluded(first), Bound::Unbounded));
-            let same = rest.take_while(|task| task.0 == first.0).filter(|task| self.pages(task).are_small);
-            tasks.extend(same.cloned());
-        }
-        for task in &tasks {
-            self.due.remove(task);
-        }
-        self.last = tasks.last().cloned();
-        Some(tasks)
     }
 
     /// Whether the task gave trouble the last time.
@@ -180,36 +256,55 @@ impl Queue {
 
     /// When somebody has waited long enough, unless another turn has to end before.
     pub fn wakes_at(&self) -> Option<Instant> {
-        if self.turns == WORKERS { None } else { self.first_ailing().map(|(until, _)| until) }
+        if self.turns == WORKERS {
+            return None;
+        }
+        let ailing = self.first_ailing().map(|(until, _)| until);
+        self.met.values().copied().chain(ailing).min()
     }
 
     /// What a turn came to: how large the next page of each task may be, and what became of this one.
     pub fn finish(&mut self, turn: Vec<(Task, PageSize, Outcome)>, now: Instant) {
         self.turns -= 1;
         for (task, size, outcome) in turn {
-            let has_news = self.folding.remove(&task).unwrap_or_default();
+            let has_news = self.folding.remove(&task).unwrap_or_default().has_news;
             if self.treated.as_ref() == Some(&task) {
                 self.treated = None;
             }
             let before = self.ailing.remove(&task).map(|ailing| ailing.pause);
+            let known = self.pages(&task);
+            let mut pages = Pages { size, met: None, ..known };
             let (is_due, pause) = match outcome {
-                Outcome::Folded { has_more, is_slow, .. } => {
+                Outcome::Folded { has_more, is_brief, is_slow } => {
+                    pages.are_brief = is_brief && !has_more;
                     (has_more || has_news, is_slow.then(|| Pause::none(now)))
                 }
-                Outcome::Failed => (true, Some(Pause::after(before, now))),
+                Outcome::Untried { has_more } => (has_more || has_news, None),
+                Outcome::Met => {
+                    let pause = Pause::longer(known.met, &AFTER_MEETINGS, now);
+                    pages.met = Some(pause);
+                    if before.is_none() {
+                        self.met.insert(task.clone(), pause.until);
+                    }
+                    // Whoever gave trouble still does, until it is seen to have kept to the time.
+                    (before.is_some(), before.map(|before| Pause { until: pause.until, ..before }))
+                }
+                Outcome::Failed => {
+                    pages.are_brief = false;
+                    (true, Some(Pause::after(before, now)))
+                }
             };
-            let are_small = matches!(outcome, Outcome::Folded { events: ..=FEW_EVENTS, has_more: false, .. });
-            self.pages.insert(task.clone(), Pages { size, are_small });
+            self.pages.insert(task.clone(), pages);
             if let Some(pause) = pause {
                 self.ailing.insert(task, Ailing { pause, is_due });
             } else if is_due {
-                self.due.insert(task);
+                self.insert(task);
             }
         }
     }
 
     fn pages(&self, task: &Task) -> Pages {
-        self.pages.get(task).copied().unwrap_or(FIRST_PAGES)
+        self.pages.get(task).copied().unwrap_or_else(|| Pages::unknown(task))
     }
 }
 
@@ -220,9 +315,11 @@ mod tests {
     use super::*;
     use crate::store::projections::{Build, LedgerId};
 
-    const LEVEL: Outcome = Outcome::Folded { events: 1, has_more: false, is_slow: false };
-    const MUCH_MORE: Outcome = Outcome::Folded { events: 1_000, has_more: true, is_slow: false };
-    const SLOW: Outcome = Outcome::Folded { events: 1, has_more: true, is_slow: true };
+    const LEVEL: Outcome = Outcome::Folded { has_more: false, is_brief: true, is_slow: false };
+    const LEVEL_AT_LAST: Outcome = Outcome::Folded { has_more: false, is_brief: false, is_slow: false };
+    const MUCH_MORE: Outcome = Outcome::Folded { has_more: true, is_brief: true, is_slow: false };
+    const SLOW: Outcome = Outcome::Folded { has_more: true, is_brief: false, is_slow: true };
+    const LONGEST_PAUSE: Duration = *AFTER_FAILURES.end();
 
     fn task(ledger: i64, projection: &str) -> Task {
         let build = Build {
@@ -261,6 +358,102 @@ mod tests {
         assert_eq!(queue.next(now), None);
     }
 
+    /// The turns that may be taken at this moment.
+    fn turns(queue: &mut Queue, now: Instant) -> Vec<Turn> {
+        std::iter::from_fn(|| queue.next(now)).collect()
+    }
+
+    #[test]
+    fn a_projection_of_unknown_pace_or_with_long_pages_shares_no_turn() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let ours = [task(1, "balances"), task(1, "history")];
+        let all = || [task(1, "asleep"), task(1, "balances"), task(1, "history")];
+        for outcome in [LEVEL_AT_LAST, Outcome::Untried { has_more: false }, Outcome::Met, LEVEL] {
+            queue.add(all());
+            let (first, second) = (queue.next(now).expect("a turn"), queue.next(now).expect("a turn"));
+            assert_eq!(tasks_of(&first), ours, "before {outcome:?}");
+            assert_eq!(tasks_of(&second), [task(1, "asleep")], "before {outcome:?}");
+            finish(&mut queue, first, LEVEL, now);
+            finish(&mut queue, second, outcome, now);
+            if outcome == Outcome::Met {
+                let again = queue.next(now + LONGEST_PAUSE).expect("a turn");
+                finish(&mut queue, again, Outcome::Untried { has_more: false }, now);
+            }
+        }
+        queue.add(all());
+        assert_eq!(tasks_of(&queue.next(now).expect("a turn")), all(), "it is known to be brief");
+    }
+
+    #[test]
+    fn those_with_long_pages_leave_places_to_the_others_and_the_others_to_them() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add((1..=9).map(|ledger| task(ledger, "asleep")));
+        let long = turns(&mut queue, now);
+        assert_eq!(long.len(), LONGER);
+        queue.add((1..=9).map(|ledger| task(ledger, "balances")));
+        let mut brief = turns(&mut queue, now);
+        assert_eq!(brief.len(), WORKERS - LONGER);
+        assert!(brief.iter().flatten().all(|((_, build), _)| build.projection == "balances"));
+        for turn in long {
+            finish(&mut queue, turn, LEVEL_AT_LAST, now);
+            let next = queue.next(now).expect("a turn");
+            assert_eq!(next[0].0.1.projection, "asleep", "brief ones take no more than their places");
+            finish(&mut queue, next, LEVEL_AT_LAST, now);
+        }
+        finish(&mut queue, brief.remove(0), LEVEL, now);
+        assert_eq!(queue.next(now).expect("a turn")[0].0.1.projection, "balances");
+    }
+
+    #[test]
+    fn whoever_meets_another_worker_looks_again_after_milliseconds_until_there_is_nothing_left() {
+        let (mut queue, mut now) = (Queue::default(), Instant::now());
+        queue.add([task(1, "balances")]);
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            let turn = queue.next(now).expect("a turn");
+            finish(&mut queue, turn, Outcome::Met, now);
+            queue.add([task(1, "balances")]);
+            assert_eq!(queue.next(now), None);
+            let wakes_at = queue.wakes_at().expect("a time");
+            pauses.push((wakes_at - now).as_millis());
+            now = wakes_at;
+        }
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 80]);
+        let turn = queue.next(now).expect("a turn");
+        finish(&mut queue, turn, Outcome::Untried { has_more: false }, now);
+        assert_eq!((queue.wakes_at(), queue.next(now)), (None, None));
+    }
+
+    #[test]
+    fn whoever_gave_trouble_is_not_healed_by_meeting_another_worker() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add([task(1, "asleep")]);
+        for outcome in [SLOW, Outcome::Met] {
+            let turn = queue.next(now).expect("a turn");
+            finish(&mut queue, turn, outcome, now);
+            assert!(queue.is_ailing(&task(1, "asleep")));
+        }
+        let wakes_at = queue.wakes_at().expect("a time");
+        assert_eq!((wakes_at - now, queue.next(now)), (*AFTER_MEETINGS.start(), None));
+        assert!(queue.next(wakes_at).is_some());
+    }
+
+    #[test]
+    fn nobody_is_woken_for_a_place_that_is_taken() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add([task(1, "asleep")]);
+        let turn = queue.next(now).expect("a turn");
+        finish(&mut queue, turn, Outcome::Folded { has_more: false, is_brief: false, is_slow: true }, now);
+        queue.add([task(2, "asleep"), task(3, "asleep")]);
+        let mut others = turns(&mut queue, now);
+        assert_eq!(others.len(), LONGER);
+        queue.add([task(1, "asleep")]);
+        assert_eq!((queue.next(now), queue.wakes_at()), (None, None));
+        finish(&mut queue, others.remove(0), LEVEL_AT_LAST, now);
+        assert_eq!(queue.wakes_at(), Some(now));
+        assert_eq!(tasks_of(&queue.next(now).expect("a turn")), [task(1, "asleep")]);
+    }
+
     #[test]
     fn whoever_has_much_to_do_gets_one_page_in_turn() {
         let (mut queue, now) = (Queue::default(), Instant::now());
@@ -279,7 +472,7 @@ mod tests {
     fn so_many_are_folded_at_a_time_and_no_more() {
         let (mut queue, now) = (Queue::default(), Instant::now());
         queue.add((0..10).map(|ledger| task(ledger, "balances")));
-        let turns: Vec<Turn> = std::iter::from_fn(|| queue.next(now)).collect();
+        let turns = turns(&mut queue, now);
         assert_eq!(turns.len(), WORKERS);
         for turn in turns {
             finish(&mut queue, turn, LEVEL, now);
@@ -305,14 +498,14 @@ mod tests {
     #[test]
     fn of_those_that_give_trouble_one_is_folded_at_a_time() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.add((1..=4).map(|ledger| task(ledger, "slow")));
-        for turn in std::iter::from_fn(|| queue.next(now)).collect::<Vec<_>>() {
+        queue.add((1..=4).map(|ledger| task(ledger, "history")));
+        for turn in turns(&mut queue, now) {
             finish(&mut queue, turn, SLOW, now);
         }
         let slow = queue.next(now).expect("one of the slow ones");
         assert_eq!(queue.next(now), None, "no second one");
         queue.add((1..=9).map(|ledger| task(ledger, "balances")));
-        let others: Vec<Turn> = std::iter::from_fn(|| queue.next(now)).collect();
+        let others = turns(&mut queue, now);
         assert_eq!(others.len(), WORKERS - 1);
         assert!(others.iter().flatten().all(|((_, build), _)| build.projection == "balances"));
         // Once it has kept to the time, it is like everyone.

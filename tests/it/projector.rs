@@ -111,6 +111,37 @@ async fn workers_that_meet_fold_every_event_once() {
 }
 
 #[tokio::test]
+async fn whoever_meets_another_worker_folds_what_that_one_left() {
+    let place = Place::new().await;
+    let mut book = place.book("meeting").await;
+    let running = Running::start(&place.service);
+    write_some(&mut book, 1).await;
+    wait_until_level(&place, &book).await;
+    // Nobody looks around from now on, and another worker has begun a page of the history.
+    let (builds, worker) = (place.database.superuser().await, place.database.superuser().await);
+    let lock = "BEGIN; LOCK TABLE projection_versions IN ACCESS EXCLUSIVE MODE";
+    builds.batch_execute(lock).await.expect("the builds");
+    let lock = "BEGIN; SELECT FROM projection_cursors WHERE projection = 'history' FOR UPDATE";
+    worker.batch_execute(lock).await.expect("the cursor");
+    let are_level = async |book: &Book, projections: &[&str]| {
+        let progress = place.progress(book).await;
+        let is_level = |name: &&str| {
+            progress.iter().any(|one| one.projection == **name && one.position == book.position)
+        };
+        projections.iter().all(is_level).then_some(())
+    };
+    for _ in 0..3 {
+        let opened = Fact::about(AccountOpened {}).of(AccountNumber(book.position));
+        book.write(&[opened]).await;
+        running.tell_of(&book);
+        // Those before and after it in their turn.
+        wait::until("the others", async || are_level(&book, &["balances", "usage"]).await).await;
+    }
+    worker.batch_execute("COMMIT").await.expect("the cursor let go");
+    wait::until("the history", async || are_level(&book, &["history"]).await).await;
+}
+
+#[tokio::test]
 async fn an_event_that_does_not_add_up_stops_the_balances_of_its_ledger_and_nothing_else() {
     let place = Place::new().await;
     let (mut sick, mut sound) = (place.book("sick").await, place.book("sound").await);

@@ -100,6 +100,11 @@ pub fn compiled_in() -> Result<Vec<Definition>, DefinitionError> {
     COMPILED_IN.dirs().map(read).collect()
 }
 
+/// Whether a projection of this name is part of the program.
+pub fn is_compiled_in(name: &str) -> bool {
+    COMPILED_IN.get_dir(name).is_some()
+}
+
 /// The projections in a directory, one in each folder of it.
 ///
 /// # Errors
