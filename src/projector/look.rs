@@ -23,6 +23,8 @@ use crate::{
 /// Who follows what, as of the last look.
 #[derive(Default)]
 pub struct Following {
+    /// Names of the projections that there are.
+    projections: BTreeSet<String>,
     tasks: BTreeMap<LedgerId, Vec<(Arc<Build>, Progress)>>,
 }
 
@@ -41,7 +43,7 @@ pub enum LookError {
 }
 
 impl Following {
-    fn new(builds: &[Arc<Build>], found: Vec<Progress>) -> Self {
+    fn new(projections: BTreeSet<String>, builds: &[Arc<Build>], found: Vec<Progress>) -> Self {
         let mut tasks: BTreeMap<LedgerId, Vec<_>> = BTreeMap::new();
         for progress in found {
             let build = builds
@@ -51,7 +53,14 @@ impl Following {
                 tasks.entry(progress.ledger).or_default().push((Arc::clone(build), progress));
             }
         }
-        Self { tasks }
+        Self { projections, tasks }
+    }
+
+    /// Has the metrics of projections that are gone say that nothing is wrong with them, when this has come after `before`.
+    pub fn forget_the_gone(&self, before: &Self) {
+        for projection in before.projections.difference(&self.projections) {
+            publish(projection, &[]);
+        }
     }
 
     /// What is to be folded when these ledgers have new events.
@@ -109,8 +118,11 @@ pub async fn look_around(database: &Database) -> Result<Following, LookError> {
     if has_new_followers {
         found = progress(&client, &ledgers).await?;
     }
-    publish(&builds, &found);
-    Ok(Following::new(&builds, found))
+    let projections: BTreeSet<String> = builds.iter().map(|build| build.projection.clone()).collect();
+    for projection in &projections {
+        publish(projection, &found);
+    }
+    Ok(Following::new(projections, &builds, found))
 }
 
 fn newest_followed(found: &[Progress]) -> BTreeMap<(LedgerId, &str), i32> {
@@ -130,24 +142,18 @@ fn newest_for_all(builds: &[Arc<Build>]) -> impl Iterator<Item = &Arc<Build>> {
     })
 }
 
-/// One number for each projection: that of the ledger that is worst off.
-fn publish(builds: &[Arc<Build>], found: &[Progress]) {
-    let projections: BTreeSet<&str> = builds.iter().map(|build| build.projection.as_str()).collect();
-    for projection in projections {
-        let serving =
-            || found.iter().filter(|progress| progress.projection == projection && progress.is_serving);
-        let events = serving().map(|progress| progress.head - progress.position).max().unwrap_or(0);
-        let seconds = serving().map(|progress| progress.lag_seconds).fold(0.0, f64::max);
-        let parked: i64 = serving().map(|progress| progress.parked).sum();
-        let halted = found
-            .iter()
-            .filter(|progress| progress.projection == projection && progress.halt.is_some())
-            .map(|progress| progress.ledger)
-            .collect::<BTreeSet<_>>();
-        let name = projection.to_owned();
-        gauge!(PROJECTOR_LAG_EVENTS, "projection" => name.clone()).set(events as f64);
-        gauge!(PROJECTOR_LAG_SECONDS, "projection" => name.clone()).set(seconds);
-        gauge!(PROJECTOR_HALTED, "projection" => name.clone()).set(halted.len() as f64);
-        gauge!(PROJECTOR_PARKED, "projection" => name).set(parked as f64);
-    }
+/// One number for each thing to watch: that of the ledger that is worst off.
+fn publish(projection: &str, found: &[Progress]) {
+    let all = || found.iter().filter(|progress| progress.projection == projection);
+    let serving = || all().filter(|progress| progress.is_serving);
+    let events = serving().map(|progress| progress.head - progress.position).max().unwrap_or(0);
+    let seconds = serving().map(|progress| progress.lag_seconds).fold(0.0, f64::max);
+    let parked: i64 = serving().map(|progress| progress.parked).sum();
+    let halted = all().filter(|progress| progress.halt.is_some());
+    let halted = halted.map(|progress| progress.ledger).collect::<BTreeSet<_>>();
+    let name = projection.to_owned();
+    gauge!(PROJECTOR_LAG_EVENTS, "projection" => name.clone()).set(events as f64);
+    gauge!(PROJECTOR_LAG_SECONDS, "projection" => name.clone()).set(seconds);
+    gauge!(PROJECTOR_HALTED, "projection" => name.clone()).set(halted.len() as f64);
+    gauge!(PROJECTOR_PARKED, "projection" => name).set(parked as f64);
 }

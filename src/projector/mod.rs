@@ -145,6 +145,7 @@ impl Projector {
                     Ok(following) => {
                         self.outage = None;
                         self.queue.retain(&following);
+                        following.forget_the_gone(&self.following);
                         self.queue.add(following.behind());
                         self.following = following;
                     }

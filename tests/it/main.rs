@@ -33,6 +33,7 @@ mod outbox_store;
 mod outbox_support;
 mod portal;
 mod projector;
+mod projector_example;
 mod projector_german;
 mod projector_history;
 mod projector_plans;

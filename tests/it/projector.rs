@@ -16,7 +16,7 @@ use counterfoil::{
             Build,
             definition::{Definition, compiled_in, in_directory},
             fold::Page,
-            install::{InstallError, drop_unused, install, make_build},
+            install::{InstallError, abandon, drop_unused, install, make_build},
             read::history,
         },
     },
@@ -276,30 +276,26 @@ async fn one_ledger_is_rebuilt_without_the_others() {
 }
 
 #[tokio::test]
-async fn a_projection_in_a_directory_is_followed_like_one_of_ours() {
+async fn nobody_follows_an_abandoned_projection_until_it_is_installed_again() {
     let place = Place::new().await;
-    let mut book = place.book("own").await;
-    write_some(&mut book, 2).await;
-    let directory = tempfile::tempdir().expect("a directory");
-    let folder = directory.path().join("events_per_type");
-    write_projection(
-        &folder,
-        "CREATE TABLE events_per_type (ledger_id bigint, type text, events bigint, PRIMARY KEY (ledger_id, type));",
-        "INSERT INTO events_per_type AS t SELECT e.ledger_id, e.type, count(*) FROM events e
-          WHERE e.ledger_id = $1 AND e.position > $2 AND e.position <= $3 GROUP BY e.ledger_id, e.type
-             ON CONFLICT (ledger_id, type) DO UPDATE SET events = t.events + excluded.events;",
-    );
-    let definitions = in_directory(directory.path()).expect("a projection");
-    install(&mut place.database.owner().await, &definitions).await.expect("made");
-    let _running = Running::start(&place.service);
-    let build = place.build("events_per_type").await;
-    let statement =
-        format!("SELECT events FROM {}.events_per_type WHERE type = 'credits.granted'", build.schema);
-    let superuser = place.database.superuser().await;
-    let counted = wait::until("the projection to be filled", async || {
-        superuser.query_opt(&statement, &[]).await.expect("a count").map(|row| row.get::<_, i64>(0))
-    });
-    assert_eq!(counted.await, 4);
+    let book = place.book("left").await;
+    let own = [Definition { name: "own".to_owned(), ..definition_of("balances") }];
+    let mut owner = place.database.owner().await;
+    let followed = async || {
+        let progress = place.progress(&book).await.into_iter();
+        progress.filter(|one| one.projection == "own").map(|one| one.build).collect::<Vec<_>>()
+    };
+    let made = install(&mut owner, &own).await.expect("made");
+    follow(&place, &book, &made[0]).await;
+    assert_eq!(followed().await, [1]);
+    assert_eq!(abandon(&mut owner, "own").await.expect("abandoned"), 1);
+    // As by a process that has not looked since.
+    follow(&place, &book, &made[0]).await;
+    assert_eq!(followed().await, [] as [i32; 0]);
+    let made = install(&mut owner, &own).await.expect("made");
+    assert_eq!(made.iter().map(|build| build.build).collect::<Vec<_>>(), [2]);
+    follow(&place, &book, &made[0]).await;
+    assert_eq!(followed().await, [2]);
 }
 
 #[tokio::test]

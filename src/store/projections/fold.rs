@@ -129,8 +129,8 @@ impl Deadline {
     }
 }
 
-/// Makes the ledger follow a build from the beginning on, unless it follows this or a newer one. The first build of a
-/// projection serves at once.
+/// Makes the ledger follow a build from the beginning on, unless it follows this or a newer one, or the build is retired.
+/// The first build of a projection serves at once.
 ///
 /// # Errors
 /// Those of the database.
@@ -142,6 +142,8 @@ pub async fn follow(transaction: &Transaction<'_>, ledger: LedgerId, build: &Bui
                             WHERE s.ledger_id = $1 AND s.projection = $2 AND s.is_serving)
           FROM ledger_heads h
          WHERE h.ledger_id = $1
+           AND EXISTS (SELECT FROM projection_versions v
+                        WHERE v.projection = $2 AND v.build = $3 AND v.retired_at IS NULL)
            AND NOT EXISTS (SELECT FROM projection_cursors c
                             WHERE c.ledger_id = $1 AND c.projection = $2 AND c.build >= $3)
             ON CONFLICT DO NOTHING";

@@ -16,7 +16,7 @@ use crate::store::{
     ledgers::{self, Ledger},
     roles::RUNTIME_ROLE,
     rows::RowError,
-    scope,
+    scope::{self, Parameter},
 };
 
 /// How long a retired build is kept. Our own transactions end within half of it.
@@ -58,8 +58,8 @@ pub enum InstallError {
 pub async fn install(owner: &mut Client, definitions: &[Definition]) -> Result<Vec<Build>, InstallError> {
     let mut made = Vec::new();
     for definition in definitions {
-        let statement = "SELECT version FROM projection_versions WHERE projection = $1 AND for_all
-                          ORDER BY build DESC LIMIT 1";
+        let statement = "SELECT version FROM projection_versions
+                          WHERE projection = $1 AND for_all AND retired_at IS NULL ORDER BY build DESC LIMIT 1";
         let newest = owner.query_typed(statement, &[(&definition.name, Type::TEXT)]).await?;
         let version: Option<&str> = newest.first().map(|row| row.try_get("version")).transpose()?;
         if version != Some(definition.version.as_str()) {
@@ -137,6 +137,30 @@ pub async fn make_build(
     }
     transaction.commit().await?;
     Ok(build)
+}
+
+/// Retires every build of a projection and has every ledger leave it. Returns how many builds there are.
+///
+/// A process that is about to let a new ledger follow may do so once more: call it again [`GRACE`] later, and then
+/// [`drop_unused`].
+///
+/// # Errors
+/// Those of the database; what is done by then stays, and another call goes on with the rest.
+pub async fn abandon(owner: &mut Client, projection: &str) -> Result<u64, InstallError> {
+    let retire = "UPDATE projection_versions SET retired_at = COALESCE(retired_at, clock_timestamp())
+                   WHERE projection = $1";
+    let builds = owner.execute_typed(retire, &[(&projection, Type::TEXT)]).await?;
+    for ledger in ledgers::list_ledgers(owner).await.map_err(InstallError::Ledgers)? {
+        let parameters: [Parameter<'_>; 2] = [(&ledger.ledger.0, Type::INT8), (&projection, Type::TEXT)];
+        let transaction = owner.transaction().await?;
+        transaction.batch_execute(&scope::settings(ledger.ledger)).await?;
+        for table in ["projection_cursors", "projection_parked"] {
+            let leave = format!("DELETE FROM {table} WHERE ledger_id = $1 AND projection = $2");
+            transaction.execute_typed(&leave, &parameters).await?;
+        }
+        transaction.commit().await?;
+    }
+    Ok(builds)
 }
 
 /// Retires builds that no ledger follows, and drops those that were retired at least [`GRACE`] ago. Returns the schemas
@@ -261,11 +285,12 @@ async fn guard_view(transaction: &Transaction<'_>, build: &Build, view: &str) ->
     transaction.batch_execute(&statements).await.map_err(refused(build, "guarding its views"))
 }
 
-/// Builds that ledgers leave: all but the newest of each projection that is meant for all.
+/// Builds that ledgers leave: all but the newest of each projection that is meant for all, and those of abandoned ones.
 async fn superseded_builds(owner: &Client) -> Result<Vec<Build>, Error> {
     let statement = "
         SELECT v.projection, v.build, v.version, v.schema_name, v.apply, v.for_all, v.parks FROM projection_versions v
-         WHERE v.build <> (SELECT max(n.build) FROM projection_versions n
+         WHERE v.retired_at IS NOT NULL
+            OR v.build <> (SELECT max(n.build) FROM projection_versions n
                             WHERE n.projection = v.projection AND n.for_all)";
     owner.query_typed(statement, &[]).await?.iter().map(Build::from_row).collect()
 }
