@@ -4,8 +4,10 @@
     python3 verify_export.py --key 'VERIFIER KEY' events.ndjson checkpoint
 
 `events.ndjson` is what GET /v1/audit/events or GET /v1/events (as application/x-ndjson) gives, `checkpoint` what
-GET /v1/audit/checkpoint gives. Needs Python 3.9 and the `openssl` program, version 3, for Ed25519. Ends with 0 if every
-event is what was signed and every balance follows; otherwise with 1, naming the first position that is not right.
+GET /v1/audit/checkpoint gives. Needs Python 3.9 and the `openssl` program, version 3, for Ed25519. Ends with 0 if the
+head is signed by the key, the events are exactly those that it covers, and available minus debt after each is what it
+was before and the amount; otherwise with 1, and says where: at which position, or between which if only the root is wrong.
+It does not look at what is held or disputed, at revenue, at an earlier head, nor at events behind the head.
 
 Formats: signed note https://c2sp.org/signed-note, checkpoint https://c2sp.org/tlog-checkpoint, tree RFC 6962.
 """
@@ -13,6 +15,7 @@ Formats: signed note https://c2sp.org/signed-note, checkpoint https://c2sp.org/t
 import argparse
 import base64
 import hashlib
+import itertools
 import json
 import subprocess
 import sys
@@ -73,7 +76,7 @@ def open_checkpoint(note, key):
 def canonical(line, ledger):
     """The sealed bytes of an event, and its fields. All numbers are whole and below 2^53, all keys are ASCII: what Python
     writes with sorted keys is what RFC 8785 asks for."""
-    fields = json.loads(line)
+    fields = json.loads(line.decode())
     if "ledger" not in fields:
         fields.pop("account_id", None)
         fields.pop("request_id", None)
@@ -111,33 +114,37 @@ def main():
     arguments.add_argument("events", help="one event per line")
     arguments.add_argument("checkpoint", help="the signed head")
     given = arguments.parse_args()
-
-    note = Path(given.checkpoint).read_text(encoding="utf-8")
-    origin, size, root = open_checkpoint(note, given.key)
-    ledger = origin.split("/")[-2]
+    try:
+        origin, size, root = open_checkpoint(Path(given.checkpoint).read_bytes().decode(), given.key)
+        ledger = origin.split("/")[-2]
+    except (ValueError, IndexError):
+        fail("the head is no signed checkpoint of a ledger, or the key is no verifier key")
     tree, balances, position = Tree(), {}, 0
-    with open(given.events, encoding="utf-8", newline="\n") as lines:
-        for line in lines:
-            if position == size:
-                break
-            position += 1
-            sealed, event = canonical(line, ledger)
-            if event["position"] != position:
-                fail(f"position {position}: there is no event; the next one is at {event['position']}")
-            if event["ledger"] != ledger:
-                fail(f"position {position}: the event is of the ledger {event['ledger']}")
-            tree.add(sealed)
-            if "unit" in event:
-                whose = (event["account"], event["unit"])
-                balances[whose] = balances.get(whose, 0) + event["amount"]
-                if balances[whose] != event["balance_after"]:
-                    fail(f"position {position}: the balance after it does not follow from those before it")
+    with open(given.events, "rb") as lines:
+        for position, line in enumerate(itertools.islice(lines, size), 1):
+            try:
+                sealed, event = canonical(line, ledger)
+                if event["position"] != position:
+                    fail(f"position {position}: there is no event; the next one is at {event['position']}")
+                if event["ledger"] != ledger:
+                    fail(f"position {position}: the event is of the ledger {event['ledger']}")
+                tree.add(sealed)
+                if "unit" in event:
+                    whose = (event["account"], event["unit"])
+                    balances[whose] = balances.get(whose, 0) + event["amount"]
+                    if balances[whose] != event["balance_after"]:
+                        fail(f"position {position}: the balance after it does not follow from those before it")
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                fail(f"position {position}: the line is no whole event; it is the first that is not")
     if position < size:
         fail(f"position {position + 1}: the head covers {size} events, and there are only {position}")
     if tree.root() != root:
-        fail(f"the events do not have the root that is signed over the first {size} of them")
-    print(f"{origin}: {size} events are what was signed, and {len(balances)} balances follow from them")
+        fail(f"positions 1 to {size}: one of these events is not what was signed; the root does not tell which")
+    print(f"{origin}: {size} events are what was signed, and {len(balances)} balances follow from their amounts")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OSError as error:
+        fail(f"a file cannot be read, or there is no openssl: {error}")
