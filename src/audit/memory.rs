@@ -68,6 +68,13 @@ impl Leaves {
         &self.rest
     }
 
+    /// Of how many of the first leaves [`Self::first_difference`] says that they are the same, if it names no place.
+    pub fn compared_with(&self, later: &Self) -> u64 {
+        let blocks = self.blocks.len().min(later.blocks.len());
+        let rest = if later.len() >= self.len() { self.rest.len() } else { 0 };
+        (blocks * BLOCK + rest) as u64
+    }
+
     /// Where `later`, which has as many leaves or more, differs first: as closely as can be told. `rest` are the leaves of
     /// `later` behind the last whole block of these.
     pub fn first_difference(&self, later: &Self, rest: &[Hash]) -> Option<Range> {

@@ -28,6 +28,7 @@ pub struct Replay {
     balances: BTreeMap<(AccountNumber, Unit), i64>,
     revenue: Revenue,
     position: i64,
+    began_at: Option<Timestamp>,
     recorded_at: Timestamp,
     clock_ahead: i64,
     /// What the command that is being played has touched.
@@ -46,9 +47,19 @@ impl Replay {
         self.recorded_at
     }
 
+    /// When the first event was recorded.
+    pub fn began_at(&self) -> Option<Timestamp> {
+        self.began_at
+    }
+
     /// How many accounts there are.
     pub fn accounts(&self) -> usize {
         self.set.accounts.len()
+    }
+
+    /// Which accounts there are.
+    pub fn account_numbers(&self) -> Vec<AccountNumber> {
+        self.set.accounts.keys().copied().collect()
     }
 
     /// How many balances there are: one for each unit that an account ever had.
@@ -76,6 +87,7 @@ impl Replay {
             self.rest()?;
         }
         (self.position, self.recorded_at) = (event.position.0, event.recorded_at);
+        self.began_at.get_or_insert(event.recorded_at);
         if let EventBody::ClockAdvanced(advanced) = &event.body {
             self.clock_ahead += advanced.seconds;
             if self.clock_ahead != advanced.ahead {

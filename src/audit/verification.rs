@@ -42,7 +42,7 @@ pub struct Verification {
     /// The leaves behind the last whole block that is remembered.
     rest: Vec<Hash>,
     replay: Replay,
-    names: BTreeMap<String, AccountNumber>,
+    names: BTreeMap<AccountNumber, String>,
     root_then: Option<Hash>,
     findings: Vec<Finding>,
     is_replaying: bool,
@@ -54,8 +54,8 @@ pub struct Verified {
     pub replay: Replay,
     /// Whether all events could be played.
     pub is_replayed: bool,
-    /// The accounts by the names that the lines had for them.
-    pub names: BTreeMap<String, AccountNumber>,
+    /// What the lines called the accounts, where they said it; the last name of each.
+    pub names: BTreeMap<AccountNumber, String>,
     /// What to remember, if nothing is wrong.
     pub memory: Memory,
     /// What is wrong.
@@ -104,7 +104,7 @@ impl Verification {
         if let (Some(name), Ok(event)) = (record.account_name, &record.event)
             && let Some(number) = event.account
         {
-            self.names.insert(name, number);
+            self.names.insert(number, name);
         }
         if self.is_replaying {
             let played = record.event.and_then(|event| self.replay.play(&event));
@@ -148,25 +148,33 @@ impl Verification {
     pub fn finish(mut self) -> Verified {
         let Checkpoint { origin, size, root, .. } = &self.checkpoint;
         let (size, found) = (*size, self.tree.size());
+        let mut same = 0;
+        let mut different = None;
+        if let Some(memory) = &self.memory {
+            different = memory.leaves.first_difference(&self.leaves, &self.rest);
+            if size < memory.size {
+                let place = Some(Range { first: size + 1, last: memory.size });
+                let what = "a head that was seen before covered these events, and this one does not".into();
+                self.findings.push(Finding { place, what });
+            } else if self.root_then.is_some_and(|root| root != memory.root) || different.is_some() {
+                let what = "they were others when they were seen last: history was changed".into();
+                self.findings.push(Finding { place: different, what });
+            }
+            if different.is_none() {
+                same = memory.leaves.compared_with(&self.leaves);
+            }
+        }
         if found < size {
             let place = Some(Range { first: found + 1, last: size });
             self.findings
                 .push(Finding { place, what: "the head covers these events, and they are not there".into() });
         } else if self.tree.root() != *root {
-            let what =
-                format!("the events do not have the root that is signed over the first {size} of them");
+            // The place is no more than where to look: what names a position goes before it.
+            let what = format!(
+                "the events do not have the root that is signed over the first {size} of them: {}",
+                where_to_look(different, same, size)
+            );
             self.findings.push(Finding { place: None, what });
-        }
-        if let Some(memory) = &self.memory {
-            let place = memory.leaves.first_difference(&self.leaves, &self.rest);
-            if size < memory.size {
-                let place = Some(Range { first: size + 1, last: memory.size });
-                let what = "a head that was seen before covered these events, and this one does not".into();
-                self.findings.push(Finding { place, what });
-            } else if self.root_then.is_some_and(|root| root != memory.root) || place.is_some() {
-                let what = "they were others when they were seen last: history was changed".into();
-                self.findings.push(Finding { place, what });
-            }
         }
         // The first position says most.
         self.findings.sort_by_key(|finding| finding.place.map_or(u64::MAX, |place| place.first));
@@ -178,6 +186,24 @@ impl Verification {
             memory,
             findings: self.findings,
         }
+    }
+}
+
+/// Between which positions something is wrong, as closely as it can be told by what is remembered: a place that is another
+/// one, or that the first `same` events are as they were.
+fn where_to_look(different: Option<Range>, same: u64, size: u64) -> String {
+    match different {
+        Some(Range { first, last }) => format!("what is wrong lies between the positions {first} and {last}"),
+        None if same >= size => {
+            "they are those that were seen before, so it is the head that is another one".to_owned()
+        }
+        None if same > 0 => format!(
+            "what is wrong lies between the positions {} and {size}, behind what was seen before",
+            same + 1
+        ),
+        None => format!(
+            "what is wrong lies between the positions 1 and {size}, and nothing is remembered that tells it more closely"
+        ),
     }
 }
 
@@ -252,6 +278,33 @@ mod tests {
         let last = lines.len();
         let expected = format!("position {last}: the head covers these events, and they are not there");
         assert_eq!(words(&verified(short, signed, None)), [expected]);
+    }
+
+    #[test]
+    fn where_a_changed_event_has_to_be_looked_for_is_told_as_closely_as_what_is_remembered_allows() {
+        let (_, lines) = lines();
+        let (signed, size) = (head(&lines), lines.len());
+        let changed_at = |place: usize| {
+            let mut changed = lines.clone();
+            changed[place - 1] = changed[place - 1].replacen("operator", "system", 1);
+            assert_ne!(changed, lines);
+            changed
+        };
+        let seen = |size: usize| Some(verified(&lines[..size], head(&lines[..size]), None).memory);
+        for (place, memory, first, last) in [
+            (4, None, 1, size),
+            (4, seen(3), 4, size),
+            (4, seen(2), 3, size),
+            (4, seen(5), 4, 4),
+            (4, seen(size), 4, 4),
+        ] {
+            let found = words(&verified(&changed_at(place), signed.clone(), memory));
+            let between = format!("lies between the positions {first} and {last}");
+            assert!(found.last().is_some_and(|last| last.contains(&between)), "{between}: {found:?}");
+        }
+        let other = Checkpoint { root: Hash::of_leaf(b"another"), ..signed };
+        let found = words(&verified(&lines, other, seen(size)));
+        assert!(found[0].ends_with("so it is the head that is another one"), "{found:?}");
     }
 
     #[test]

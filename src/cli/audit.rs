@@ -1,5 +1,7 @@
 //! `counterfoil audit`: verifies a ledger from outside, with nothing but what is published of it.
 
+mod balances;
+mod comparison;
 mod revenue;
 mod source;
 
@@ -9,7 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use secrecy::SecretString;
 
-use self::source::{Compared, Source};
+use self::comparison::Compared;
+use self::source::Source;
 use super::progress::Rate;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::memory::{Memory, Range};
@@ -21,8 +24,8 @@ use crate::domain::ids::LedgerSlug;
 ///
 /// Takes every event from a service or from a file, and checks: the head is signed by a key that you know; it goes on from
 /// the head that was seen last; the events are exactly those that it covers, none changed, dropped or put in; each follows
-/// from those before it and breaks nothing that must hold; and what they lead to is what the service says of every account.
-/// Ends with exit code 1 if anything is wrong, naming the first position.
+/// from those before it and breaks nothing that must hold; and what they lead to is what the service says of every account,
+/// and of its revenue on every day. Ends with exit code 1 if anything is wrong, naming the first position that can be told.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// A key that verifies the head, as `counterfoil keys list` prints it. May be repeated: one of them has to have
@@ -37,7 +40,9 @@ pub(super) struct Arguments {
     #[arg(required_unless_present = "export")]
     api_key: Option<SecretString>,
     /// A file with all events, one per line, in place of a service: what `GET /v1/audit/events` or `GET /v1/events` gives.
-    #[arg(long, value_name = "FILE", requires = "checkpoint", conflicts_with_all = ["url", "api_key"])]
+    /// No service is asked then, even if one is named.
+    // No conflict with `--url`: an environment that names a service, as `dev.env` does, would count as one.
+    #[arg(long, value_name = "FILE", requires = "checkpoint")]
     export: Option<PathBuf>,
     /// The signed head that goes with the file: what `GET /v1/audit/checkpoint` gives, or a file from the directory of
     /// checkpoints.
@@ -83,23 +88,35 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     tell(&verified, &head, (has_root, size), seen);
     println!("inclusion of {proofs} events proven by the service");
-    for (what, compared) in [("balances", balances), ("days of revenue", revenue)] {
+    let (mut as_told, mut not_compared) = (Vec::new(), Vec::new());
+    for (what, compared) in [("balances", balances), ("revenue", revenue)] {
         match compared {
-            Compared::Not(why) => println!("{what} not compared: {why}"),
-            Compared::All(number) => println!("{number} {what} compared with what the service says"),
+            Compared::Not(why) => {
+                println!("{what} not compared: {why}");
+                not_compared.push(what);
+            }
+            Compared::All(words) => {
+                println!("{words} compared with what the service says");
+                as_told.push(what);
+            }
         }
     }
     for finding in &verified.findings {
         println!("WRONG {finding}");
     }
-    match verified.findings.first() {
-        Some(first) => bail!("the ledger is not what was signed; the first: {first}"),
-        None => {
-            remember(&arguments.state, &verified.memory)?;
-            println!("verified: every event is what was signed, and everything follows from the events");
-            Ok(())
-        }
+    if let Some(first) = verified.findings.first() {
+        bail!("the ledger is not what was signed; the first: {first}");
     }
+    remember(&arguments.state, &verified.memory)?;
+    print!("verified: every event is what was signed, and follows from those before it");
+    if !as_told.is_empty() {
+        print!("; the service's {} are what the events lead to", as_told.join(" and "));
+    }
+    if !not_compared.is_empty() {
+        print!("; {} were not compared", not_compared.join(" and "));
+    }
+    println!();
+    Ok(())
 }
 
 fn tell(verified: &Verified, head: &Checkpoint, (has_root, size): (bool, u64), seen: Option<u64>) {
@@ -184,7 +201,8 @@ async fn take_in_all(
     let mut leaves = Vec::new();
     let mut lines = source.lines().await?;
     while !verification.is_complete() {
-        let Some(line) = lines.next().await? else { break };
+        let here = || format!("position {}", verification.size() + 1);
+        let Some(line) = lines.next().await.with_context(here)? else { break };
         match verification.take_in(&line) {
             Ok(leaf) if samples.contains(&verification.size()) => leaves.push((verification.size(), leaf)),
             Ok(_) => {}
@@ -200,9 +218,11 @@ async fn take_in_all(
     let mut proofs = 0;
     if let Source::Service(service) = source {
         if verification.is_complete() && !verification.has_signed_root() {
-            let place = service.find_difference(&verification, head).await?;
-            let what = "it is not the event that was sealed".to_owned();
-            verification.add(Finding { place, what });
+            // If its tiles have these very events, they are not those of the head: nothing can be told of a place.
+            if let place @ Some(_) = service.find_difference(&verification, head).await? {
+                let what = "it is not the event that was sealed".to_owned();
+                verification.add(Finding { place, what });
+            }
         }
         for (position, leaf) in leaves {
             match service.prove(position, leaf, keys).await? {

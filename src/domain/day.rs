@@ -32,6 +32,12 @@ impl Day {
         Self(moment.to_datetime().date())
     }
 
+    /// The day that so many days later is; the last one, if there is none.
+    pub fn plus_days(self, days: u32) -> Self {
+        let later = self.0.checked_add(time::Duration::days(days.into()));
+        later.and_then(Self::new).unwrap_or(Self::LAST)
+    }
+
     /// The same as the date type of the PostgreSQL library.
     pub fn to_date(self) -> Date {
         self.0
@@ -73,6 +79,8 @@ mod tests {
         let day = Day::parse("2028-02-03").expect("a day");
         assert_eq!(day.to_string(), "2028-02-03");
         assert_eq!(day.end_of_month().to_string(), "2028-02-29");
+        assert_eq!(day.plus_days(27).to_string(), "2028-03-01");
+        assert_eq!(day.plus_days(u32::MAX), Day::LAST);
         assert_eq!(Day::of(Timestamp::default()), Day::FIRST);
     }
 

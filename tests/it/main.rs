@@ -41,6 +41,8 @@ mod projector_subscriptions;
 mod projector_support;
 mod projector_trouble;
 mod proof;
+mod proof_export;
+mod proof_lies;
 mod proof_support;
 mod proof_tampering;
 mod quarter;

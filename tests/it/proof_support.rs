@@ -123,10 +123,9 @@ impl Sealed {
         for key in &self.keys {
             command.arg("--key").arg(key.to_string());
         }
-        if !arguments.contains(&"--export") {
-            command.env("COUNTERFOIL_URL", &self.app.url);
-            command.env("COUNTERFOIL_API_KEY", &self.app.ledger.api_key);
-        }
+        // As whoever loaded a `dev.env` has them: an export is taken all the same, if one is named.
+        command.env("COUNTERFOIL_URL", &self.app.url);
+        command.env("COUNTERFOIL_API_KEY", &self.app.ledger.api_key);
         let output = process::output(command).await;
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(said).expect("text"))

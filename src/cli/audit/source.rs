@@ -3,10 +3,9 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Lines};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use reqwest::{Client, Response};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 
 use super::Arguments;
 use crate::audit::checkpoint::Checkpoint;
@@ -16,10 +15,8 @@ use crate::audit::note::VerifierKey;
 use crate::audit::record::read_line;
 use crate::audit::tile::{TILE_WIDTH, TileId, tile_nodes};
 use crate::audit::tlog_proof::TlogProof;
-use crate::audit::verification::{Finding, Verification, Verified};
-use crate::domain::event::BalanceAfter;
+use crate::audit::verification::Verification;
 use crate::domain::ids::LedgerSlug;
-use crate::domain::time::Timestamp;
 
 /// Where events come from.
 pub(super) enum Source {
@@ -36,35 +33,10 @@ pub(super) struct Service {
     api_key: SecretString,
 }
 
-/// What came of a comparison with what the service says.
-pub(super) enum Compared {
-    /// So many are as they should be, or are among the findings.
-    All(usize),
-    /// There was none.
-    Not(&'static str),
-}
-
 /// The lines of a source.
 pub(super) enum EventLines {
     File(Lines<BufReader<File>>),
     Stream { answer: Response, rest: Vec<u8>, taken: usize },
-}
-
-/// What the service says of an account.
-#[derive(Deserialize)]
-struct Balance {
-    position: i64,
-    as_of: Timestamp,
-    balances: Vec<UnitBalance>,
-}
-
-#[derive(Deserialize)]
-struct UnitBalance {
-    unit: String,
-    available: i64,
-    held: i64,
-    disputed: i64,
-    debt: i64,
 }
 
 impl Source {
@@ -151,7 +123,7 @@ impl Service {
     }
 
     /// The events after a position, with the names of their accounts.
-    async fn lines(&self, after: i64) -> anyhow::Result<EventLines> {
+    pub(super) async fn lines(&self, after: i64) -> anyhow::Result<EventLines> {
         let answer = self.good(&format!("/v1/events?after={after}"), Some("application/x-ndjson")).await?;
         Ok(EventLines::Stream { answer, rest: Vec::new(), taken: 0 })
     }
@@ -220,62 +192,5 @@ impl Service {
         let bytes = self.good(&path, None).await?.bytes().await.context("a tile was cut off")?;
         let nodes = tile_nodes(&bytes).filter(|nodes| nodes.len() == id.width());
         nodes.with_context(|| format!("{path} is no tile of that width"))
-    }
-
-    /// Compares what the events lead to with what the service says of every account. Events that came meanwhile are
-    /// played as well: they are not covered by the head yet.
-    pub(super) async fn compare_balances(&self, verified: &mut Verified) -> anyhow::Result<Compared> {
-        if !verified.is_replayed {
-            return Ok(Compared::Not("not all events could be replayed"));
-        }
-        let mut compared = 0;
-        for (name, number) in verified.names.clone() {
-            let answer = self.get(&format!("/v1/accounts/{name}/balance"), None).await?;
-            if answer.status().as_u16() == 403 {
-                return Ok(Compared::Not("the API key lacks the scope `read`"));
-            }
-            ensure!(answer.status().is_success(), "the balance of {name} answered {}", answer.status());
-            let told: Balance = answer.json().await.context("a balance is not of the known shape")?;
-            self.play_up_to(verified, told.position).await?;
-            let expected = verified.replay.balances_at(number, told.as_of).unwrap_or_default();
-            for book in told.balances {
-                compared += 1;
-                let found = expected.iter().find(|(unit, _)| unit.as_str() == book.unit);
-                let found = found.map(|(_, balance)| *balance).unwrap_or_default();
-                let told = BalanceAfter {
-                    net: book.available - book.debt,
-                    held: book.held,
-                    disputed: book.disputed,
-                };
-                if found != told {
-                    let what = format!(
-                        "the service says that {name} has {} of {} (and {} held, {} disputed), and by the events it is \
-                         {} (and {} held, {} disputed)",
-                        told.net, book.unit, told.held, told.disputed, found.net, found.held, found.disputed
-                    );
-                    verified.findings.push(Finding { place: None, what });
-                }
-            }
-        }
-        Ok(Compared::All(compared))
-    }
-
-    async fn play_up_to(&self, verified: &mut Verified, position: i64) -> anyhow::Result<()> {
-        if verified.replay.position() >= position {
-            return Ok(());
-        }
-        let ledger = super::ledger_of_origin(&verified.memory.origin)?;
-        let mut lines = self.lines(verified.replay.position()).await?;
-        while verified.replay.position() < position {
-            let Some(line) = lines.next().await? else { break };
-            let record = read_line(&ledger, &line).map_err(|words| anyhow::anyhow!(words))?;
-            let played = record.event.and_then(|event| verified.replay.play(&event));
-            if let Err(what) = played {
-                let place = Some(Range { first: record.position, last: record.position });
-                verified.findings.push(Finding { place, what });
-                break;
-            }
-        }
-        Ok(())
     }
 }
