@@ -238,7 +238,7 @@ async fn a_report_of_more_days_than_one_answer_may_have_is_asked_for_in_parts() 
         if url.path() == REVENUE {
             let query: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
             let day = |name: &str| query.get(name).and_then(|text| Day::parse(text));
-            let (from, to) = day("from").zip(day("to")).ok_or(400)?;
+            let (from, to) = day("from").zip(day("to")).ok_or(400_u16)?;
             // A line of both currencies for every day.
             if (to.to_date() - from.to_date()).whole_days() >= 5_000 {
                 return Err(400);

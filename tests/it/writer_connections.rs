@@ -153,12 +153,15 @@ async fn a_connection_cut_while_a_key_is_kept_for_which_there_was_nothing_to_cha
     let (book, proxy, writers) = behind_proxy(WriterSettings::default()).await;
     accepted(writers.submit(book.ledger, plain(set_feature("analysis", 3))).await);
     let head = book.head().await;
-    // What was committed is found by its key; what was not is decided again.
-    for (cut, is_kept) in [(Cut::BeforeCommit, false), (Cut::BeforeAnswer, true), (Cut::AfterAnswer, true)] {
+    // What was committed is found by its key; what was not is decided again. An answer that is cut behind may have arrived.
+    for (cut, is_kept) in
+        [(Cut::BeforeCommit, Some(false)), (Cut::BeforeAnswer, Some(true)), (Cut::AfterAnswer, None)]
+    {
         proxy.cut_next_commit(cut);
         let idle = keyed(set_feature("analysis", 3), &format!("{cut:?}"), 1);
         let first = accepted(writers.submit(book.ledger, idle.clone()).await);
-        assert_eq!((first.events.len(), first.replayed), (0, is_kept), "{cut:?}");
+        assert_eq!(first.events.len(), 0, "{cut:?}");
+        assert!(is_kept.is_none_or(|is_kept| first.replayed == is_kept), "{cut:?}");
         assert_eq!(proxy.cuts().last(), Some(&cut));
         assert!(accepted(writers.submit(book.ledger, idle).await).replayed, "{cut:?}");
     }
