@@ -43,7 +43,7 @@ const STATE: Tampered = &[
     ("DELETE FROM refund_requests", "account 2: the refund rfd_"),
     ("UPDATE refund_requests SET order_id = NULL", "account 2: the refund rfd_"),
     ("UPDATE payments SET state = state - 'requested'", "account 2: the refund rfd_"),
-    ("DELETE FROM purchases", "account 2: the purchase pur_"),
+    ("DELETE FROM purchases", "account 3: the purchase pur_"),
     ("UPDATE purchases SET account_number = 2", "account 3: the purchase pur_"),
     ("UPDATE purchases SET version = version + 1 WHERE account_number = 3", "account 3: the purchase pur_"),
     ("UPDATE purchases SET payment = 'pi_9' WHERE account_number = 3", "account 3: the purchase pur_"),

@@ -147,7 +147,7 @@ pub(super) async fn of_accounts<T: Stored>(
            FROM ({} WHERE {part}) s
            FULL JOIN (SELECT id, account_number, state FROM pg_temp.replayed_states
                        WHERE kind = '{}' AND {part}) r USING (id)
-          ORDER BY id",
+          ORDER BY key",
         T::SELECT,
         T::KIND,
     );
@@ -170,7 +170,7 @@ pub(super) async fn payments(
            FROM ({} WHERE ledger_id = $1 AND payment > $2 {part}) s
            FULL JOIN (SELECT id, state FROM pg_temp.replayed_states
                        WHERE ledger_id = $1 AND kind = '{}' AND id > $2 {part}) r USING (id)
-          {part}",
+          ORDER BY key LIMIT $3",
         Payment::SELECT,
         Payment::KIND,
     );
