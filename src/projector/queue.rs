@@ -404,20 +404,26 @@ mod tests {
         assert_eq!(queue.next(now).expect("a turn")[0].0.1.projection, "balances");
     }
 
+    /// How long a build waits in milliseconds that ends like this again and again, although there is news meanwhile.
+    fn pauses(queue: &mut Queue, now: &mut Instant, times: u32, outcome: impl Fn() -> Outcome) -> Vec<u128> {
+        queue.add([task(1, "balances")]);
+        let pauses = (0..times).map(|_| {
+            let turn = queue.next(*now).expect("a turn");
+            finish(queue, turn, outcome(), *now);
+            queue.add([task(1, "balances")]);
+            assert_eq!(queue.next(*now), None);
+            let wakes_at = queue.wakes_at().expect("a time");
+            let pause = (wakes_at - *now).as_millis();
+            *now = wakes_at;
+            pause
+        });
+        pauses.collect()
+    }
+
     #[test]
     fn whoever_meets_another_worker_looks_again_after_milliseconds_until_there_is_nothing_left() {
         let (mut queue, mut now) = (Queue::default(), Instant::now());
-        queue.add([task(1, "balances")]);
-        let mut pauses = Vec::new();
-        for _ in 0..6 {
-            let turn = queue.next(now).expect("a turn");
-            finish(&mut queue, turn, Outcome::Met, now);
-            queue.add([task(1, "balances")]);
-            assert_eq!(queue.next(now), None);
-            let wakes_at = queue.wakes_at().expect("a time");
-            pauses.push((wakes_at - now).as_millis());
-            now = wakes_at;
-        }
+        let pauses = pauses(&mut queue, &mut now, 6, || Outcome::Met);
         assert_eq!(pauses, [5, 10, 20, 40, 80, 80]);
         let turn = queue.next(now).expect("a turn");
         finish(&mut queue, turn, Outcome::Untried { has_more: false }, now);
@@ -519,17 +525,7 @@ mod tests {
     #[test]
     fn pauses_after_failures_grow_and_news_do_not_shorten_them() {
         let (mut queue, mut now) = (Queue::default(), Instant::now());
-        queue.add([task(1, "balances")]);
-        let mut pauses = Vec::new();
-        for _ in 0..9 {
-            let turn = queue.next(now).expect("a turn");
-            finish(&mut queue, turn, Outcome::Failed, now);
-            queue.add([task(1, "balances")]);
-            assert_eq!(queue.next(now), None);
-            let wakes_at = queue.wakes_at().expect("a time");
-            pauses.push((wakes_at - now).as_millis());
-            now = wakes_at;
-        }
+        let pauses = pauses(&mut queue, &mut now, 9, || Outcome::Failed);
         assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
         let turn = queue.next(now).expect("a turn");
         finish(&mut queue, turn, LEVEL, now);

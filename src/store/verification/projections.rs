@@ -177,14 +177,14 @@ impl Refolder {
         rows.iter().map(halted).collect()
     }
 
-    /// The projections that the database has and that are none of these.
+    /// The projections that the database follows and that are none of these.
     ///
     /// # Errors
     /// [`VerifyError`].
     pub async fn others(&self, definitions: &[&Definition]) -> Result<Vec<String>, VerifyError> {
         let known: Vec<&str> = definitions.iter().map(|definition| definition.name.as_str()).collect();
-        let statement =
-            "SELECT DISTINCT projection FROM projection_versions WHERE projection <> ALL ($1) ORDER BY 1";
+        let statement = "SELECT DISTINCT projection FROM projection_versions
+                          WHERE projection <> ALL ($1) AND retired_at IS NULL ORDER BY 1";
         let rows = self.0.query_typed(statement, &[(&known, Type::TEXT_ARRAY)]).await?;
         Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, Error>>()?)
     }
