@@ -102,7 +102,7 @@ async fn a_change_can_be_charged_with_the_next_invoice_or_from_the_next_period_o
         let subscribed = shop.subscribe("alice", json!({})).await;
         shop.settles_at("alice", (100, 0, 0)).await;
         shop.days_pass(15).await;
-        let period_end = shop.subscription(&subscribed).await["current_period_end"].clone();
+        let period_end = shop.period_is_known(&subscribed).await["current_period_end"].clone();
         let change = json!({"price_id": "price_plus", "proration": proration});
         let preview = shop.preview(&subscribed, "change", change.clone()).await;
         let invoice = &preview["invoice"];
