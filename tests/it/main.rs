@@ -92,6 +92,7 @@ mod subscriptions_money;
 mod subscriptions_support;
 mod support;
 mod sweeper;
+mod telemetry_canaries;
 mod telemetry_dashboards;
 mod telemetry_logs;
 mod telemetry_metrics;

@@ -11,14 +11,14 @@ use counterfoil::{
     writer::system_clock,
 };
 
-use crate::support::{
-    app::{self, TestApp},
-    proxy::Proxy,
-    wait,
+use crate::{
+    support::{
+        app::{self, TestApp},
+        proxy::Proxy,
+        wait,
+    },
+    telemetry_canaries::{self, CANARY, Operation},
 };
-
-/// Part of every text that is sent. It fits every alphabet that a text may be restricted to.
-const CANARY: &str = "canary0815";
 
 /// The most talkative that the service can be told to be, and what a habit would try.
 const TALKATIVE: &[(&str, &str)] = &[("COUNTERFOIL_LOG_LEVEL", "trace"), ("RUST_LOG", "trace")];
@@ -159,35 +159,52 @@ async fn trade(app: &TestApp) -> BTreeSet<(u16, String)> {
     answered
 }
 
-/// Every operation of the interface, as its own specification lists them, with canaries in path, query and body.
-async fn misuse_everything(app: &TestApp) -> usize {
+/// Every operation of the interface, as its own specification lists them.
+async fn every_operation(app: &TestApp) -> Vec<Operation> {
     let specification = app.client.get(format!("{}/openapi.yaml", app.url)).send().await.expect("an answer");
     let specification: Value =
         serde_yaml_ng::from_str(&specification.text().await.expect("a body")).expect("YAML");
-    let mut operations = 0;
-    for (template, methods) in specification["paths"].as_object().expect("paths") {
-        let filled: Vec<String> = template
-            .split('/')
-            .map(|part| if part.starts_with('{') { CANARY.to_owned() } else { part.to_owned() })
-            .collect();
-        let path = filled.join("/");
-        for method in methods.as_object().expect("methods").keys() {
-            let Ok(method) = Method::from_bytes(method.to_uppercase().as_bytes()) else { continue };
-            operations += 1;
-            for query in ["", &format!("?cursor={CANARY}"), &format!("?{CANARY}={CANARY}")] {
-                let url = format!("{path}{query}");
-                call(app, method.clone(), &url, None).await;
-                call(app, method.clone(), &url, Some(&json!({ CANARY: CANARY }))).await;
-                let request = with_headers(app.request(method.clone(), &url));
-                send(request.header("Content-Type", "application/json").body(format!("{{\"{CANARY}"))).await;
+    telemetry_canaries::operations(&specification)
+}
+
+/// Sends every operation everything that it says it takes, with canaries in every text. Returns what was accepted.
+async fn use_everything(app: &TestApp, operations: &[Operation]) -> BTreeSet<String> {
+    let mut accepted = BTreeSet::new();
+    let (end, on_the_way): (Vec<&Operation>, Vec<&Operation>) =
+        operations.iter().partition(|operation| operation.is_the_end());
+    for operation in on_the_way.into_iter().chain(end) {
+        let method = Method::from_bytes(operation.method.as_bytes()).expect("a method");
+        for body in &operation.bodies {
+            let (status, _) = call(app, method.clone(), &operation.path(), Some(body)).await;
+            if status < 300 {
+                accepted.insert(format!("{method} {}", operation.template));
             }
-            let request = app.client.request(method.clone(), format!("{}{path}", app.url));
-            send(with_headers(request.bearer_auth(format!("cfk_test_test_{CANARY}")))).await;
-            let request = app.client.request(method, format!("{}{path}", app.url));
-            send(with_headers(request.basic_auth(CANARY, Some(CANARY)))).await;
+        }
+        for name in &operation.query {
+            let path = format!("{}?{name}={CANARY}", operation.path());
+            call(app, method.clone(), &path, operation.bodies.first()).await;
         }
     }
-    operations
+    accepted
+}
+
+/// Every operation, with canaries in path, query and body where nobody asked for them.
+async fn misuse_everything(app: &TestApp, operations: &[Operation]) {
+    for operation in operations {
+        let method = Method::from_bytes(operation.method.as_bytes()).expect("a method");
+        let path = operation.path().replace(&telemetry_canaries::account(), CANARY);
+        for query in ["", &format!("?cursor={CANARY}"), &format!("?{CANARY}={CANARY}")] {
+            let url = format!("{path}{query}");
+            call(app, method.clone(), &url, None).await;
+            call(app, method.clone(), &url, Some(&json!({ CANARY: CANARY }))).await;
+            let request = with_headers(app.request(method.clone(), &url));
+            send(request.header("Content-Type", "application/json").body(format!("{{\"{CANARY}"))).await;
+        }
+        let request = app.client.request(method.clone(), format!("{}{path}", app.url));
+        send(with_headers(request.bearer_auth(format!("cfk_test_test_{CANARY}")))).await;
+        let request = app.client.request(method, format!("{}{path}", app.url));
+        send(with_headers(request.basic_auth(CANARY, Some(CANARY)))).await;
+    }
 }
 
 async fn misuse_the_rest(app: &TestApp) {
@@ -244,10 +261,14 @@ async fn nothing_that_a_client_sends_is_ever_logged() {
     let app = TestApp::start_with(TALKATIVE).await;
     trade(&app).await;
     assert_silent(&app, "good requests").await;
-    let operations = misuse_everything(&app).await;
-    assert!(operations >= 30, "there are only {operations} operations");
+    let operations = every_operation(&app).await;
+    assert!(operations.len() >= 60, "there are only {} operations", operations.len());
+    misuse_everything(&app, &operations).await;
     assert_silent(&app, "bad requests for every operation").await;
     misuse_the_rest(&app).await;
+    let accepted = use_everything(&app, &operations).await;
+    assert!(accepted.len() >= 15, "only these were accepted: {accepted:?}");
+    assert_silent(&app, "everything that every operation says it takes").await;
     assert_silent(&app, "requests for what does not exist").await;
     post_webhooks(&app).await;
     wait::until("the webhooks to be worked off", async || {
@@ -287,7 +308,9 @@ async fn nothing_is_logged_of_what_the_database_refuses() {
             .await
             .expect("renamed");
     }
-    misuse_everything(&app).await;
+    let operations = every_operation(&app).await;
+    misuse_everything(&app, &operations).await;
+    use_everything(&app, &operations).await;
     post_webhooks(&app).await;
     assert_silent(&app, "missing tables").await;
 }
