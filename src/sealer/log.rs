@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::{
-    SealError,
+    AT_ONCE, SealError,
     outside::{Outside, OutsideError, Standing},
 };
 use crate::{
@@ -39,9 +39,6 @@ use crate::{
 const LEASE: Duration = Duration::from_secs(15);
 /// How much of a lease must be left for something to be begun.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
-/// The most events that one checkpoint takes in while a log catches up.
-const PAGE: i64 = 5_000;
-
 /// A log that this process seals, with what it goes on from.
 pub(super) struct OpenLog {
     slug: LedgerSlug,
@@ -281,10 +278,10 @@ impl OpenLog {
 
     /// Adds the next events to the log. Returns whether there were no more than fit.
     async fn seal_page(&mut self, client: &Client, ledger: LedgerId) -> Result<bool, Stop> {
-        let rows = read_events(client, ledger, self.log.sealed, PAGE).await?;
+        let rows = read_events(client, ledger, self.log.sealed, AT_ONCE).await?;
         let Some(last_row) = rows.last() else { return Ok(true) };
         let (after, sealed) = (self.log.sealed, position_of(last_row)?);
-        let is_level = (rows.len() as i64) < PAGE;
+        let is_level = (rows.len() as i64) < AT_ONCE;
         let slug = self.slug.clone();
         let hashed = tokio::task::spawn_blocking(move || leaves(&slug, after, &rows)).await;
         let leaves = hashed.map_err(|_| SealError::Event(sealed))??;

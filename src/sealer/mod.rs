@@ -43,7 +43,7 @@ use crate::{
 use log::{OpenLog, Step};
 use outside::{Outside, OutsideError};
 
-/// A checkpoint is signed for so many events at once, whatever the time.
+/// A checkpoint is signed when so many events wait, whatever the time, and takes in no more than these.
 const AT_ONCE: i64 = 1_000;
 /// How often whatever there is gets a checkpoint.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);

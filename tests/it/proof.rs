@@ -6,6 +6,7 @@ use std::{
 };
 
 use counterfoil::audit::{checkpoint::Checkpoint, tile::TileId, tlog_proof::TlogProof};
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use tlog_tiles::{Tile, TileHashReader, TileReader, check_record, prove_record, record_hash};
@@ -41,6 +42,32 @@ async fn what_is_written_is_sealed_and_verified_from_outside() {
         assert!(said.contains(&words), "{words}: {said}");
     }
     let (is_good, said) = sealed.verify().await;
+    assert!(is_good, "{said}");
+}
+
+#[tokio::test]
+async fn a_head_takes_in_a_thousand_events_at_most_however_many_wait() {
+    let mut sealed = Sealed::start_with(&[("COUNTERFOIL_WORKERS", "false")]).await;
+    sealed.app.account_with("ada", 10_000).await;
+    let (app, body) = (&sealed.app, json!({"unit": "credits", "amount": 1}));
+    let spend = async |number: i32| {
+        let answer = app.keyed("/v1/accounts/ada/spends", &format!("spend {number}"), &body).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+    };
+    for begin in (0..1_200).step_by(100) {
+        join_all((begin..begin + 100).map(spend)).await;
+    }
+    assert!(sealed.checkpoint().await.is_none(), "nothing is sealed yet");
+    sealed.app.set("COUNTERFOIL_WORKERS", None);
+    sealed.app.restart().await;
+    let last = sealed.everything_sealed().await;
+    let superuser = sealed.app.database.superuser().await;
+    let rows = superuser.query("SELECT size FROM checkpoints ORDER BY size", &[]).await.expect("heads");
+    let sizes: Vec<i64> = std::iter::once(0).chain(rows.iter().map(|row| row.get(0))).collect();
+    assert_eq!(sizes.last().copied(), i64::try_from(last.size).ok());
+    let steps: Vec<i64> = sizes.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(steps.len() >= 2 && steps.iter().all(|step| *step <= 1_000), "{steps:?}");
+    let (is_good, said) = sealed.audit(&[]).await;
     assert!(is_good, "{said}");
 }
 
