@@ -78,7 +78,7 @@ enum Measurement {
     Sealer(sealer::Arguments),
 }
 
-/// The numbers of connections that the other design may choose from.
+/// The numbers of connections that the other design may choose from, anew for each number of callers.
 const CONNECTIONS: [usize; 4] = [8, 16, 32, 64];
 
 /// Measures, checks, prints.
@@ -113,22 +113,17 @@ async fn measure(ground: &Ground, arguments: &Arguments) -> anyhow::Result<()> {
     for spread in [Spread::ManyAccounts, Spread::OneAccount] {
         let lasting = Duration::from_secs(arguments.seconds);
         let plan = |callers| Plan { callers, lasting, spread, accounts: arguments.accounts };
-        let most = arguments.callers.iter().copied().max().unwrap_or(1);
-        let connections = best_connections(&rival, plan(most)).await?;
-        report.section(spread, connections);
+        report.section(spread);
         for callers in &arguments.callers {
+            let connections = best_connections(&rival, plan(*callers)).await?;
             let (mut ours, mut ours_http, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
             for _ in 0..arguments.rounds {
                 ours.push(writer.round(plan(*callers)).await?);
                 theirs.push(rival.round(plan(*callers), connections).await?);
                 ours_http.push(http.round(plan(*callers)).await?);
             }
-            report.line(
-                *callers,
-                &Measured::median(ours),
-                &Measured::median(ours_http),
-                &Measured::median(theirs),
-            );
+            let [ours, ours_http, theirs] = [ours, ours_http, theirs].map(Measured::median);
+            report.line(*callers, connections, [&theirs, &ours, &ours_http]);
         }
     }
     let (stored, acknowledged) = (writer.stored(ground).await?, writer.acknowledged() + http.acknowledged());
@@ -148,6 +143,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
+/// With how many connections the other design does best under this load.
 async fn best_connections(rival: &Rival, plan: Plan) -> anyhow::Result<usize> {
     let mut best = (0.0, CONNECTIONS[0]);
     for connections in CONNECTIONS {

@@ -33,21 +33,20 @@ impl Report {
 
     /// Begins a table.
     #[expect(clippy::print_stdout, reason = "this is what the command is asked for")]
-    pub fn section(&mut self, spread: Spread, connections: usize) {
+    pub fn section(&mut self, spread: Spread) {
         let spread = match spread {
             Spread::ManyAccounts => "over all accounts",
             Spread::OneAccount => "on one hot account",
         };
-        println!(
-            "\nSpends {spread}; a transaction for each spend does best with {connections} connections\n"
-        );
+        println!("\nSpends {spread}; a transaction each on as many connections as it does best with\n");
         println!("| callers | side | spends/s | median ms | p99 ms | times as many |");
         println!("| ---: | --- | ---: | ---: | ---: | ---: |");
     }
 
-    /// Prints the three sides at one number of callers.
-    pub fn line(&mut self, callers: usize, writer: &Measured, http: &Measured, rival: &Measured) {
-        print_side(callers, "a transaction each", rival, 1.0);
+    /// Prints the three sides at one number of callers: a transaction each with its connections, the writer, HTTP.
+    pub fn line(&mut self, callers: usize, connections: usize, [rival, writer, http]: [&Measured; 3]) {
+        let theirs = format!("a transaction each, {connections} connections");
+        print_side(callers, &theirs, rival, 1.0);
         print_side(callers, "through the writer", writer, writer.rate / rival.rate);
         print_side(callers, "through HTTP", http, http.rate / rival.rate);
     }
