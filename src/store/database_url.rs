@@ -8,17 +8,20 @@
 //! Invariants: no value that parsed is half-valid; neither an error nor `Debug` nor `Display` shows a password.
 
 mod syntax;
+mod values;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::Config;
-use tokio_postgres::config::{
-    ChannelBinding, Host, LoadBalanceHosts, SslMode, SslNegotiation, TargetSessionAttrs,
+use tokio_postgres::config::{Host, SslMode, SslNegotiation};
+
+use values::{
+    boolean, channel_binding, check, encryption, list, load_balance, negotiation, number, parse_list, ports,
+    seconds, session_attributes, value_error,
 };
 
 const DEFAULT_PORT: u16 = 5432;
@@ -344,14 +347,6 @@ fn server_identity(
     })
 }
 
-fn value_error(name: &'static str, expected: &'static str) -> DatabaseUrlError {
-    DatabaseUrlError::Value { name, expected }
-}
-
-fn check(holds: bool, name: &'static str, expected: &'static str) -> Result<(), DatabaseUrlError> {
-    if holds { Ok(()) } else { Err(value_error(name, expected)) }
-}
-
 /// A name that does not look like one may be a piece of a password with a stray `?` or `&`: not repeated.
 fn unknown_parameter(name: &str) -> DatabaseUrlError {
     let looks_like_a_name = name.len() <= 32 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
@@ -359,105 +354,10 @@ fn unknown_parameter(name: &str) -> DatabaseUrlError {
     DatabaseUrlError::UnknownParameter { name: name.to_owned() }
 }
 
-fn list(value: &str) -> impl Iterator<Item = &str> {
-    value.split(',').map(str::trim)
-}
-
-fn parse_list<T: FromStr>(
-    name: &'static str,
-    value: &str,
-    expected: &'static str,
-) -> Result<Vec<T>, DatabaseUrlError> {
-    list(value).map(|item| item.parse().map_err(|_| value_error(name, expected))).collect()
-}
-
-/// An empty entry means the default port, as in `one,two:5433`.
-fn ports(value: &str) -> Result<Vec<u16>, DatabaseUrlError> {
-    let port = |item: &str| match item {
-        "" => Ok(DEFAULT_PORT),
-        digits => digits.parse().ok().filter(|port| *port > 0).ok_or(()),
-    };
-    list(value)
-        .map(port)
-        .collect::<Result<_, ()>>()
-        .map_err(|()| value_error("port", "a number from 1 to 65535, or a list of them, one for each host"))
-}
-
-fn encryption(value: &str) -> Result<Encryption, DatabaseUrlError> {
-    Ok(match value {
-        "disable" => Encryption::Disable,
-        // `allow` would try without encryption first; offering encryption first is never weaker.
-        "allow" | "prefer" => Encryption::Prefer,
-        "require" => Encryption::Require,
-        "verify-ca" => Encryption::VerifyCa,
-        "verify-full" => Encryption::VerifyFull,
-        _ => {
-            let expected = "disable, allow, prefer, require, verify-ca or verify-full";
-            return Err(value_error("sslmode", expected));
-        }
-    })
-}
-
-/// A primary accepts writes and a standby does not; telling them apart by that also refuses a primary whose
-/// default is read-only, which is of no use to a ledger either.
-fn session_attributes(value: &str) -> Result<TargetSessionAttrs, DatabaseUrlError> {
-    Ok(match value {
-        "any" => TargetSessionAttrs::Any,
-        "read-write" | "primary" => TargetSessionAttrs::ReadWrite,
-        "read-only" | "standby" => TargetSessionAttrs::ReadOnly,
-        _ => {
-            let expected = "any, read-write, primary, read-only or standby";
-            return Err(value_error("target_session_attrs", expected));
-        }
-    })
-}
-
-fn channel_binding(value: &str) -> Result<ChannelBinding, DatabaseUrlError> {
-    Ok(match value {
-        "disable" => ChannelBinding::Disable,
-        "prefer" => ChannelBinding::Prefer,
-        "require" => ChannelBinding::Require,
-        _ => return Err(value_error("channel_binding", "disable, prefer or require")),
-    })
-}
-
-fn load_balance(value: &str) -> Result<LoadBalanceHosts, DatabaseUrlError> {
-    Ok(match value {
-        "disable" => LoadBalanceHosts::Disable,
-        "random" => LoadBalanceHosts::Random,
-        _ => return Err(value_error("load_balance_hosts", "disable or random")),
-    })
-}
-
-fn negotiation(value: &str) -> Result<SslNegotiation, DatabaseUrlError> {
-    Ok(match value {
-        "postgres" => SslNegotiation::Postgres,
-        "direct" => SslNegotiation::Direct,
-        _ => return Err(value_error("sslnegotiation", "postgres or direct")),
-    })
-}
-
-fn boolean(name: &'static str, value: &str) -> Result<bool, DatabaseUrlError> {
-    match value {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        _ => Err(value_error(name, "true or false")),
-    }
-}
-
-fn number(name: &'static str, value: &str) -> Result<u32, DatabaseUrlError> {
-    value.parse().map_err(|_| value_error(name, "a whole number"))
-}
-
-fn seconds(name: &'static str, value: &str) -> Result<Duration, DatabaseUrlError> {
-    match value.parse() {
-        Ok(seconds @ 1..=86_400_u32) => Ok(Duration::from_secs(u64::from(seconds))),
-        _ => Err(value_error(name, "a number of seconds from 1 to 86400")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::config::TargetSessionAttrs;
+
     use super::*;
 
     fn parse(text: &str) -> Result<DatabaseUrl, DatabaseUrlError> {
