@@ -270,10 +270,12 @@ backs AS (
                   COALESCE(sum(s.amount) FILTER (WHERE s.state IN ('failed', 'cancelled')), 0) AS undone,
                   COALESCE(sum(s.amount) FILTER (WHERE s.state = 'lost'), 0) AS lost,
                   COALESCE(max(s.amount) FILTER (WHERE s.kind = 'charge_refunded'), 0) AS charged
-             FROM (SELECT DISTINCT ON (r.kind, r.object) r.kind, r.state, r.amount, r.currency
-                     FROM payment_facts r
-                    WHERE r.ledger_id = $1 AND r.payment = l.payment AND r.position <= e.position
-                    ORDER BY r.kind, r.object, r.rank DESC, r.position) s
+             -- Of a refund or dispute its last state counts; of the sums that a charge has shown the highest.
+             FROM (SELECT DISTINCT ON (r.kind, r.object, r.shown) r.kind, r.state, r.amount, r.currency
+                     FROM (SELECT p.*, CASE p.kind WHEN 'charge_refunded' THEN p.state END AS shown
+                             FROM payment_facts p
+                            WHERE p.ledger_id = $1 AND p.payment = l.payment AND p.position <= e.position) r
+                    ORDER BY r.kind, r.object, r.shown, r.rank DESC, r.position) s
             WHERE s.currency = l.currency
            OFFSET 0
            ) f

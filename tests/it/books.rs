@@ -1,351 +1,24 @@
-//! The books: random histories of buying, using, refunding and disputing, through the real writer, and whether the money
-//! adds up to the cent after each of their events.
+//! The books: random histories through the real writer, and whether the money adds up to the cent after each of their
+//! events.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use counterfoil::{
     audit::{replay::Replay, revenue::RevenueDay},
-    domain::{
-        Command, EventBody,
-        amount::{Currency, PaidMoney},
-        command::{
-            AdjustCredits, AdvanceClock, ApplyDue, Bought, CaptureHold, Charge, Direction, GrantCredits,
-            Note, PaidThrough, PlaceHold, RecordPaymentFact, RecordPurchase, ReleaseHold, SetOverdraftLimit,
-            TransferCredits,
-        },
-        event::Event,
-        ids::{AccountId, HoldId, PaymentReference, StripeId, Unit},
-        payment::{DisputeStatus, Payment, PaymentFact, RefundStatus},
-        settings::{ClawbackPolicy, LedgerSettings, UnitSettings},
-        time::Span,
-    },
+    domain::settings::ClawbackPolicy,
     store::{
         database_url::DatabaseUrl,
         pool::Database,
         projections::{Build, definition::compiled_in, fold::Page, install::make_build},
     },
-    writer::{Accepted, Outcome},
 };
 use tokio_postgres::Client;
 
 use crate::{
+    books_history::{History, Plot},
     projector_support::{self, fold_next},
-    writer_support::{Book, account, amount, open, plain},
+    writer_support::Book,
 };
-
-/// Accounts of every history.
-const NAMES: [&str; 3] = ["ada", "bob", "eve"];
-
-/// Numbers that look random and are the same each time.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: i64) -> i64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        i64::try_from(self.0 >> 33).expect("31 bits").rem_euclid(sides)
-    }
-
-    fn one_of<T: Clone>(&mut self, things: &[T]) -> Option<T> {
-        let sides = i64::try_from(things.len()).expect("few");
-        (sides > 0).then(|| things[usize::try_from(self.roll(sides)).expect("not negative")].clone())
-    }
-}
-
-/// A history that is being made, and what has to be known of it to go on.
-struct History {
-    book: Book,
-    dice: Dice,
-    payments: Vec<(PaymentReference, PaidMoney)>,
-    refunds: Vec<(PaymentReference, StripeId, i64, Currency)>,
-    disputes: Vec<(PaymentReference, StripeId, i64, Currency)>,
-    holds: Vec<(HoldId, i64)>,
-    events: Vec<Event>,
-    made: u32,
-    claw_on_pending: bool,
-}
-
-fn units() -> [Unit; 2] {
-    ["credits", "licence"].map(|unit| Unit::parse(unit).expect("a unit"))
-}
-
-impl History {
-    async fn of(seed: u64, steps: u32, policy: ClawbackPolicy, claw_on_pending: bool) -> Self {
-        let book = Book::open().await;
-        let mut history = Self {
-            book,
-            dice: Dice(seed),
-            payments: Vec::new(),
-            refunds: Vec::new(),
-            disputes: Vec::new(),
-            holds: Vec::new(),
-            events: Vec::new(),
-            made: 0,
-            claw_on_pending,
-        };
-        let units = units().map(|unit| (unit, UnitSettings { scale: 0 })).into();
-        let settings =
-            LedgerSettings { units, clawback_policy: policy, claw_on_pending, ..LedgerSettings::default() };
-        history.submit(Command::ConfigureLedger(settings)).await;
-        for name in NAMES {
-            history.submit(open(name)).await;
-        }
-        for _ in 0..steps {
-            history.step().await;
-        }
-        history
-    }
-
-    async fn submit(&mut self, command: Command) -> Option<Accepted> {
-        match self.book.submit(plain(command)).await.expect("an outcome") {
-            Outcome::Accepted(accepted) => {
-                self.events.extend(accepted.events.iter().cloned());
-                Some(accepted)
-            }
-            Outcome::Rejected(_) => None,
-        }
-    }
-
-    fn someone(&mut self) -> AccountId {
-        account(self.dice.one_of(&NAMES).expect("a name"))
-    }
-
-    fn some_unit(&mut self) -> Unit {
-        self.dice.one_of(&units()).expect("a unit")
-    }
-
-    fn new_id(&mut self, prefix: &str) -> StripeId {
-        self.made += 1;
-        StripeId::parse(&format!("{prefix}_{}", self.made)).expect("an id")
-    }
-
-    async fn step(&mut self) {
-        match self.dice.roll(22) {
-            0..3 => self.buy().await,
-            3..8 => self.spend().await,
-            8..10 => self.hold().await,
-            10..12 => self.resolve_hold().await,
-            12 => self.grant().await,
-            13 => self.adjust().await,
-            14..16 => self.refund().await,
-            16 => self.move_refund().await,
-            17 => self.dispute().await,
-            18 => self.pass_time().await,
-            19 | 20 => self.transfer().await,
-            _ => self.allow_overdraft().await,
-        }
-    }
-
-    async fn buy(&mut self) {
-        let session = self.new_id("cs");
-        let intent = self.new_id("pi");
-        let currency = self.dice.one_of(&["eur", "usd"]).and_then(Currency::parse).expect("a currency");
-        let gross = 1 + self.dice.roll(5_000);
-        let tax = self.dice.roll(gross);
-        let money = PaidMoney::new(gross, tax, currency).expect("money");
-        let mut totals = BTreeMap::from([(self.some_unit(), amount(1 + self.dice.roll(40)))]);
-        if self.dice.roll(3) == 0 {
-            totals.insert(self.some_unit(), amount(1 + self.dice.roll(7)));
-        }
-        let payment = PaymentReference::Stripe(intent.clone());
-        if self.dice.roll(6) == 0 {
-            // Stripe tells of refunds before it tells of the sale.
-            self.payments.push((payment.clone(), money));
-            self.refund().await;
-        } else {
-            self.payments.push((payment, money));
-        }
-        let command = RecordPurchase {
-            account: self.someone(),
-            paid_through: PaidThrough::CheckoutSession { session, payment_intent: Some(intent) },
-            order: None,
-            bought: Bought { price: None, totals },
-            money,
-            note: Note::new(),
-        };
-        assert!(
-            self.submit(Command::RecordPurchase(command)).await.is_some(),
-            "a purchase is always recorded"
-        );
-    }
-
-    fn charge(&mut self, most: i64) -> Charge {
-        Charge::Credits { unit: self.some_unit(), amount: amount(1 + self.dice.roll(most)) }
-    }
-
-    async fn spend(&mut self) {
-        let charge = self.charge(12);
-        let account = self.someone();
-        let command = counterfoil::domain::command::SpendCredits { account, charge, note: Note::new() };
-        self.submit(Command::SpendCredits(command)).await;
-    }
-
-    async fn hold(&mut self) {
-        let charge = self.charge(9);
-        let account = self.someone();
-        let lapses_after = Span::seconds(60 + self.dice.roll(100_000));
-        let command = PlaceHold { account, charge, lapses_after, note: Note::new() };
-        if let Some(accepted) = self.submit(Command::PlaceHold(command)).await {
-            let held = accepted.events.iter().find_map(|event| match &event.body {
-                EventBody::CreditsHeld(body) => Some((body.hold, body.held)),
-                _ => None,
-            });
-            self.holds.extend(held);
-        }
-    }
-
-    async fn resolve_hold(&mut self) {
-        let Some((hold, held)) = self.dice.one_of(&self.holds) else { return };
-        self.holds.retain(|(other, _)| *other != hold);
-        let note = Note::new();
-        if self.dice.roll(3) == 0 {
-            self.submit(Command::ReleaseHold(ReleaseHold { hold, note })).await;
-        } else {
-            let amount = amount(1 + self.dice.roll(held + 2));
-            self.submit(Command::CaptureHold(CaptureHold { hold, amount, allow_excess: true, note })).await;
-        }
-    }
-
-    async fn grant(&mut self) {
-        let in_days = self.dice.roll(20);
-        let now = self.events.last().expect("events").recorded_at;
-        let command = GrantCredits {
-            account: self.someone(),
-            unit: self.some_unit(),
-            amount: amount(1 + self.dice.roll(15)),
-            expires_at: (in_days > 0).then(|| now.plus(Span::seconds(in_days * 86_400))),
-            priority: 50,
-            note: Note::new(),
-        };
-        self.submit(Command::GrantCredits(command)).await;
-    }
-
-    async fn transfer(&mut self) {
-        let command = TransferCredits {
-            from: self.someone(),
-            to: self.someone(),
-            unit: self.some_unit(),
-            amount: amount(1 + self.dice.roll(20)),
-            note: Note::new(),
-        };
-        self.submit(Command::TransferCredits(command)).await;
-    }
-
-    async fn adjust(&mut self) {
-        let direction = if self.dice.roll(3) == 0 { Direction::In } else { Direction::Out };
-        let command = AdjustCredits {
-            account: self.someone(),
-            unit: self.some_unit(),
-            direction,
-            amount: amount(1 + self.dice.roll(5)),
-            note: Note::from_iter([("reason".to_owned(), "a mistake".into())]),
-        };
-        self.submit(Command::AdjustCredits(command)).await;
-    }
-
-    async fn tell(&mut self, payment: PaymentReference, fact: PaymentFact) {
-        self.submit(Command::RecordPaymentFact(RecordPaymentFact { payment, fact })).await;
-    }
-
-    async fn refund(&mut self) {
-        let Some((payment, money)) = self.dice.one_of(&self.payments) else { return };
-        let currency = money.currency;
-        let part = match self.dice.roll(3) {
-            0 => money.gross,
-            _ => 1 + self.dice.roll(money.gross),
-        };
-        if self.dice.roll(4) == 0 {
-            let charge = StripeId::parse(&format!("ch_{payment}").replace("pi_", "")).expect("an id");
-            return self
-                .tell(payment, PaymentFact::ChargeRefunded { charge, amount_refunded: part, currency })
-                .await;
-        }
-        let refund = self.new_id("re");
-        let status = self.dice.one_of(&[RefundStatus::Pending, RefundStatus::Succeeded]).expect("a status");
-        self.refunds.push((payment.clone(), refund.clone(), part, currency));
-        self.tell(payment, PaymentFact::Refund { refund, status, amount: part, currency, request: None })
-            .await;
-    }
-
-    async fn move_refund(&mut self) {
-        let Some((payment, refund, amount, currency)) = self.dice.one_of(&self.refunds) else { return };
-        let statuses = [RefundStatus::Succeeded, RefundStatus::Failed, RefundStatus::Cancelled];
-        let status = self.dice.one_of(&statuses).expect("a status");
-        self.tell(payment, PaymentFact::Refund { refund, status, amount, currency, request: None }).await;
-    }
-
-    async fn dispute(&mut self) {
-        if self.dice.roll(2) == 0
-            && let Some((payment, dispute, amount, currency)) = self.dice.one_of(&self.disputes)
-        {
-            let status = self.dice.one_of(&[DisputeStatus::Won, DisputeStatus::Lost]).expect("a status");
-            return self.tell(payment, PaymentFact::Dispute { dispute, status, amount, currency }).await;
-        }
-        let Some((payment, money)) = self.dice.one_of(&self.payments) else { return };
-        let (dispute, currency) = (self.new_id("dp"), money.currency);
-        let amount = 1 + self.dice.roll(money.gross);
-        self.disputes.push((payment.clone(), dispute.clone(), amount, currency));
-        let status = DisputeStatus::Open;
-        self.tell(payment, PaymentFact::Dispute { dispute, status, amount, currency }).await;
-    }
-
-    async fn pass_time(&mut self) {
-        let seconds = amount(3_600 + self.dice.roll(400_000));
-        self.submit(Command::AdvanceClock(AdvanceClock { seconds })).await;
-        let opened = |event: &&Event| matches!(event.body, EventBody::AccountOpened(_));
-        let accounts: Vec<_> = self.events.iter().filter(opened).filter_map(|event| event.account).collect();
-        for account in accounts {
-            self.submit(Command::ApplyDue(ApplyDue { account })).await;
-        }
-    }
-
-    async fn allow_overdraft(&mut self) {
-        let limit = self.dice.roll(10);
-        let (account, unit) = (self.someone(), self.some_unit());
-        self.submit(Command::SetOverdraftLimit(SetOverdraftLimit { account, unit, limit })).await;
-    }
-
-    /// Whether the event at a position is the last one of its command.
-    fn ends_command(&self, position: i64) -> bool {
-        let next = self.events.iter().find(|event| event.position.0 == position + 1);
-        next.is_none_or(|next| next.command == next.position)
-    }
-
-    /// By currency, what was sold less what went back, without tax, after the events up to a position: from the facts about
-    /// the payments alone.
-    fn net_cash(&self, until: i64) -> BTreeMap<String, i64> {
-        let mut sold: BTreeMap<PaymentReference, (PaidMoney, Payment)> = BTreeMap::new();
-        let mut known: BTreeMap<PaymentReference, Payment> = BTreeMap::new();
-        for event in self.events.iter().filter(|event| event.position.0 <= until) {
-            let (payment, fact) = match &event.body {
-                EventBody::CreditsPurchased(body) => {
-                    let reference = body.payment.clone().expect("a payment");
-                    let entry = known.entry(reference.clone());
-                    let payment = entry.or_insert_with(|| Payment::unknown(reference.clone()));
-                    payment.money = Some(body.money);
-                    sold.insert(reference, (body.money, payment.clone()));
-                    continue;
-                }
-                EventBody::PaymentNoted(body) => (body.payment.clone(), body.fact.clone()),
-                EventBody::PurchaseClawed(counterfoil::domain::event::PurchaseClawed(body))
-                | EventBody::PurchaseRestored(counterfoil::domain::event::PurchaseRestored(body)) => {
-                    let counterfoil::domain::event::TargetCause::Fact(fact) = &body.cause else { continue };
-                    (body.payment.clone().expect("a payment"), fact.clone())
-                }
-                _ => continue,
-            };
-            let entry = known.entry(payment.clone());
-            entry.or_insert_with(|| Payment::unknown(payment)).learn(&fact);
-        }
-        let mut cash = BTreeMap::new();
-        for (reference, (money, _)) in sold {
-            let back = known[&reference].money_back(self.claw_on_pending).taken.min(money.gross);
-            let net = i128::from(money.net());
-            let returned = i64::try_from(net * i128::from(back) / i128::from(money.gross)).expect("fits");
-            *cash.entry(money.currency.to_string()).or_default() += money.net() - returned;
-        }
-        cash
-    }
-}
 
 /// A build of the books that the ledger is folded into page by page.
 async fn build(book: &Book) -> Build {
@@ -393,8 +66,9 @@ async fn sums(client: &Client, build: &Build) -> BTreeMap<String, [(i64, i64); 3
     rows.iter().map(|row| (row.get(0), pairs(row))).collect()
 }
 
-async fn check_history(history: &History, pages: i64) {
-    let book = &history.book;
+async fn check_history(plot: Plot, pages: i64) {
+    let book = &Book::open().await;
+    let history = &History::of(book.ledger, Arc::clone(&book.writers), plot).await;
     let superuser = book.database.superuser().await;
     let service = projector_support::open(&book.database.runtime_url());
     let build_in_pages = build(book).await;
@@ -497,15 +171,18 @@ async fn check_lots(client: &Client, book: &Book, build: &Build) {
 
 #[tokio::test]
 async fn money_adds_up_to_the_cent_after_each_event_of_any_history() {
-    check_history(&History::of(7, 150, ClawbackPolicy::Debt, false).await, 1).await;
+    let policy = ClawbackPolicy::Debt;
+    check_history(Plot { seed: 7, steps: 150, policy, claw_on_pending: false }, 1).await;
 }
 
 #[tokio::test]
 async fn money_adds_up_where_shortfalls_are_written_off_and_pending_refunds_count() {
-    check_history(&History::of(11, 250, ClawbackPolicy::LotOnly, true).await, 7).await;
+    let policy = ClawbackPolicy::LotOnly;
+    check_history(Plot { seed: 11, steps: 250, policy, claw_on_pending: true }, 7).await;
 }
 
 #[tokio::test]
 async fn money_adds_up_in_a_longer_history() {
-    check_history(&History::of(23, 500, ClawbackPolicy::Debt, false).await, 50).await;
+    let policy = ClawbackPolicy::Debt;
+    check_history(Plot { seed: 23, steps: 500, policy, claw_on_pending: false }, 50).await;
 }

@@ -13,6 +13,8 @@ mod api_specification;
 mod api_support;
 mod api_test_clock;
 mod books;
+mod books_export;
+mod books_history;
 mod checkout_links;
 mod command_line;
 mod connections;

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -342,10 +342,14 @@ async fn a_report_never_lacks_what_was_recorded_before_it_was_asked_for() {
 
 /// Whether `bean-check` finds a journal to be in order, and what it says.
 pub fn bean_check(text: &str) -> (bool, String) {
+    ask(Command::new(beancounts("bean-check")).arg("/dev/stdin"), text)
+}
+
+/// Where a program is that comes with Beancount.
+pub fn beancounts(program: &str) -> PathBuf {
     let prepared = Command::new(repository().join("tests/books/prepare")).status().expect("a program");
     assert!(prepared.success());
-    let bean_check = repository().join("target/books/python/bin/bean-check");
-    ask(Command::new(bean_check).arg("/dev/stdin"), text)
+    repository().join("target/books/python/bin").join(program)
 }
 
 /// Whether `hledger check` finds a journal to be in order, and what it says.
@@ -353,7 +357,8 @@ pub fn hledger_check(text: &str) -> (bool, String) {
     ask(Command::new("hledger").args(["-f", "-", "check"]), text)
 }
 
-fn ask(command: &mut Command, text: &str) -> (bool, String) {
+/// Runs a tool on a text: whether it is content, and what it says.
+pub fn ask(command: &mut Command, text: &str) -> (bool, String) {
     let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = started.expect("a program that starts");
     child.stdin.take().expect("its input").write_all(text.as_bytes()).expect("written");

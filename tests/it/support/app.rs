@@ -180,7 +180,8 @@ pub async fn prepared() -> (TestDatabase, Ledger) {
     (database, ledger)
 }
 
-async fn create_ledger(database_url: &SecretString, slug: &str, arguments: &[&str]) -> Ledger {
+/// Makes a ledger with the command line, `arguments` going to `counterfoil ledger create`.
+pub async fn create_ledger(database_url: &SecretString, slug: &str, arguments: &[&str]) -> Ledger {
     let run = async |arguments: &[&str]| {
         let mut command = process::command(arguments);
         command.env("DATABASE_URL", database_url.expose_secret());
