@@ -12,8 +12,8 @@ SELECT e.ledger_id, e.position, e.type, e.version
                         WHEN 'credits.expired' THEN e.version = 1
                         WHEN 'credits.adjusted' THEN e.version = 1
                         WHEN 'debt.settled' THEN e.version = 1
-                        WHEN 'purchase.clawed' THEN e.version <= 2
-                        WHEN 'purchase.restored' THEN e.version = 1
+                        WHEN 'purchase.clawed' THEN e.version <= 3
+                        WHEN 'purchase.restored' THEN e.version <= 2
                         WHEN 'credits.rolled_over' THEN e.version = 1
                         WHEN 'transfer.sent' THEN e.version = 1
                         WHEN 'transfer.received' THEN e.version = 1
@@ -36,7 +36,7 @@ SELECT DISTINCT ON (f.payment, f.kind, f.object, f.state)
        f.amount, f.currency, f.position
   FROM (
        SELECT e.ledger_id, e.position, e.body ->> 'payment' AS payment, p.fact ->> 'kind' AS kind,
-              COALESCE(p.fact ->> 'refund', p.fact ->> 'dispute', p.fact ->> 'charge') AS object,
+              COALESCE(p.fact ->> 'refund', p.fact ->> 'note', p.fact ->> 'dispute', p.fact ->> 'charge') AS object,
               COALESCE(p.fact ->> 'status', p.fact ->> 'amount_refunded') AS state,
               COALESCE(p.fact ->> 'amount', p.fact ->> 'amount_refunded')::bigint AS amount,
               p.fact ->> 'currency' AS currency
@@ -44,7 +44,7 @@ SELECT DISTINCT ON (f.payment, f.kind, f.object, f.state)
         CROSS JOIN LATERAL (SELECT COALESCE(e.body #> '{cause,fact}', e.body -> 'fact') AS fact) p
         WHERE e.ledger_id = $1 AND e.position > $2 AND e.position <= $3
           AND e.type IN ('payment.noted', 'purchase.clawed', 'purchase.restored')
-          AND p.fact ->> 'kind' IN ('refund', 'dispute', 'charge_refunded')
+          AND p.fact ->> 'kind' IN ('refund', 'credit_note', 'dispute', 'charge_refunded')
        ) f
  ORDER BY f.payment, f.kind, f.object, f.state, f.position
     ON CONFLICT (ledger_id, payment, kind, object, state) DO NOTHING;
@@ -265,9 +265,11 @@ backs AS (
            OFFSET 0
            ) pending
      CROSS JOIN LATERAL (
-           SELECT COALESCE(sum(s.amount) FILTER (WHERE s.state = 'succeeded'), 0) AS succeeded,
-                  COALESCE(sum(s.amount) FILTER (WHERE s.state = 'pending'), 0) AS pending,
-                  COALESCE(sum(s.amount) FILTER (WHERE s.state IN ('failed', 'cancelled')), 0) AS undone,
+           -- No sum of a charge has credit notes in it, so that they count beside it.
+           SELECT COALESCE(sum(s.amount) FILTER (WHERE s.kind = 'refund' AND s.state = 'succeeded'), 0) AS succeeded,
+                  COALESCE(sum(s.amount) FILTER (WHERE s.kind = 'refund' AND s.state = 'pending'), 0) AS pending,
+                  COALESCE(sum(s.amount) FILTER (WHERE s.kind = 'refund' AND s.state IN ('failed', 'cancelled')), 0) AS undone,
+                  COALESCE(sum(s.amount) FILTER (WHERE s.kind = 'credit_note' AND s.state = 'succeeded'), 0) AS credited,
                   COALESCE(sum(s.amount) FILTER (WHERE s.state = 'lost'), 0) AS lost,
                   COALESCE(max(s.amount) FILTER (WHERE s.kind = 'charge_refunded'), 0) AS charged
              -- Of a refund or dispute its last state counts; of the sums that a charge has shown the highest.
@@ -280,8 +282,9 @@ backs AS (
            OFFSET 0
            ) f
      CROSS JOIN LATERAL (
-           SELECT f.lost + CASE WHEN pending.counts THEN GREATEST(f.succeeded + f.pending, f.charged - f.undone)
-                                ELSE GREATEST(f.succeeded, f.charged - f.undone - f.pending) END AS back
+           SELECT f.lost + f.credited
+                       + CASE WHEN pending.counts THEN GREATEST(f.succeeded + f.pending, f.charged - f.undone)
+                              ELSE GREATEST(f.succeeded, f.charged - f.undone - f.pending) END AS back
            ) b
 ),
 -- Lots that others live on in give money back by the credits that are taken of them; the rest comes out of the origin.

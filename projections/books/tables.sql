@@ -78,7 +78,7 @@ CREATE TABLE lot_changes (
     PRIMARY KEY (ledger_id, position, lot)
 );
 
--- What was reported of payments: each refund in each of its states, each dispute, each sum that a charge showed.
+-- What was reported of payments: each refund and credit note in each of its states, each dispute, each sum that a charge showed.
 CREATE TABLE payment_facts (
     ledger_id       bigint NOT NULL,
     payment         text   NOT NULL,

@@ -51,6 +51,10 @@ SELECT h.ledger_id,
                           WHEN 'failed' THEN ARRAY['a refund failed', 'eine Erstattung ist gescheitert']
                           WHEN 'cancelled' THEN ARRAY['a refund was cancelled', 'eine Erstattung wurde abgebrochen']
                           ELSE ARRAY['a refund is pending', 'eine Erstattung ist unterwegs'] END
+                  WHEN 'credit_note' THEN
+                      CASE e.body #>> '{cause,fact,status}'
+                          WHEN 'cancelled' THEN ARRAY['a credit note was voided', 'eine Gutschrift wurde storniert']
+                          ELSE ARRAY['a credit note was issued', 'eine Gutschrift wurde ausgestellt'] END
                   WHEN 'charge_refunded' THEN ARRAY['the payment was refunded', 'die Zahlung wurde erstattet']
                   WHEN 'fraud_warning' THEN ARRAY['the card''s network warns of fraud', 'das Kartennetz warnt vor Betrug']
                   WHEN 'dispute' THEN

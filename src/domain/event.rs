@@ -204,11 +204,11 @@ event_bodies! {
     /// An operator put credits in or took them out.
     CreditsAdjusted("credits.adjusted", 1),
     /// The target of a purchase rose, or where it was taken from changed.
-    PurchaseClawed("purchase.clawed", 2, 1; PurchaseClawed::version),
+    PurchaseClawed("purchase.clawed", 3, 2, 1; PurchaseClawed::version),
     /// The target of a purchase fell.
-    PurchaseRestored("purchase.restored", 1),
+    PurchaseRestored("purchase.restored", 2, 1; PurchaseRestored::version),
     /// Stripe reported something about a payment whose purchase is not known yet.
-    PaymentNoted("payment.noted", 2, 1; PaymentNoted::version),
+    PaymentNoted("payment.noted", 3, 2, 1; PaymentNoted::version),
     /// Credits that became usable paid off debt.
     DebtSettled("debt.settled", 1),
     /// Credits went to another account.

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The version of the shape of a stored [`Payment`].
-pub const PAYMENT_STATE_VERSION: i16 = 2;
+pub const PAYMENT_STATE_VERSION: i16 = 3;
 
 /// How far a refund has come; later ranks win over earlier ones, equal ranks change nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
@@ -126,14 +126,27 @@ pub enum PaymentFact {
         /// The warning.
         warning: StripeId,
     },
+    /// A credit note on the invoice that was paid, as far as it gives back what no refund does: to the customer's balance, or
+    /// outside of Stripe. No charge's sum has it.
+    CreditNote {
+        /// The note.
+        note: StripeId,
+        /// `succeeded` once it is issued, `cancelled` once it is void.
+        status: RefundStatus,
+        /// How much is given back without a refund.
+        amount: i64,
+        /// In which currency.
+        currency: Currency,
+    },
 }
 
 impl PaymentFact {
-    /// The version of the shape of events that hold it: the first knew no warnings.
+    /// The version of the shape of events that hold it: the first knew no warnings, the second no credit notes.
     pub fn shape(&self) -> i16 {
         match self {
             Self::Refund { .. } | Self::ChargeRefunded { .. } | Self::Dispute { .. } => 1,
             Self::FraudWarning { .. } => 2,
+            Self::CreditNote { .. } => 3,
         }
     }
 
@@ -142,7 +155,8 @@ impl PaymentFact {
         match self {
             Self::Refund { currency, .. }
             | Self::ChargeRefunded { currency, .. }
-            | Self::Dispute { currency, .. } => Some(*currency),
+            | Self::Dispute { currency, .. }
+            | Self::CreditNote { currency, .. } => Some(*currency),
             Self::FraudWarning { .. } => None,
         }
     }
@@ -151,6 +165,8 @@ impl PaymentFact {
     pub fn key_text(&self) -> String {
         match self {
             Self::Refund { refund, status, .. } => format!("refund:{refund}:{}", status.as_str()),
+            // It counts as a refund does, under an id that no refund has.
+            Self::CreditNote { note, status, .. } => format!("refund:{note}:{}", status.as_str()),
             Self::ChargeRefunded { charge, amount_refunded, .. } => {
                 format!("charge:{charge}:{amount_refunded}")
             }
@@ -162,7 +178,9 @@ impl PaymentFact {
     /// Its amount, in the currency's smallest part.
     pub fn amount(&self) -> i64 {
         match self {
-            Self::Refund { amount, .. } | Self::Dispute { amount, .. } => *amount,
+            Self::Refund { amount, .. } | Self::Dispute { amount, .. } | Self::CreditNote { amount, .. } => {
+                *amount
+            }
             Self::ChargeRefunded { amount_refunded, .. } => *amount_refunded,
             Self::FraudWarning { .. } => 0,
         }
@@ -262,6 +280,10 @@ pub struct Payment {
     pub disputes: BTreeMap<StripeId, (DisputeStatus, i64, Currency)>,
     /// The highest sum of refunds that a charge showed, by currency.
     pub amount_refunded: BTreeMap<Currency, i64>,
+    /// The highest-ranking report of each credit note: status, what it gives back without a refund, currency. Apart from the
+    /// refunds, because no sum of a charge has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credit_notes: BTreeMap<StripeId, (RefundStatus, i64, Currency)>,
     /// Warnings of fraud.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub warnings: BTreeSet<StripeId>,
@@ -275,7 +297,7 @@ pub struct Payment {
 /// The money of a payment that must not stay with us, in the payment's currency.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MoneyBack {
-    /// Refunds that count or are asked for, and disputes open or lost.
+    /// Refunds that count or are asked for, credit notes, and disputes open or lost.
     pub total: i64,
     /// The part of it that is final: without open disputes and refunds that are only asked for.
     pub taken: i64,
@@ -291,6 +313,7 @@ impl Payment {
             refunds: BTreeMap::new(),
             disputes: BTreeMap::new(),
             amount_refunded: BTreeMap::new(),
+            credit_notes: BTreeMap::new(),
             warnings: BTreeSet::new(),
             requested: BTreeMap::new(),
             version: Position::default(),
@@ -311,6 +334,9 @@ impl Payment {
                 self.amount_refunded.get(currency).is_some_and(|known| amount_refunded <= known)
             }
             PaymentFact::FraudWarning { warning } => self.warnings.contains(warning),
+            PaymentFact::CreditNote { note, status, .. } => {
+                self.credit_notes.get(note).is_some_and(|(known, ..)| status.rank() <= known.rank())
+            }
         }
     }
 
@@ -347,6 +373,9 @@ impl Payment {
             }
             PaymentFact::FraudWarning { warning } => {
                 self.warnings.insert(warning.clone());
+            }
+            PaymentFact::CreditNote { note, status, amount, currency } => {
+                self.credit_notes.insert(note.clone(), (*status, *amount, *currency));
             }
         }
     }
@@ -385,12 +414,7 @@ impl Payment {
     /// R and D of rule 7, and what is asked for. Reports in another currency than the payment's never count.
     pub fn money_back(&self, claw_on_pending: bool) -> MoneyBack {
         let Some(money) = self.money else { return MoneyBack::default() };
-        let refunds = |counts: fn(RefundStatus) -> bool| -> i64 {
-            let of_this_currency = self.refunds.values().filter(|(.., currency)| *currency == money.currency);
-            of_this_currency
-                .filter(|(status, ..)| counts(*status))
-                .fold(0, |sum, (_, amount, _)| sum.saturating_add(*amount))
-        };
+        let refunds = |counts: fn(RefundStatus) -> bool| sum_of(&self.refunds, money.currency, counts);
         let succeeded = refunds(|status| status == RefundStatus::Succeeded);
         let pending = refunds(|status| status == RefundStatus::Pending);
         let undone = refunds(|status| matches!(status, RefundStatus::Failed | RefundStatus::Cancelled));
@@ -410,8 +434,20 @@ impl Payment {
                 .filter(|(known, _, currency)| *known == status && *currency == money.currency);
             of_this.fold(0, |sum, (_, amount, _)| sum.saturating_add(*amount))
         };
-        let taken = refunded.saturating_add(disputed(DisputeStatus::Lost));
+        // Beside the refunds: what a charge shows has no note in it, so that neither can stand for the other.
+        let credited = sum_of(&self.credit_notes, money.currency, |status| status == RefundStatus::Succeeded);
+        let taken = refunded.saturating_add(credited).saturating_add(disputed(DisputeStatus::Lost));
         let open = disputed(DisputeStatus::Open).saturating_add(set_aside);
         MoneyBack { total: taken.saturating_add(open), taken }
     }
+}
+
+/// The sum of those refunds, or credit notes, whose status counts, as far as they are in that currency.
+fn sum_of(
+    reports: &BTreeMap<StripeId, (RefundStatus, i64, Currency)>,
+    of: Currency,
+    counts: fn(RefundStatus) -> bool,
+) -> i64 {
+    let counted = reports.values().filter(|(status, _, currency)| counts(*status) && *currency == of);
+    counted.fold(0, |sum, (_, amount, _)| sum.saturating_add(*amount))
 }

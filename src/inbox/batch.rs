@@ -268,6 +268,7 @@ impl Batches {
         let (subscription, customer) = match fact {
             Fact::CustomerDeleted(customer) => (None, Some(customer)),
             Fact::SubscriptionTold(report) => (Some(&report.subscription), report.customer.as_ref()),
+            Fact::CreditedElsewhere(told) => (told.subscription.as_ref(), told.customer.as_ref()),
             Fact::InvoicePaid(invoice) => (Some(&invoice.subscription), invoice.customer.as_ref()),
             _ => (None, None),
         };

@@ -63,6 +63,11 @@ pub(super) fn commands(
         Fact::SessionPaid(session) => Ok(vec![purchase(session, ledger)?]),
         Fact::SessionClosed(closed) => Ok(vec![end_of_order(closed)]),
         Fact::PaymentReport(report) => payment_facts(report),
+        // What it bought is on record without a payment, so that no fact of one can take it back.
+        Fact::CreditedElsewhere(_) if owner.subscription_is_known => {
+            Err(Quarantined::PaidOutsideOfStripe.into())
+        }
+        Fact::CreditedElsewhere(_) => Err(Ignored::NoFact(stripe::Ignored::NoPaymentIntent).into()),
         Fact::PriceTold(report) => Ok(vec![price(report, ledger)?]),
         Fact::ProductTold(report) => Ok(vec![product(report, ledger)?]),
         Fact::CustomerDeleted(customer) => Ok(vec![end_of_customer(customer, owner.account)?]),

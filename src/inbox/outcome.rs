@@ -165,6 +165,11 @@ pub(super) enum Quarantined {
     /// One purchase is of one price.
     #[error("several_prices: the session sold more than one price, at least one of them ours")]
     SeveralPrices,
+    /// A credit note on an invoice of ours that no payment of Stripe's paid.
+    #[error(
+        "paid_outside_of_stripe: the invoice was paid outside of Stripe, so that its credits have to be adjusted by hand"
+    )]
+    PaidOutsideOfStripe,
     /// No id of Stripe's is that long.
     #[error("id_too_long: an id leaves no room for the key of its fact")]
     IdTooLong,

@@ -81,6 +81,7 @@ async fn fetch(client: &StripeClient, needs: &NeedsStripe) -> Result<StripeObjec
         "charge" => client.fetch_charge(id).await,
         "dispute" => client.fetch_dispute(id).await,
         "invoice" => client.fetch_invoice(id).await,
+        "credit_note" => client.fetch_credit_note(id).await,
         "invoice_payment" => client.fetch_invoice_payment(id).await,
         "subscription" => client.fetch_subscription(id).await,
         "product" => client.fetch_product(id).await,

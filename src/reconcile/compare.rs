@@ -81,6 +81,7 @@ enum Listed {
     Sessions,
     Invoices,
     Refunds,
+    CreditNotes,
     Disputes,
 }
 
@@ -122,6 +123,7 @@ impl Turn<'_> {
             comparison.compare_listed(Listed::Sessions, made).await?;
             comparison.compare_listed(Listed::Invoices, MadeIn { since: invoices_since, ..made }).await?;
             comparison.compare_listed(Listed::Refunds, made).await?;
+            comparison.compare_listed(Listed::CreditNotes, made).await?;
             comparison.compare_listed(Listed::Disputes, MadeIn { since: disputes_since, ..made }).await?;
             comparison.compare_recorded(made).await?;
             let done = to.since(since).whole_seconds().saturating_mul(1_000);
@@ -183,18 +185,22 @@ impl Comparison<'_> {
                 Listed::Sessions => patiently(|| client.list_completed_sessions(made, behind)).await?,
                 Listed::Invoices => patiently(|| client.list_paid_invoices(made, behind)).await?,
                 Listed::Refunds => patiently(|| client.list_refunds_made(made, behind)).await?,
+                Listed::CreditNotes => patiently(|| client.list_credit_notes_made(made, behind)).await?,
                 Listed::Disputes => patiently(|| client.list_disputes_made(made, behind)).await?,
             };
             let differences = match what {
                 Listed::Sessions => self.turn.compare_sessions(client, &page.objects).await?,
                 Listed::Invoices => self.turn.compare_invoices(client, &page.objects).await?,
-                Listed::Refunds | Listed::Disputes => self.turn.compare_facts(&page.objects).await?,
+                Listed::Refunds | Listed::CreditNotes | Listed::Disputes => {
+                    self.turn.compare_facts(client, &page.objects).await?
+                }
             };
             let count = i64::try_from(page.objects.len()).unwrap_or(i64::MAX);
             match what {
                 Listed::Sessions => self.counts.sessions += count,
                 Listed::Invoices => self.counts.invoices += count,
-                Listed::Refunds => self.counts.refunds += count,
+                // A note is a refund by another way.
+                Listed::Refunds | Listed::CreditNotes => self.counts.refunds += count,
                 Listed::Disputes => self.counts.disputes += count,
             }
             page.objects.iter().for_each(|object| self.seen.note(object.id().as_str()));
@@ -388,6 +394,9 @@ fn subject_of_fact(fact: &PaymentFact, payment: Option<&PaymentReference>) -> Op
         PaymentFact::Refund { refund, .. } if !refund.as_str().starts_with(TAKEN_BACK) => {
             Some(Subject::Refund(refund.clone(), Some(payment.clone())))
         }
+        PaymentFact::CreditNote { note, .. } => {
+            Some(Subject::CreditNote(note.clone(), Some(payment.clone())))
+        }
         PaymentFact::Dispute { dispute, .. } => {
             Some(Subject::Dispute(dispute.clone(), Some(payment.clone())))
         }
@@ -409,9 +418,11 @@ fn subject_of_webhook(body: &[u8]) -> Option<Subject> {
 
 fn name_of(subject: &Subject) -> String {
     match subject {
-        Subject::Session(id) | Subject::Invoice(id, _) | Subject::Refund(id, _) | Subject::Dispute(id, _) => {
-            id.to_string()
-        }
+        Subject::Session(id)
+        | Subject::Invoice(id, _)
+        | Subject::Refund(id, _)
+        | Subject::CreditNote(id, _)
+        | Subject::Dispute(id, _) => id.to_string(),
         Subject::Order(order) => order.to_string(),
     }
 }

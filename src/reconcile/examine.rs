@@ -31,7 +31,7 @@ use crate::{
         },
     },
     stripe::{
-        self, Fact, StripeObject,
+        self, Fact, NoFact, StripeObject,
         client::{CallError, StripeClient, origin},
     },
     writer::system_clock,
@@ -49,6 +49,8 @@ pub(super) enum Subject {
     Invoice(StripeId, Option<StripeId>),
     /// A refund of a payment.
     Refund(StripeId, Option<PaymentReference>),
+    /// A credit note on an invoice that was paid.
+    CreditNote(StripeId, Option<PaymentReference>),
     /// A dispute of a payment.
     Dispute(StripeId, Option<PaymentReference>),
     /// An order that was paid more than once.
@@ -67,7 +69,12 @@ impl Subject {
                 sold => Some(sold),
             },
             FindingKind::RefundNotRecorded | FindingKind::RefundUnknownAtStripe => {
-                Some(Self::Refund(id.ok()?, payment()))
+                let id = id.ok()?;
+                // Notes are refunds by another way.
+                Some(match Self::named(id.clone(), payment()) {
+                    Some(note @ Self::CreditNote(..)) => note,
+                    _ => Self::Refund(id, payment()),
+                })
             }
             FindingKind::DisputeNotRecorded | FindingKind::DisputeUnknownAtStripe => {
                 Some(Self::Dispute(id.ok()?, payment()))
@@ -84,6 +91,7 @@ impl Subject {
             "cs" => Some(Self::Session(id)),
             "in" => Some(Self::Invoice(id, None)),
             "re" | "pyr" => Some(Self::Refund(id, payment)),
+            "cn" => Some(Self::CreditNote(id, payment)),
             "dp" | "du" | "pdp" => Some(Self::Dispute(id, payment)),
             _ => None,
         }
@@ -109,12 +117,18 @@ impl Turn<'_> {
             Subject::Refund(id, payment) => {
                 let refund = patiently(|| client.fetch_refund(id)).await;
                 match found(refund.map(|refund| refund.object))? {
-                    Some(refund) => Ok(self.compare_facts(&[refund]).await?.pop()),
+                    Some(refund) => Ok(self.compare_facts(client, &[refund]).await?.pop()),
+                    None => Ok(self.absent_refund(id, payment.as_ref()).await?),
+                }
+            }
+            Subject::CreditNote(id, payment) => {
+                match found(patiently(|| client.fetch_credit_note(id)).await)? {
+                    Some(note) => Ok(self.compare_facts(client, &[note]).await?.pop()),
                     None => Ok(self.absent_refund(id, payment.as_ref()).await?),
                 }
             }
             Subject::Dispute(id, payment) => match found(patiently(|| client.fetch_dispute(id)).await)? {
-                Some(dispute) => Ok(self.compare_facts(&[dispute]).await?.pop()),
+                Some(dispute) => Ok(self.compare_facts(client, &[dispute]).await?.pop()),
                 None => Ok(self.absent_dispute(id, payment.as_ref()).await?),
             },
             Subject::Order(order) => Ok(self.order_paid_twice(*order).await?),
@@ -217,14 +231,23 @@ impl Turn<'_> {
         }
     }
 
-    /// Differences about refunds and disputes that Stripe has.
-    pub(super) async fn compare_facts(&self, objects: &[StripeObject]) -> Result<Vec<Difference>, Stopped> {
+    /// Differences about refunds, credit notes and disputes that Stripe has.
+    pub(super) async fn compare_facts(
+        &self,
+        client: &StripeClient,
+        objects: &[StripeObject],
+    ) -> Result<Vec<Difference>, Trouble> {
         let mut told: Vec<(PaymentReference, PaymentFact)> = Vec::new();
         for object in objects {
-            let kind = if object.kind() == Some("refund") { REFUND_UPDATED } else { DISPUTE_UPDATED };
-            let event = stripe::Event::parse(&self.body_about(object.json(), object.id(), kind));
+            let fact = match self.fact_of(object) {
+                Err(NoFact::NeedsStripe(needs)) if object.kind() == Some(CREDIT_NOTE) => {
+                    let whole = found(patiently(|| client.fetch_credit_note(&needs.id)).await)?;
+                    whole.map(|whole| self.fact_of(&whole))
+                }
+                fact => Some(fact),
+            };
             // What cannot be read is quarantined in the inbox, where it is told.
-            if let Ok(Ok(Fact::PaymentReport(report))) = event.map(|event| stripe::extract(&event)) {
+            if let Some(Ok(Fact::PaymentReport(report))) = fact {
                 let payment = PaymentReference::Stripe(report.payment_intent);
                 told.extend(report.facts.into_iter().map(|fact| (payment.clone(), fact)));
             }
@@ -232,6 +255,17 @@ impl Turn<'_> {
         let payments: Vec<PaymentReference> = told.iter().map(|(payment, _)| payment.clone()).collect();
         let payments = recorded::find_payments(&*self.connection().await?, self.id(), &payments).await?;
         Ok(told.iter().filter_map(|(name, fact)| differs(payments.get(name)?, fact)).collect())
+    }
+
+    /// What the inbox would read of a refund, a credit note or a dispute.
+    fn fact_of(&self, object: &StripeObject) -> Result<Fact, NoFact> {
+        let kind = match object.kind() {
+            Some("refund") => REFUND_UPDATED,
+            Some(CREDIT_NOTE) => CREDIT_NOTE_UPDATED,
+            _ => DISPUTE_UPDATED,
+        };
+        let event = stripe::Event::parse(&self.body_about(object.json(), object.id(), kind))?;
+        stripe::extract(&event)
     }
 
     /// A session that Stripe does not have.
@@ -267,7 +301,8 @@ impl Turn<'_> {
     ) -> Result<Option<Difference>, Stopped> {
         let Some(reference) = payment else { return Ok(None) };
         let payment = self.payment(reference).await?;
-        let known = payment.and_then(|payment| payment.refunds.get(id).copied());
+        let known =
+            payment.and_then(|payment| payment.refunds.get(id).or(payment.credit_notes.get(id)).copied());
         let Some((status @ (RefundStatus::Pending | RefundStatus::Succeeded), amount, currency)) = known
         else {
             return Ok(None);
@@ -317,10 +352,14 @@ impl Turn<'_> {
     }
 }
 
-/// How the inbox is told how sessions, invoices, refunds and disputes are.
+/// What Stripe calls a credit note.
+const CREDIT_NOTE: &str = "credit_note";
+
+/// How the inbox is told how sessions, invoices, refunds, credit notes and disputes are.
 pub(super) const SESSION_COMPLETED: &str = "checkout.session.completed";
 pub(super) const INVOICE_PAID: &str = "invoice.paid";
 pub(super) const REFUND_UPDATED: &str = "refund.updated";
+pub(super) const CREDIT_NOTE_UPDATED: &str = "credit_note.updated";
 pub(super) const DISPUTE_UPDATED: &str = "charge.dispute.updated";
 
 /// A session as Stripe has it.
@@ -403,6 +442,11 @@ fn differs(payment: &Payment, fact: &PaymentFact) -> Option<Difference> {
             let known = payment.disputes.get(dispute);
             let known = known.map(|(status, amount, currency)| (status.as_str(), *amount, *currency));
             (dispute, status.as_str(), known, FindingKind::DisputeNotRecorded)
+        }
+        PaymentFact::CreditNote { note, status, .. } => {
+            let known = payment.credit_notes.get(note);
+            let known = known.map(|(status, amount, currency)| (status.as_str(), *amount, *currency));
+            (note, status.as_str(), known, FindingKind::RefundNotRecorded)
         }
         PaymentFact::ChargeRefunded { .. } | PaymentFact::FraudWarning { .. } => return None,
     };

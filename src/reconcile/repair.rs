@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep};
 use super::{
     Stopped,
     examine::{
-        DISPUTE_UPDATED, INVOICE_PAID, REFUND_UPDATED, SESSION_COMPLETED, Subject, TAKEN_BACK, event_of,
+        CREDIT_NOTE_UPDATED, DISPUTE_UPDATED, INVOICE_PAID, REFUND_UPDATED, SESSION_COMPLETED, Subject,
+        TAKEN_BACK, event_of,
     },
     trouble::{Trouble, patiently},
     turn::Turn,
@@ -140,6 +141,10 @@ impl Turn<'_> {
                 let refund = patiently(|| client.fetch_refund(id)).await?;
                 (id, REFUND_UPDATED, refund.object.into_json())
             }
+            Subject::CreditNote(id, _) => {
+                let note = patiently(|| client.fetch_credit_note(id)).await?;
+                (id, CREDIT_NOTE_UPDATED, note.into_json())
+            }
             Subject::Dispute(id, _) => {
                 let dispute = patiently(|| client.fetch_dispute(id)).await?;
                 (id, DISPUTE_UPDATED, dispute.into_json())
@@ -227,6 +232,14 @@ impl Turn<'_> {
                     amount: *amount,
                     currency: *currency,
                     request: None,
+                })
+            }
+            Subject::CreditNote(id, _) => {
+                payment.credit_notes.get(id).map(|(_, amount, currency)| PaymentFact::CreditNote {
+                    note: id.clone(),
+                    status: RefundStatus::Cancelled,
+                    amount: *amount,
+                    currency: *currency,
                 })
             }
             // One that was lost is decided: no later word of it counts.

@@ -128,7 +128,9 @@ impl Event {
             Payload::Snapshot(object) => {
                 let own = object.get("metadata").and_then(|marks| marks.get(origin::LEDGER));
                 let of_subscription = || invoice::marks_of(object)?.get(origin::LEDGER);
-                own.or_else(of_subscription)?.as_str()
+                // A credit note that was fetched comes with its invoice.
+                let of_invoice = || invoice::marks_of(object.get("invoice")?)?.get(origin::LEDGER);
+                own.or_else(of_subscription).or_else(of_invoice)?.as_str()
             }
             Payload::Thin(_) => None,
         }

@@ -23,6 +23,8 @@ pub enum Fact {
     SessionClosed(ClosedSession),
     /// Money of a payment went back, is on its way back, or came back to us after all.
     PaymentReport(PaymentReport),
+    /// A credit note gave money of a payment back that Stripe does not know.
+    CreditedElsewhere(CreditedElsewhere),
     /// A price was made, changed or deleted.
     PriceTold(PriceReport),
     /// A product was made, changed or deleted.
@@ -129,6 +131,17 @@ pub struct PaymentReport {
     pub payment_intent: StripeId,
     /// At least one; single refunds stand before the sum of them, so that the sum never tells more than they do.
     pub facts: Vec<PaymentFact>,
+}
+
+/// A credit note that gave something back of an invoice that was paid outside of Stripe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreditedElsewhere {
+    /// The note, `cn_…`.
+    pub note: StripeId,
+    /// The subscription that the invoice is of, if it is of one.
+    pub subscription: Option<StripeId>,
+    /// Whose it is at Stripe, `cus_…`.
+    pub customer: Option<StripeId>,
 }
 
 /// How a price is at Stripe.

@@ -177,7 +177,7 @@ fn tax(invoice: &Fields<'_>) -> Result<i64, Nonsense> {
 
 /// The payment intent that paid the invoice: `None` if the body does not tell, `Some(None)` if there is none.
 #[expect(clippy::option_option, reason = "that it is not told is not that there is none")]
-fn payment_intent(invoice: &Fields<'_>, gross: i64) -> Result<Option<Option<StripeId>>, Nonsense> {
+pub(super) fn payment_intent(invoice: &Fields<'_>, gross: i64) -> Result<Option<Option<StripeId>>, Nonsense> {
     if let Some(intent) = invoice.id("payment_intent")? {
         return Ok(Some(Some(intent)));
     }

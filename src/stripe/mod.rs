@@ -13,6 +13,7 @@
 mod charge;
 mod checkout_session;
 pub mod client;
+mod credit_note;
 mod customer;
 mod dispute;
 mod envelope;
@@ -34,8 +35,9 @@ mod terms;
 
 pub use envelope::{Event, Identity, Payload, event_about};
 pub use fact::{
-    AccountMarker, BegunSubscription, ClosedSession, Fact, InvoicedLine, PaidInvoice, PaidSession,
-    PaymentReport, PriceReport, ProductReport, SessionEnding, SoldPrice, StatedCredits, SubscriptionReport,
+    AccountMarker, BegunSubscription, ClosedSession, CreditedElsewhere, Fact, InvoicedLine, PaidInvoice,
+    PaidSession, PaymentReport, PriceReport, ProductReport, SessionEnding, SoldPrice, StatedCredits,
+    SubscriptionReport,
 };
 pub use invoice::PreviewedInvoice;
 pub use no_fact::{Ignored, NeedsStripe, NoFact, Nonsense, Problem};
@@ -138,6 +140,9 @@ fn reader(event: &str) -> Option<(&'static str, Reader)> {
         }
         "radar.early_fraud_warning.created" => {
             (fraud_warning::KIND, |warning, _| fraud_warning::report(warning).map(Fact::PaymentReport))
+        }
+        "credit_note.created" | "credit_note.updated" | "credit_note.voided" => {
+            (credit_note::KIND, |note, _| credit_note::report(note))
         }
         "charge.refunded" => (charge::KIND, |charge, _| charge::report(charge).map(Fact::PaymentReport)),
         "price.created" => (price::KIND, |price, created| told_of_price(price, Change::Made.at(created)?)),

@@ -51,6 +51,12 @@ pub enum Ignored {
     /// The charge says that nothing of it has been paid back.
     #[error("nothing has been refunded")]
     NothingRefunded,
+    /// A credit note that lowered what was due, or whose refunds tell of all that it gave back.
+    #[error("the credit note gives nothing back but what its refunds tell")]
+    NothingCredited,
+    /// A credit note on an invoice for which nothing had to be paid.
+    #[error("nothing was paid for the invoice")]
+    NothingPaid,
 }
 
 impl Ignored {
@@ -68,6 +74,8 @@ impl Ignored {
             Self::NoPaymentIntent => "no_payment_intent",
             Self::NoCredits => "no_credits",
             Self::NothingRefunded => "nothing_refunded",
+            Self::NothingCredited => "nothing_credited",
+            Self::NothingPaid => "nothing_paid",
         }
     }
 }

@@ -61,6 +61,7 @@ pub struct History {
     dice: Dice,
     payments: Vec<(PaymentReference, PaidMoney)>,
     refunds: Vec<(PaymentReference, StripeId, i64, Currency)>,
+    notes: Vec<(PaymentReference, StripeId, i64, Currency)>,
     disputes: Vec<(PaymentReference, StripeId, i64, Currency)>,
     holds: Vec<(HoldId, i64)>,
     /// Until when each account's subscription is paid.
@@ -115,6 +116,7 @@ impl History {
             dice: Dice(plot.seed),
             payments: Vec::new(),
             refunds: Vec::new(),
+            notes: Vec::new(),
             disputes: Vec::new(),
             holds: Vec::new(),
             paid_until: BTreeMap::new(),
@@ -380,6 +382,13 @@ impl History {
                 .tell(payment, PaymentFact::ChargeRefunded { charge, amount_refunded: part, currency })
                 .await;
         }
+        if self.dice.roll(4) == 0 {
+            let (note, status) = (self.new_id("cn"), RefundStatus::Succeeded);
+            self.notes.push((payment.clone(), note.clone(), part, currency));
+            return self
+                .tell(payment, PaymentFact::CreditNote { note, status, amount: part, currency })
+                .await;
+        }
         let refund = self.new_id("re");
         let status = self.dice.one_of(&[RefundStatus::Pending, RefundStatus::Succeeded]).expect("a status");
         self.refunds.push((payment.clone(), refund.clone(), part, currency));
@@ -388,6 +397,12 @@ impl History {
     }
 
     async fn move_refund(&mut self) {
+        if self.dice.roll(4) == 0
+            && let Some((payment, note, amount, currency)) = self.dice.one_of(&self.notes)
+        {
+            let status = RefundStatus::Cancelled;
+            return self.tell(payment, PaymentFact::CreditNote { note, status, amount, currency }).await;
+        }
         let Some((payment, refund, amount, currency)) = self.dice.one_of(&self.refunds) else { return };
         let statuses = [RefundStatus::Succeeded, RefundStatus::Failed, RefundStatus::Cancelled];
         let status = self.dice.one_of(&statuses).expect("a status");

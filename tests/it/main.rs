@@ -78,6 +78,7 @@ mod stripe_client_requests;
 mod stripe_client_simulated;
 mod stripe_client_support;
 mod stripe_credentials;
+mod stripe_fates;
 mod stripe_http;
 mod stripe_inbox;
 mod stripe_inbox_store;

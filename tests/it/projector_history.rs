@@ -92,6 +92,11 @@ fn dispute(status: DisputeStatus) -> TargetCause {
     TargetCause::Fact(PaymentFact::Dispute { dispute, status, amount: 500, currency })
 }
 
+fn credit_note(status: RefundStatus) -> TargetCause {
+    let (note, currency) = (stripe_id("cn_1"), currency("eur"));
+    TargetCause::Fact(PaymentFact::CreditNote { note, status, amount: 500, currency })
+}
+
 fn adjusted(amount: i64) -> Fact {
     let lot = (amount > 0).then(|| LotId::new(AT, 0, &SEED));
     Fact::credits(CreditsAdjusted { adjusted: amount, lot, draws: Vec::new() }, amount, 0)
@@ -187,6 +192,8 @@ fn stories() -> Vec<(Fact, &'static str)> {
         (adjusted(-5), "Removed credits by hand"),
         (clawed(refund(RefundStatus::Succeeded), -5), "Took credits back: a refund succeeded"),
         (clawed(TargetCause::Fact(charge), -5), "Took credits back: the payment was refunded"),
+        (clawed(credit_note(RefundStatus::Succeeded), -5), "Took credits back: a credit note was issued"),
+        (restored(credit_note(RefundStatus::Cancelled), 5), "Gave credits back: a credit note was voided"),
         (clawed(dispute(DisputeStatus::Lost), 0), "Took no credits back: a dispute was lost"),
         (
             clawed(TargetCause::NotedBefore, -5),

@@ -34,6 +34,10 @@ pub fn describe(body: &[u8]) -> String {
             let facts: Vec<String> = report.facts.iter().map(describe_fact).collect();
             format!("{}: {}", report.payment_intent, facts.join(", "))
         }
+        Ok(Fact::CreditedElsewhere(told)) => {
+            let of = told.subscription.map_or("no subscription".to_owned(), |id| id.to_string());
+            format!("{} of an invoice that was paid outside of Stripe, {of}", told.note)
+        }
         Ok(Fact::PriceTold(report)) => describe_price(&report),
         Ok(Fact::ProductTold(report)) => {
             format!("product {} {}", report.product, describe_product(&report.listing))
@@ -137,6 +141,9 @@ fn describe_fact(fact: &PaymentFact) -> String {
             format!("{charge} refunded {amount_refunded} {currency}")
         }
         PaymentFact::FraudWarning { warning } => format!("{warning} warns"),
+        PaymentFact::CreditNote { note, status, amount, currency } => {
+            format!("{note} {status:?} {amount} {currency}")
+        }
         PaymentFact::Dispute { dispute, status, amount, currency } => {
             format!("{dispute} {status:?} {amount} {currency}")
         }
@@ -190,6 +197,47 @@ const TABLE: &[(&str, &str)] = &[
     ("charge_refunded__nothing", "ignored: nothing_refunded"),
     ("charge_refunded__whole", "pi_creditsInMetadata: ch_creditsInMetadata refunded 2000 eur"),
     ("charge_refunded__without_payment_intent", "ignored: no_payment_intent"),
+    ("credit_note_created__2020-03-02_pre_payment", "ignored: nothing_credited"),
+    ("credit_note_created__2024-06-20_balance", "pi_in_old: cn_oldBalance Succeeded 1000 eur"),
+    ("credit_note_created__2024-06-20_refund", "ignored: nothing_credited"),
+    (
+        "credit_note_created__2024-06-20_refund_and_balance",
+        "needs `refunds` of credit_note cn_oldBoth from Stripe",
+    ),
+    ("credit_note_created__2024-06-20_refund_and_out_of_band", "pi_in_old: cn_oldOutside Succeeded 250 eur"),
+    ("credit_note_created__all_refunded", "ignored: nothing_credited"),
+    ("credit_note_created__balance", "needs `invoice` of credit_note cn_balance from Stripe"),
+    ("credit_note_created__balance_expanded", "pi_in_new: cn_expanded Succeeded 1000 eur"),
+    (
+        "credit_note_created__invoice_paid_outside_of_stripe",
+        "cn_bank of an invoice that was paid outside of Stripe, sub_of_nobody",
+    ),
+    ("credit_note_created__mixed", "pi_in_new: cn_mixed Succeeded 600 eur"),
+    (
+        "credit_note_created__mixed_of_unknown_parts",
+        "needs `post_payment_amount` of credit_note cn_parts from Stripe",
+    ),
+    (
+        "credit_note_created__more_refunded_than_given",
+        "`data.object.refunds` contradicts `post_payment_amount`",
+    ),
+    ("credit_note_created__nothing_paid", "ignored: nothing_paid"),
+    ("credit_note_created__other_ledger", "pi_in_new: cn_other Succeeded 1000 eur"),
+    ("credit_note_created__out_of_band", "pi_in_new: cn_outOfBand Succeeded 1000 eur"),
+    (
+        "credit_note_created__payments_at_stripe",
+        "needs `invoice.payments` of credit_note cn_payments from Stripe",
+    ),
+    ("credit_note_created__pre_payment", "ignored: nothing_credited"),
+    ("credit_note_created__refund_and_balance", "pi_in_new: cn_bothWays Succeeded 700 eur"),
+    ("credit_note_created__refund_outside_of_stripe", "pi_in_new: cn_record Succeeded 400 eur"),
+    ("credit_note_created__refund_without_amount", "needs `refunds` of credit_note cn_noAmount from Stripe"),
+    ("credit_note_created__two_payments", "`data.object.invoice.payments` contradicts `amount_paid`"),
+    ("credit_note_created__two_refunds", "pi_in_new: cn_twoRefunds Succeeded 250 eur"),
+    ("credit_note_created__unknown_invoice", "pi_of_nobody: cn_unknown Succeeded 1000 eur"),
+    ("credit_note_created__unknown_status", "`data.object.status` has an unknown value"),
+    ("credit_note_updated__memo", "pi_in_new: cn_expanded Succeeded 1000 eur"),
+    ("credit_note_voided", "pi_in_new: cn_expanded Cancelled 1000 eur"),
     ("customer_created", "ignored: type_not_used"),
     ("customer_deleted", "deleted cus_gone"),
     ("customer_updated", "ignored: type_not_used"),
@@ -454,6 +502,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("subscription_updated__unknown_status", "`data.object.status` has an unknown value"),
     ("thin_charge_refunded", "needs `object` of charge ch_creditsInMetadata from Stripe"),
+    ("thin_credit_note_created", "needs `object` of credit_note cn_balance from Stripe"),
     ("thin_customer_created", "ignored: type_not_used"),
     ("thin_customer_deleted", "deleted cus_gone"),
     ("thin_price_updated", "needs `object` of price price_shop_pack from Stripe"),
@@ -507,7 +556,7 @@ fn pointers(value: &Value, here: &str, found: &mut Vec<String>) {
 }
 
 /// One body of each shape.
-const SHAPES: [&str; 10] = [
+const SHAPES: [&str; 12] = [
     "price_updated__expanded_product",
     "price_created__2020-08-27_included_credits",
     "product_created__credits",
@@ -518,6 +567,8 @@ const SHAPES: [&str; 10] = [
     "refund_created__expanded_charge",
     "charge_refunded__2020-08-27_with_refunds",
     "thin_charge_refunded",
+    "credit_note_created__two_refunds",
+    "credit_note_created__2024-06-20_refund_and_out_of_band",
 ];
 
 #[test]

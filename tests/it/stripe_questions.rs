@@ -137,6 +137,71 @@ async fn a_dispute_of_old_that_does_not_say_which_payment_is_asked_for() {
     assert_eq!(asked, ["/v1/disputes/du_old"]);
 }
 
+/// Stripe's answers about the note of `credit_note_created__balance` and how its invoice was paid.
+fn note_at_stripe(path: &str, note: Value) -> Reply {
+    Reply::json(&match path {
+        "/v1/credit_notes/cn_balance" => note,
+        _ => {
+            json!({"object": "list", "has_more": false, "data": [{"id": "inpay_1", "object": "invoice_payment",
+            "status": "paid", "payment": {"type": "payment_intent", "payment_intent": "pi_in_new"}}]})
+        }
+    })
+}
+
+/// The note that Stripe has, with its invoice.
+fn whole_note(fields: Value) -> Value {
+    let invoice = json!({"id": "in_new", "object": "invoice", "amount_paid": 2_380, "subscription": "sub_1"});
+    let mut note = object("credit_note_created__balance", json!({"invoice": invoice}));
+    note.as_object_mut().expect("a note").extend(fields.as_object().expect("fields").clone());
+    note
+}
+
+#[tokio::test]
+async fn which_payment_a_credit_note_is_of_is_asked() {
+    let (ledger, server) = ledger_with(|request| {
+        note_at_stripe(&request.path, whole_note(json!({"post_payment_amount": 1_190})))
+    })
+    .await;
+    ledger.deliver_and_settle(&body("invoice_paid__new_shape")).await;
+    assert_eq!(ledger.credits(ACCOUNT).await, 500);
+    let told = ledger.deliver_and_settle(&body("credit_note_created__balance")).await;
+    assert_eq!((ledger.fate(&told).await.as_str(), ledger.credits(ACCOUNT).await), ("processed", 250));
+    ledger.deliver_and_settle(&as_another_event(&body("credit_note_created__balance"))).await;
+    assert_eq!(ledger.credits(ACCOUNT).await, 250);
+    let asked: Vec<String> = server.received().iter().map(|request| request.path.clone()).collect();
+    let expected = ["/v1/credit_notes/cn_balance", "/v1/invoice_payments"];
+    assert_eq!(asked, [expected, expected].concat());
+}
+
+#[tokio::test]
+async fn a_credit_note_of_an_older_shape_is_divided_by_what_stripe_says_now() {
+    let (ledger, _server) = ledger_with(|request| {
+        let parts = json!({"id": "cn_oldBoth", "refunds": [{"refund": "re_1", "amount_refunded": 405}]});
+        match request.path.as_str() {
+            "/v1/credit_notes/cn_oldBoth" => Reply::json(&whole_note(parts)),
+            path => note_at_stripe(path, json!({})),
+        }
+    })
+    .await;
+    ledger.deliver_and_settle(&body("invoice_paid__new_shape")).await;
+    let told = ledger.deliver_and_settle(&body("credit_note_created__2024-06-20_refund_and_balance")).await;
+    assert_eq!((ledger.fate(&told).await.as_str(), ledger.credits(ACCOUNT).await), ("processed", 375));
+}
+
+#[tokio::test]
+async fn a_credit_note_on_an_invoice_of_ours_that_was_paid_elsewhere_is_for_people() {
+    let ledger = WebhookLedger::new(LedgerMode::Test).await;
+    ledger.deliver_and_settle(&body("invoice_paid__outside_of_stripe")).await;
+    let mut event = body("credit_note_created__invoice_paid_outside_of_stripe");
+    let told = ledger.deliver_and_settle(&event).await;
+    assert_eq!(ledger.fate(&told).await, "ignored no_payment_intent");
+    event = as_another_event(&event);
+    event["data"]["object"]["invoice"]["parent"]["subscription_details"]["subscription"] = json!("sub_1");
+    let told = ledger.deliver_and_settle(&event).await;
+    assert_eq!(ledger.fate(&told).await, "quarantined paid_outside_of_stripe");
+    assert_eq!(ledger.credits(ACCOUNT).await, 500);
+}
+
 #[tokio::test]
 async fn what_stripe_does_not_tell_either_is_put_aside_and_says_what_is_missing() {
     let (ledger, server) = ledger_with(|request| {

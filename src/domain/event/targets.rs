@@ -193,7 +193,7 @@ pub struct TargetMoved {
 pub struct PurchaseClawed(pub TargetMoved);
 
 impl PurchaseClawed {
-    /// 1 knew no warnings of fraud; 2 has one.
+    /// 1 knew no warnings of fraud and no credit notes; 2 has a warning, 3 a note.
     pub fn version(&self) -> i16 {
         match &self.0.cause {
             TargetCause::Fact(fact) => fact.shape(),
@@ -207,6 +207,16 @@ impl PurchaseClawed {
 #[serde(transparent)]
 pub struct PurchaseRestored(pub TargetMoved);
 
+impl PurchaseRestored {
+    /// 1 knew no credit notes; 2 has one.
+    pub fn version(&self) -> i16 {
+        match &self.0.cause {
+            TargetCause::Fact(PaymentFact::CreditNote { .. }) => 2,
+            _ => 1,
+        }
+    }
+}
+
 /// See [`super::EventBody::PaymentNoted`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -218,7 +228,7 @@ pub struct PaymentNoted {
 }
 
 impl PaymentNoted {
-    /// 1 knew no warnings of fraud; 2 has one.
+    /// 1 knew no warnings of fraud and no credit notes; 2 has a warning, 3 a note.
     pub fn version(&self) -> i16 {
         self.fact.shape()
     }

@@ -27,6 +27,7 @@ mod checkout_links;
 mod clawback;
 mod clock;
 mod configuration;
+mod credit_notes;
 mod customers;
 mod debt;
 mod disputes;
@@ -363,6 +364,15 @@ impl Story {
                 let currency =
                     words.after("in").map_or(eur(), |code| Currency::parse(code).expect("a currency"));
                 let fact = PaymentFact::Refund { refund, status, amount, currency, request: None };
+                Command::RecordPaymentFact(RecordPaymentFact { payment, fact })
+            }
+            "note" => {
+                let payment = PaymentReference::Stripe(stripe(words.next()));
+                let (note, amount) = (stripe(words.next()), words.number());
+                let status = refund_status(words.next());
+                let currency =
+                    words.after("in").map_or(eur(), |code| Currency::parse(code).expect("a currency"));
+                let fact = PaymentFact::CreditNote { note, status, amount, currency };
                 Command::RecordPaymentFact(RecordPaymentFact { payment, fact })
             }
             "charge" => {

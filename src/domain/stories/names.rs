@@ -81,6 +81,13 @@ fn a_fact_about_a_payment_is_named_after_what_it_says_and_not_after_who_brings_i
     assert_eq!(dispute.key_text(), "dispute:dp_1:2");
     let warning = PaymentFact::FraudWarning { warning: stripe("issfr_1") };
     assert_eq!(warning.key_text(), "fraud_warning:issfr_1");
+    for (status, key) in [
+        (RefundStatus::Succeeded, "refund:cn_1:succeeded"),
+        (RefundStatus::Cancelled, "refund:cn_1:cancelled"),
+    ] {
+        let note = PaymentFact::CreditNote { note: stripe("cn_1"), status, amount: 5, currency };
+        assert_eq!(note.key_text(), key);
+    }
 }
 
 #[test]

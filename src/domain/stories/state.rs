@@ -229,6 +229,7 @@ fn every_fact_says_how_much_in_which_currency() {
         },
         PaymentFact::ChargeRefunded { charge: stripe("ch_1"), amount_refunded: amount, currency },
         PaymentFact::Dispute { dispute: stripe("dp_1"), status: DisputeStatus::Open, amount, currency },
+        PaymentFact::CreditNote { note: stripe("cn_1"), status: RefundStatus::Succeeded, amount, currency },
     ] {
         assert_eq!((fact.amount(), fact.currency()), (7, Some(eur())), "{fact:?}");
     }

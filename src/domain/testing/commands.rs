@@ -24,7 +24,7 @@ use crate::domain::{
     },
     listing::{Listing, PriceMode, ProductListing, Terms},
     order::{Order, OrderDetails, OrderEnding},
-    payment::PaymentFact,
+    payment::{PaymentFact, RefundStatus},
     settings::{ClawbackPolicy, LedgerSettings, SignupGrant, UnitSettings},
     time::{Span, Timestamp},
 };
@@ -444,6 +444,12 @@ impl Harness {
             Fact::Warning { warning } => {
                 PaymentFact::FraudWarning { warning: stripe_id("issfr", format!("{payment}_{warning}")) }
             }
+            Fact::CreditNote { note, issued, amount } => PaymentFact::CreditNote {
+                note: stripe_id("cn", format!("{payment}_{note}")),
+                status: if *issued { RefundStatus::Succeeded } else { RefundStatus::Cancelled },
+                amount: *amount,
+                currency: currency("eur"),
+            },
             Fact::Dispute { dispute, status, amount } => PaymentFact::Dispute {
                 dispute: stripe_id("dp", format!("{payment}_{dispute}")),
                 status: *status,

@@ -90,6 +90,8 @@ pub fn fact() -> impl Strategy<Value = Fact> {
         4 => (0_u8..=1, dispute, money())
             .prop_map(|(dispute, status, amount)| Fact::Dispute { dispute, status, amount }),
         1 => (0_u8..=1).prop_map(|warning| Fact::Warning { warning }),
+        2 => (0_u8..=1, prop::bool::weighted(0.7), money())
+            .prop_map(|(note, issued, amount)| Fact::CreditNote { note, issued, amount }),
     ]
 }
 
@@ -269,7 +271,9 @@ fn there_and_back() -> BoxedStrategy<Vec<Step>> {
     });
     let meanwhile =
         prop_oneof![2 => credit_steps(), 1 => facts(), 1 => wait(), 1 => transfer(), 1 => elsewhere()];
-    let facts = prop_oneof![2 => refund, 1 => dispute];
+    let note = (0_u8..=1, money())
+        .prop_map(|(note, amount)| [true, false].map(|issued| Fact::CreditNote { note, issued, amount }));
+    let facts = prop_oneof![2 => refund, 1 => dispute, 1 => note];
     (facts, vec(meanwhile, 0..=3), option::of(wait()))
         .prop_map(move |([there, back], meanwhile, wait)| {
             let there = std::iter::once(report(there));

@@ -116,6 +116,7 @@ fn without_ties(facts: Vec<Fact>) -> Vec<Fact> {
     let rank = |fact: &Fact| match fact {
         Fact::Refund { refund, status, .. } => Some((0, *refund, status.rank())),
         Fact::Dispute { dispute, status, .. } => Some((1, *dispute, status.rank())),
+        Fact::CreditNote { note, issued, .. } => Some((2, *note, u8::from(!*issued))),
         Fact::ChargeRefunded { .. } | Fact::Warning { .. } => None,
     };
     let mut kept: Vec<Fact> = Vec::new();

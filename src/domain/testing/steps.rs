@@ -259,6 +259,12 @@ pub enum Fact {
     Warning {
         warning: u8,
     },
+    /// A credit note, as far as it gives back what no refund does.
+    CreditNote {
+        note: u8,
+        issued: bool,
+        amount: i64,
+    },
 }
 
 /// How many accounts the harness opens at the beginning; one more name is used for an account that is not there.

@@ -32,9 +32,9 @@ pub enum FindingKind {
     CreditedNotPaid,
     /// Both have it, with other money.
     AmountDiffers,
-    /// Stripe has a refund of a purchase, or has come further with it than the ledger knows.
+    /// Stripe has a refund of a purchase or a credit note on it, or has come further with it than the ledger knows.
     RefundNotRecorded,
-    /// The ledger has a refund that Stripe does not have.
+    /// The ledger has a refund or a credit note that Stripe does not have.
     RefundUnknownAtStripe,
     /// Stripe has a dispute of a purchase, or has come further with it than the ledger knows.
     DisputeNotRecorded,

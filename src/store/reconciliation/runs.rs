@@ -102,7 +102,7 @@ pub struct RunCounts {
     pub sessions: i64,
     /// Paid invoices of Stripe's that were compared.
     pub invoices: i64,
-    /// Refunds of Stripe's that were compared.
+    /// Refunds and credit notes of Stripe's that were compared.
     pub refunds: i64,
     /// Disputes of Stripe's that were compared.
     pub disputes: i64,

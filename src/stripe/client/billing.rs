@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use stripe_billing::{invoice::RetrieveInvoice, subscription::RetrieveSubscription};
+use stripe_billing::{
+    credit_note::RetrieveCreditNote, invoice::RetrieveInvoice, subscription::RetrieveSubscription,
+};
 use stripe_client_core::{RequestBuilder, StripeMethod};
 
 use super::{CallCause, CallError, StripeClient, answer::doubtful, in_path, read_one, unusable};
@@ -51,14 +53,34 @@ impl StripeClient {
     pub async fn fetch_invoice(&self, id: &StripeId) -> Result<StripeObject, CallError> {
         let mut json = self.fetch("invoice", &RetrieveInvoice::new(in_path(id))).await?.into_json();
         self.complete_lines(id, &mut json).await?;
-        let query = PageQuery { limit: PAGE, invoice: Some(id.as_str()), starting_after: None };
+        json["payments"] = self.payments_of(id).await?;
+        StripeObject::read("invoice", json).map_err(|nonsense| unusable(&nonsense, false))
+    }
+
+    /// A credit note with its invoice under `invoice`, and that one with its payments, as Stripe shows them where it is asked
+    /// to.
+    ///
+    /// # Errors
+    /// [`CallError`]; permanent if there is none.
+    pub async fn fetch_credit_note(&self, id: &StripeId) -> Result<StripeObject, CallError> {
+        let request = RetrieveCreditNote::new(in_path(id)).expand(vec!["invoice".to_owned()]);
+        let mut json = self.fetch("credit_note", &request).await?.into_json();
+        let invoice = json.pointer("/invoice/id").and_then(Value::as_str);
+        if let Some(invoice) = invoice.and_then(|id| StripeId::parse(id).ok()) {
+            json["invoice"]["payments"] = self.payments_of(&invoice).await?;
+        }
+        StripeObject::read("credit_note", json).map_err(|nonsense| unusable(&nonsense, false))
+    }
+
+    /// What was paid on an invoice, as a list.
+    async fn payments_of(&self, invoice: &StripeId) -> Result<Value, CallError> {
+        let query = PageQuery { limit: PAGE, invoice: Some(invoice.as_str()), starting_after: None };
         let payments = self.page("invoice_payment", "/invoice_payments".to_owned(), &query).await?;
-        json["payments"] = json!({
+        Ok(json!({
             "object": "list",
             "has_more": payments.has_more,
             "data": payments.objects.into_iter().map(StripeObject::into_json).collect::<Vec<Value>>(),
-        });
-        StripeObject::read("invoice", json).map_err(|nonsense| unusable(&nonsense, false))
+        }))
     }
 
     /// Fetches the lines behind those that came with an invoice.

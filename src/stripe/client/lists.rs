@@ -1,6 +1,6 @@
 //! What was made at Stripe in a time, page by page, the newest first.
 
-use stripe_billing::invoice::ListInvoice;
+use stripe_billing::{credit_note::ListCreditNote, invoice::ListInvoice};
 use stripe_checkout::checkout_session::ListCheckoutSession;
 use stripe_core::{dispute::ListDispute, refund::ListRefund};
 use stripe_shared::{CheckoutSessionStatus, InvoiceStatus};
@@ -74,6 +74,26 @@ impl StripeClient {
             request = request.starting_after(after.as_str());
         }
         self.list("refund", &request).await
+    }
+
+    /// A page of the credit notes that were issued in that time, each with its invoice and that one's payments, behind the note
+    /// `after`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn list_credit_notes_made(
+        &self,
+        made: MadeIn,
+        after: Option<&StripeId>,
+    ) -> Result<Page, CallError> {
+        let mut request = ListCreditNote::new()
+            .created(between(Some(made.since), made.until))
+            .expand(vec!["data.invoice.payments".to_owned()])
+            .limit(PAGE);
+        if let Some(after) = after {
+            request = request.starting_after(after.as_str());
+        }
+        self.list("credit_note", &request).await
     }
 
     /// A page of the disputes that were made in that time, behind the dispute `after`.

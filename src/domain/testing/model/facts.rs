@@ -131,6 +131,10 @@ impl Model {
                     if known == currency && sum >= amount_refunded)
             }),
             PaymentFact::FraudWarning { .. } => earlier().any(|known| known == fact),
+            PaymentFact::CreditNote { note, status, .. } => earlier().any(|known| {
+                matches!(known, PaymentFact::CreditNote { note: id, status: known, .. }
+                    if id == note && refund_rank(*known) >= refund_rank(*status))
+            }),
         }
     }
 
@@ -173,13 +177,31 @@ impl Model {
             match fact {
                 PaymentFact::Refund { refund, status, .. } => refunds.push((refund, *status, counted)),
                 PaymentFact::ChargeRefunded { .. } => highest = highest.max(counted),
-                PaymentFact::Dispute { .. } | PaymentFact::FraudWarning { .. } => {}
+                PaymentFact::Dispute { .. }
+                | PaymentFact::FraudWarning { .. }
+                | PaymentFact::CreditNote { .. } => {}
             }
         }
         (settled(&refunds, refund_rank), highest)
     }
 
-    /// R, and the sums of open and of lost disputes, from everything ever reported in the payment's currency.
+    /// What credit notes gave back: each that was issued and is not void.
+    pub fn credited(&self, purchase: usize) -> i64 {
+        let reports = self.reports(purchase);
+        let notes = reports.iter().filter_map(|(fact, counted)| match fact {
+            PaymentFact::CreditNote { note, status, .. } => Some((note, *status, *counted)),
+            _ => None,
+        });
+        let notes = settled(&notes.collect::<Vec<_>>(), refund_rank);
+        notes
+            .iter()
+            .filter(|(_, status, _)| *status == RefundStatus::Succeeded)
+            .map(|(.., amount)| amount)
+            .sum()
+    }
+
+    /// R with the credit notes, and the sums of open and of lost disputes, from everything ever reported in the payment's
+    /// currency.
     pub fn money_back(&self, purchase: usize) -> (i64, i64, i64) {
         let (refunds, highest) = self.refunds_of(purchase);
         let disputes: Vec<_> = self
@@ -187,9 +209,7 @@ impl Model {
             .into_iter()
             .filter_map(|(fact, counted)| match fact {
                 PaymentFact::Dispute { dispute, status, .. } => Some((dispute, *status, counted)),
-                PaymentFact::Refund { .. }
-                | PaymentFact::ChargeRefunded { .. }
-                | PaymentFact::FraudWarning { .. } => None,
+                _ => None,
             })
             .collect();
         let disputes = settled(&disputes, dispute_rank);
@@ -207,7 +227,7 @@ impl Model {
             succeeded += pending;
             pending = 0;
         }
-        let refunded = succeeded.max(highest - gone_wrong - pending);
+        let refunded = succeeded.max(highest - gone_wrong - pending) + self.credited(purchase);
         (refunded, disputes_that_are(DisputeStatus::Open), disputes_that_are(DisputeStatus::Lost))
     }
 }

@@ -269,7 +269,7 @@ impl Model {
             let chosen = refunds.iter().filter(|(_, status, _)| is_undone(*status) == undone);
             chosen.map(|(.., amount)| amount).sum()
         };
-        let gone = sum(false).max(highest - sum(true));
+        let gone = sum(false).max(highest - sum(true)) + self.credited(purchase);
         let (_, open, lost) = self.money_back(purchase);
         (self.purchases[purchase].money.gross - gone - self.waiting(purchase) - open - lost).max(0)
     }
