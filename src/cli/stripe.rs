@@ -20,7 +20,7 @@ use crate::{
     stripe::signature,
 };
 
-use bodies::{Charge, Money, Price, Product, Refund, Session, Sold};
+use bodies::{Charge, CreditNote, Money, Price, Product, Refund, Session, Sold};
 use target::Target;
 
 /// Try what Stripe does, without Stripe.
@@ -45,6 +45,8 @@ enum Command {
 /// Its refund:  counterfoil stripe trigger refund.created --account alice
 ///
 /// A part of it: counterfoil stripe trigger refund.created --payment-intent pi_… --amount 250
+///
+/// Or to the customer's balance: counterfoil stripe trigger credit_note.created --account alice --amount 250
 ///
 /// A new price:  counterfoil stripe trigger price.created --price price_xl --amount 9900 --credits 5000 --unit credits
 #[derive(Args)]
@@ -78,7 +80,7 @@ struct TriggerArguments {
     /// Of which unit.
     #[arg(long, value_name = "UNIT")]
     unit: Option<String>,
-    /// Money in the currency's smallest part (cents): what a session costs, what a refund gives back, or for
+    /// Money in the currency's smallest part (cents): what a session costs, what a refund or a credit note gives back, or for
     /// charge.refunded the sum of all refunds so far. If left out: what the price costs, or all that was paid.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i64).range(0..=MAX_AMOUNT))]
     amount: Option<i64>,
@@ -101,6 +103,9 @@ struct TriggerArguments {
     /// The refund; a new one if left out.
     #[arg(long, value_name = "re_…")]
     refund: Option<String>,
+    /// The credit note; a new one if left out.
+    #[arg(long, value_name = "cn_…")]
+    credit_note: Option<String>,
     /// How the refund stands: pending, requires_action, succeeded, failed or canceled; what the event suggests, if left
     /// out.
     #[arg(long, value_name = "STATUS")]
@@ -150,6 +155,12 @@ enum EventKind {
     /// The sum of all refunds of a payment.
     #[value(name = "charge.refunded")]
     ChargeRefunded,
+    /// A credit note gives money back to the customer's balance.
+    #[value(name = "credit_note.created")]
+    CreditNoteCreated,
+    /// A credit note is void.
+    #[value(name = "credit_note.voided")]
+    CreditNoteVoided,
     /// A price was made.
     #[value(name = "price.created")]
     PriceCreated,
@@ -182,6 +193,8 @@ impl EventKind {
             Self::RefundFailed => "refund.failed",
             Self::ChargeRefundUpdated => "charge.refund.updated",
             Self::ChargeRefunded => "charge.refunded",
+            Self::CreditNoteCreated => "credit_note.created",
+            Self::CreditNoteVoided => "credit_note.voided",
             Self::PriceCreated => "price.created",
             Self::PriceUpdated => "price.updated",
             Self::PriceDeleted => "price.deleted",
@@ -237,6 +250,8 @@ async fn object(arguments: &TriggerArguments, target: &Target, now: i64) -> anyh
         }
         EventKind::RefundFailed => refund(arguments, target, now, "failed").await,
         EventKind::ChargeRefunded => charge(arguments, target, now).await,
+        EventKind::CreditNoteCreated => credit_note(arguments, target, now, "issued").await,
+        EventKind::CreditNoteVoided => credit_note(arguments, target, now, "void").await,
         EventKind::PriceCreated | EventKind::PriceUpdated => price(arguments, target, now, false).await,
         EventKind::PriceDeleted => price(arguments, target, now, true).await,
         EventKind::ProductCreated | EventKind::ProductUpdated => product(arguments, now, false),
@@ -338,6 +353,17 @@ async fn refund(
 async fn charge(arguments: &TriggerArguments, target: &Target, now: i64) -> anyhow::Result<Value> {
     let (payment_intent, refunded) = refunded(arguments, target).await?;
     Ok(bodies::charge(&Charge { payment_intent: &payment_intent, refunded, now }))
+}
+
+async fn credit_note(
+    arguments: &TriggerArguments,
+    target: &Target,
+    now: i64,
+    status: &'static str,
+) -> anyhow::Result<Value> {
+    let note = arguments.credit_note.clone().unwrap_or_else(|| new_id("cn"));
+    let (payment_intent, money) = refunded(arguments, target).await?;
+    Ok(bodies::credit_note(&CreditNote { note: &note, payment_intent: &payment_intent, money, status, now }))
 }
 
 /// Which payment is refunded, and how much of it: what the arguments say, or all of the account's last checkout.

@@ -45,6 +45,15 @@ pub(super) struct Refund<'a> {
     pub(super) now: i64,
 }
 
+/// A credit note that gives all of its money to the customer's balance.
+pub(super) struct CreditNote<'a> {
+    pub(super) note: &'a str,
+    pub(super) payment_intent: &'a str,
+    pub(super) money: Money,
+    pub(super) status: &'static str,
+    pub(super) now: i64,
+}
+
 /// A charge of which something was refunded.
 pub(super) struct Charge<'a> {
     pub(super) payment_intent: &'a str,
@@ -159,6 +168,43 @@ pub(super) fn refund(refund: &Refund<'_>) -> Value {
         "reason": "requested_by_customer",
         "receipt_number": null,
         "status": refund.status,
+    })
+}
+
+/// A credit note on an invoice that was paid. Stripe names the invoice alone; here it stands there whole, so that nobody has to
+/// be asked which payment it was paid by.
+pub(super) fn credit_note(note: &CreditNote<'_>) -> Value {
+    let amount = note.money.amount;
+    let of_payment = note.payment_intent.strip_prefix("pi_").unwrap_or(note.payment_intent);
+    let paid_by = json!({ "payment_intent": note.payment_intent, "type": "payment_intent" });
+    json!({
+        "id": note.note,
+        "object": "credit_note",
+        "amount": amount,
+        "created": note.now,
+        "currency": note.money.currency.as_str(),
+        "customer": null,
+        "customer_balance_transaction": format!("cbtxn_{of_payment}"),
+        "invoice": {
+            "id": format!("in_{of_payment}"),
+            "object": "invoice",
+            // What was paid in all is not known here: at least what is given back.
+            "amount_paid": amount.max(1),
+            "payments": { "object": "list", "data": [{ "payment": paid_by, "status": "paid" }], "has_more": false },
+            "status": "paid",
+        },
+        "livemode": false,
+        "memo": null,
+        "metadata": {},
+        "out_of_band_amount": null,
+        "post_payment_amount": amount,
+        "pre_payment_amount": 0,
+        "reason": "order_change",
+        "refunds": [],
+        "status": note.status,
+        "total": amount,
+        "type": "post_payment",
+        "voided_at": if note.status == "void" { json!(note.now) } else { Value::Null },
     })
 }
 
@@ -290,6 +336,13 @@ mod tests {
         assert!(matches!(fact("refund.created", &refund(&refunded)), Fact::PaymentReport(_)));
         let refunded = Charge { payment_intent: "pi_1", refunded: money(5), now: 0 };
         assert!(matches!(fact("charge.refunded", &charge(&refunded)), Fact::PaymentReport(_)));
+        let (note, payment_intent, now) = ("cn_1", "pi_1", 0);
+        let noted = CreditNote { note, payment_intent, money: money(5), status: "issued", now };
+        let Fact::PaymentReport(told) = fact("credit_note.created", &credit_note(&noted)) else {
+            panic!("no note")
+        };
+        assert_eq!(told.payment_intent.as_str(), "pi_1");
+        assert_eq!(told.facts[0].key_text(), "refund:cn_1:succeeded");
         let terms = Some((Amount::ONE, "credits"));
         let (name, is_active, now) = (Some("XL"), true, 1_790_000_000);
         let new = Price { price: "price_1", product: "prod_1", name, money: money(5), terms, is_active, now };
