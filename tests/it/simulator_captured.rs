@@ -13,7 +13,6 @@ use crate::support::stripe_spec::shared;
 const NOT_SIMULATED: &[(&str, &str)] = &[
     ("/v1/checkout/sessions", "mode=setup"),
     ("/v1/checkout/sessions", "mode=subscription"),
-    ("/v1/credit_notes", ""),
     ("/v1/invoiceitems", ""),
     ("/v1/invoices", ""),
     ("/v1/invoices/{id}/pay", ""),
@@ -92,6 +91,7 @@ async fn compare(stripe: &TestSimulator, known: &Known, interaction: &Value) {
                 Some("price") => &known.price,
                 Some("ch") => &known.charge,
                 Some("pi") => intent,
+                Some("in") => known.session["invoice"].as_str().expect("an invoice"),
                 _ => value,
             };
             format!("{name}={value}")

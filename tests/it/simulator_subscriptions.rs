@@ -10,7 +10,7 @@ use crate::support::stripe_spec;
 const DAY: i64 = 86_400;
 
 /// A customer with a monthly subscription, paid from this card.
-async fn subscribe(stripe: &TestSimulator, card: &str, more: &str) -> (String, Value) {
+pub async fn subscribe(stripe: &TestSimulator, card: &str, more: &str) -> (String, Value) {
     let customer = id(&stripe.post("/v1/customers", "email=alice@example.com&name=Alice").await.ok());
     let price = stripe.price("unit_amount=1000&recurring[interval]=month&metadata[credits]=100").await;
     let form = format!(
@@ -27,11 +27,11 @@ fn path_of(session: &Value) -> String {
     format!("/v1/subscriptions/{}", session["subscription"].as_str().expect("a subscription"))
 }
 
-async fn advance(stripe: &TestSimulator, days: i64) {
+pub async fn advance(stripe: &TestSimulator, days: i64) {
     stripe.control("clock/advance", json!({ "seconds": days * DAY })).await;
 }
 
-async fn invoices(stripe: &TestSimulator, customer: &str) -> Vec<Value> {
+pub async fn invoices(stripe: &TestSimulator, customer: &str) -> Vec<Value> {
     let list =
         stripe.get(&format!("/v1/invoices?customer={customer}&limit=100&expand[]=data.payments")).await.ok();
     let mut invoices = list["data"].as_array().cloned().expect("data");

@@ -159,7 +159,9 @@ fn put_object(transaction: &Transaction<'_>, place: &mut Value) -> bool {
     const EXPANDABLE: &[Kind] = &[
         Kind::BalanceTransaction,
         Kind::Charge,
+        Kind::CreditNote,
         Kind::Customer,
+        Kind::CustomerBalanceTransaction,
         Kind::Dispute,
         Kind::Invoice,
         Kind::PaymentIntent,

@@ -1,7 +1,7 @@
 //! Objects as older versions of the API show them. What is kept is always the pinned version.
 //!
 //! Only differences that matter to someone who reads payments are made: names of `ui_mode`, what invoices belong to, lists
-//! of refunds and charges inside their owners, and which events there were.
+//! of refunds and charges inside their owners, how a credit note names its refunds, and which events there were.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use super::store::{Kind, Store};
 
 /// Refunds of all payment methods have events of their own from here on.
 const ACACIA: &str = "2024-10-28";
-/// Invoices say what they are for in `parent`, and payments are listed apart, from here on.
+/// Invoices say what they are for in `parent`, payments are listed apart, and credit notes list their refunds, from here on.
 const BASIL: &str = "2025-03-31";
 /// The pages of Checkout got longer names.
 const DAHLIA: &str = "2026-03-25";
@@ -66,6 +66,7 @@ fn reshape_object(object: &mut Value, version: &str, store: &Store) {
             object["charges"] = whole_list(charges, &url);
         }
         Kind::Invoice if is_before(version, BASIL) => reshape_invoice(object, store),
+        Kind::CreditNote if is_before(version, BASIL) => reshape_credit_note(object),
         Kind::Subscription if is_before(version, BASIL) => {
             for field in ["current_period_start", "current_period_end"] {
                 object[field] = object["items"]["data"][0][field].clone();
@@ -99,6 +100,18 @@ fn reshape_invoice(invoice: &mut Value, store: &Store) {
         if let Some(fields) = line.as_object_mut() {
             fields.shift_remove("parent");
             fields.shift_remove("pricing");
+        }
+    }
+}
+
+/// A note was of before or after payment, and had one refund at most.
+fn reshape_credit_note(note: &mut Value) {
+    note["refund"] = note["refunds"][0]["refund"].clone();
+    note["type"] =
+        if note["post_payment_amount"] == 0 { "pre_payment".into() } else { "post_payment".into() };
+    if let Some(fields) = note.as_object_mut() {
+        for field in ["refunds", "pre_payment_amount", "post_payment_amount"] {
+            fields.shift_remove(field);
         }
     }
 }

@@ -38,7 +38,9 @@ kinds! {
     Charge = "charge", "ch_3";
     CheckoutSession = "checkout.session", "cs_test_a1";
     Coupon = "coupon", "";
+    CreditNote = "credit_note", "cn_1";
     Customer = "customer", "cus_";
+    CustomerBalanceTransaction = "customer_balance_transaction", "cbtxn_1";
     Dispute = "dispute", "du_1";
     Event = "event", "evt_1";
     Invoice = "invoice", "in_1";

@@ -7,7 +7,9 @@ use super::super::{
     billing,
     cards::{self, Card, Method},
     checkout::{self, Entered},
-    resources::{Given, checkout_sessions, disputes, payment_methods, prices, products, refunds},
+    resources::{
+        Given, checkout_sessions, credit_notes, disputes, payment_methods, prices, products, refunds,
+    },
     store::Kind,
     subscriptions,
     world::Transaction,
@@ -65,6 +67,7 @@ pub(super) fn perform(
             }
             Ok(subscriptions::renew(transaction, &subscription))
         }
+        ["credit_notes", id, "void"] => credit_notes::take_back(transaction, id),
         ["customers", id, "card"] => {
             let card = card(order)?;
             payment_methods::replace(transaction, id, Method::Card(card))

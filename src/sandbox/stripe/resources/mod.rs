@@ -2,6 +2,7 @@
 
 mod charges;
 pub(super) mod checkout_sessions;
+pub(super) mod credit_notes;
 pub(super) mod customers;
 pub(super) mod disputes;
 mod events;
@@ -72,6 +73,7 @@ impl Route {
 const ROUTES: &[&[Route]] = &[
     charges::ROUTES,
     checkout_sessions::ROUTES,
+    credit_notes::ROUTES,
     customers::ROUTES,
     disputes::ROUTES,
     events::ROUTES,

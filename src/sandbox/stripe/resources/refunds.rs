@@ -15,7 +15,7 @@ use super::{
         store::Kind,
         world::Transaction,
     },
-    Call, Route,
+    Call, Given, Route,
 };
 
 const CREATE: &[Parameter] = &[
@@ -56,9 +56,22 @@ pub(super) const ROUTES: &[Route] = &[
 
 fn create(call: &mut Call<'_, '_>) -> Result<Value, Failure> {
     let charge = charge_of(call)?;
+    let given = call.given.clone();
+    make(call.transaction, &charge, &given)
+}
+
+/// Gives back what is left of a charge, or the `amount` that is given, with `reason` and `metadata`.
+///
+/// # Errors
+/// If the charge has not so much left, or is disputed.
+pub(in super::super) fn make(
+    transaction: &mut Transaction<'_>,
+    charge: &Value,
+    given: &Given,
+) -> Result<Value, Failure> {
     let id = text_of(&charge["id"]).to_owned();
     let unrefunded = amount_of(&charge["amount"]) - amount_of(&charge["amount_refunded"]);
-    if charge["disputed"] == true && !is_refundable_dispute(call.transaction, &charge) {
+    if charge["disputed"] == true && !is_refundable_dispute(transaction, charge) {
         let message = format!("Charge {id} has been charged back; cannot issue a refund.");
         return Err(Failure::state(message).code("charge_disputed"));
     }
@@ -66,7 +79,7 @@ fn create(call: &mut Call<'_, '_>) -> Result<Value, Failure> {
         let message = format!("Charge {id} has already been refunded.");
         return Err(Failure::state(message).code("charge_already_refunded"));
     }
-    let amount = call.given.integer("amount").unwrap_or(unrefunded);
+    let amount = given.integer("amount").unwrap_or(unrefunded);
     if amount < 1 {
         let message = "Invalid positive integer";
         return Err(Failure::parameters(message).code("parameter_invalid_integer").of("amount"));
@@ -78,7 +91,7 @@ fn create(call: &mut Call<'_, '_>) -> Result<Value, Failure> {
         );
         return Err(Failure::state(message).of("amount"));
     }
-    let status = match method_of(call.transaction, &charge) {
+    let status = match method_of(transaction, charge) {
         Some(Method::Card(card)) if card.refunds == Refunds::Succeed => "succeeded",
         _ => "pending",
     };
@@ -88,32 +101,31 @@ fn create(call: &mut Call<'_, '_>) -> Result<Value, Failure> {
         "amount": amount,
         "balance_transaction": null,
         "charge": charge["id"],
-        "created": call.transaction.now(),
+        "created": transaction.now(),
         "currency": charge["currency"],
-        "destination_details": destination(&charge, status),
+        "destination_details": destination(charge, status),
         "metadata": {},
         "payment_intent": charge["payment_intent"],
-        "reason": call.given.value("reason"),
+        "reason": given.value("reason"),
         "receipt_number": null,
         "source_transfer_reversal": null,
         "status": status,
         "transfer_reversal": null,
     });
-    merge_metadata(&mut refund, call.given.get("metadata"))?;
+    merge_metadata(&mut refund, given.get("metadata"))?;
     if status == "pending" {
         refund["pending_reason"] = "processing".into();
     }
     let entry_type =
         if charge["payment_method_details"]["type"] == "card" { "refund" } else { "payment_refund" };
-    let entry = balance_transaction(call.transaction, &refund, entry_type, -amount, 0);
+    let entry = balance_transaction(transaction, &refund, entry_type, -amount, 0);
     refund["balance_transaction"] = entry["id"].clone();
-    call.transaction.put(Kind::Refund, &refund);
-    let before = charge.clone();
-    let charge = add_refunded(call.transaction, &charge, amount);
-    call.transaction.emit("refund.created", &refund);
-    call.transaction.emit_change("charge.refunded", &before, &charge);
+    transaction.put(Kind::Refund, &refund);
+    let after = add_refunded(transaction, charge, amount);
+    transaction.emit("refund.created", &refund);
+    transaction.emit_change("charge.refunded", charge, &after);
     if status == "succeeded" {
-        tell_reference(call.transaction, &refund);
+        tell_reference(transaction, &refund);
     }
     Ok(refund)
 }
