@@ -307,6 +307,22 @@ async fn a_refund_of_an_accounts_last_checkout_needs_no_more_than_the_account() 
 }
 
 #[tokio::test]
+async fn a_credit_note_on_an_accounts_last_checkout_is_issued_and_voided_by_triggers() {
+    let app = TestApp::start().await;
+    open(&app).await;
+    let bought = ["checkout.session.completed", "--account", ACCOUNT, "--credits", "70", "--unit", "credits"];
+    let (output, is_success) = trigger(&app, &[bought.as_slice(), &["--amount", "700"]].concat()).await;
+    assert!(is_success, "{output}");
+    wait_for_balance(&app, (70, 0)).await;
+    for (event, expected) in [("credit_note.created", 35), ("credit_note.voided", 70)] {
+        let note = [event, "--account", ACCOUNT, "--amount", "350", "--credit-note", "cn_1"];
+        let (output, is_success) = trigger(&app, &note).await;
+        assert!(is_success && printed(&output, "credit_note") == "cn_1", "{output}");
+        wait_for_balance(&app, (expected, 0)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_trigger_that_is_not_taken_says_so_and_fails() {
     let app = TestApp::start().await;
     let other_secret = [
