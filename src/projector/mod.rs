@@ -14,6 +14,7 @@ mod look;
 mod page;
 mod queue;
 mod rebuild;
+mod ring;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -171,12 +172,12 @@ impl Projector {
             Ok(step) => {
                 self.outage = None;
                 match step {
-                    Step::Folded { events, is_level, is_brief, is_slow } => {
+                    Step::Folded { events, is_level, took, is_slow } => {
                         count(build, events);
-                        Outcome::Folded { has_more: !is_level, is_brief, is_slow }
+                        Outcome::Folded { has_more: !is_level, took, is_slow }
                     }
-                    Step::Smaller { is_slow } => Outcome::Folded { has_more: true, is_brief: false, is_slow },
-                    Step::Parked => Outcome::Folded { has_more: true, is_brief: false, is_slow: false },
+                    Step::Smaller { is_slow } => Outcome::Tried { is_slow },
+                    Step::Parked => Outcome::Tried { is_slow: false },
                     Step::Passed => Outcome::Met,
                     Step::Level | Step::Halted => Outcome::Untried { has_more: false },
                 }

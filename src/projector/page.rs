@@ -17,10 +17,6 @@ use crate::store::{
     },
 };
 
-/// So short a page may keep others waiting: all projections of the program together stay within the 200 ms after which
-/// what was written is to be read.
-const BRIEF: Duration = Duration::from_millis(40);
-
 /// How long a page may take: short enough that no transaction keeps dead versions of rows alive for long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pace {
@@ -54,9 +50,9 @@ pub enum Step {
         events: i64,
         /// Whether the build is where the head was.
         is_level: bool,
-        /// Whether that took so little time that others may wait for it.
-        is_brief: bool,
-        /// Whether that took longer than a page may.
+        /// How long that took.
+        took: Duration,
+        /// Whether that was longer than a page may take.
         is_slow: bool,
     },
     /// There is nothing to fold.
@@ -126,7 +122,7 @@ pub async fn step(
         Ok(Page::Folded { events, is_level }) => {
             let took = started.elapsed();
             let is_slow = size.after(took);
-            Ok(Step::Folded { events, is_level, is_brief: took <= BRIEF, is_slow })
+            Ok(Step::Folded { events, is_level, took, is_slow })
         }
         Ok(Page::Level) => Ok(Step::Level),
         Ok(Page::Passed) => Ok(Step::Passed),

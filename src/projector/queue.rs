@@ -1,13 +1,10 @@
 //! Whose page is folded next: everyone's in turn, and one at a time of those that give trouble.
 //!
 //! What is written is to be read 200 ms later. So the tasks whose pages are brief keep places that no other task takes,
-//! and only they share turns.
+//! and only they share turns: those that come with the program, and as many of an operator's own as take no longer together
+//! than one of them may.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::{Bound, RangeInclusive},
-    time::Duration,
-};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use tokio::time::Instant;
 
@@ -15,12 +12,16 @@ use super::{
     Task,
     look::Following,
     page::{Pace, PageSize},
+    ring::Ring,
 };
 use crate::store::projections::definition::is_compiled_in;
 
 /// How many turns are taken at a time, and how many of them by tasks whose pages are not known to be brief.
 const WORKERS: usize = 4;
 const LONGER: usize = WORKERS / 2;
+/// So short a page may keep others waiting: all projections of the program together stay within the 200 ms after which
+/// what was written is to be read. What else shares their turn takes so long at most, all of it together.
+const BRIEF: Duration = Duration::from_millis(40);
 /// Events in the first page of a ledger, and in the largest.
 const FIRST_SIZE: PageSize = PageSize::new(1_000, 10_000, Pace::FOLLOWING);
 /// Pauses after failures: the first and the longest. They double.
@@ -33,9 +34,10 @@ const AFTER_MEETINGS: RangeInclusive<Duration> = Duration::from_millis(5)..=Dura
 struct Pages {
     /// How large the next one may be.
     size: PageSize,
-    /// Whether the last one was brief, and nothing was left behind it. Brief ones of a ledger are folded one after another:
-    /// on one connection, which has planned their statements already. To plan them takes longer than to fold a few events.
-    are_brief: bool,
+    /// How long the last one took, if it was brief, and nothing was left behind it. Brief ones of a ledger are folded one
+    /// after another: on one connection, which has planned their statements already. To plan them takes longer than to fold a
+    /// few events.
+    brief: Option<Duration>,
     /// How long the task had to wait because of another worker, if it met one.
     met: Option<Pause>,
 }
@@ -43,7 +45,8 @@ struct Pages {
 impl Pages {
     /// Before the first one. We answer for the pace of what comes with the program.
     fn unknown((_, build): &Task) -> Self {
-        Self { size: FIRST_SIZE, are_brief: is_compiled_in(&build.projection), met: None }
+        let brief = is_compiled_in(&build.projection).then_some(Duration::ZERO);
+        Self { size: FIRST_SIZE, brief, met: None }
     }
 }
 
@@ -85,12 +88,17 @@ pub type Turn = Vec<(Task, PageSize)>;
 /// What a page of a task came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// Events were folded, or it was tried with too many.
+    /// Events were folded.
     Folded {
         /// Whether more are known to follow.
         has_more: bool,
-        /// Whether that took so little time that others may wait for it.
-        is_brief: bool,
+        /// How long that took.
+        took: Duration,
+        /// Whether that was too long.
+        is_slow: bool,
+    },
+    /// It was tried with too many events, or with one that was passed over: there are more.
+    Tried {
         /// Whether that took too long.
         is_slow: bool,
     },
@@ -103,32 +111,6 @@ pub enum Outcome {
     Met,
     /// A failure that is to be tried again after a pause.
     Failed,
-}
-
-/// Tasks that may be folded at once.
-#[derive(Default)]
-struct Ring {
-    due: BTreeSet<Task>,
-    /// Where the last turn ended.
-    last: Option<Task>,
-}
-
-impl Ring {
-    /// The task after the last, alone or with the others of its ledger.
-    fn next(&mut self, is_shared: bool) -> Option<Vec<Task>> {
-        let after = self.last.take().map_or(Bound::Unbounded, Bound::Excluded);
-        let first = self.due.range((after, Bound::Unbounded)).next().or_else(|| self.due.first())?;
-        let mut tasks = vec![first.clone()];
-        if is_shared {
-            let rest = self.due.range((Bound::Excluded(first), Bound::Unbounded));
-            tasks.extend(rest.take_while(|task| task.0 == first.0).cloned());
-        }
-        for task in &tasks {
-            self.due.remove(task);
-        }
-        self.last = tasks.last().cloned();
-        Some(tasks)
-    }
 }
 
 /// The tasks that have something to fold.
@@ -172,7 +154,7 @@ impl Queue {
     }
 
     fn insert(&mut self, task: Task) {
-        let ring = if self.pages(&task).are_brief { &mut self.brief } else { &mut self.longer };
+        let ring = if self.pages(&task).brief.is_some() { &mut self.brief } else { &mut self.longer };
         ring.due.insert(task);
     }
 
@@ -213,14 +195,25 @@ impl Queue {
     }
 
     fn next_brief(&mut self) -> Option<(Vec<Task>, bool)> {
-        Some((self.brief.next(true)?, true))
+        let Self { brief, pages, .. } = self;
+        let mut left = BRIEF;
+        let goes_along = |task: &Task| {
+            if is_compiled_in(&task.1.projection) {
+                return true;
+            }
+            let takes = pages.get(task).and_then(|pages| pages.brief).unwrap_or(BRIEF);
+            let fits = takes <= left;
+            left = left.saturating_sub(if fits { takes } else { Duration::ZERO });
+            fits
+        };
+        Some((brief.shared(goes_along)?, true))
     }
 
     fn next_longer(&mut self, now: Instant) -> Option<(Vec<Task>, bool)> {
         if self.longer_turns() == LONGER {
             return None;
         }
-        let tasks = self.next_ailing(now).or_else(|| self.longer.next(false))?;
+        let tasks = self.next_ailing(now).or_else(|| Some(vec![self.longer.first()?]))?;
         Some((tasks, false))
     }
 
@@ -275,9 +268,13 @@ impl Queue {
             let known = self.pages(&task);
             let mut pages = Pages { size, met: None, ..known };
             let (is_due, pause) = match outcome {
-                Outcome::Folded { has_more, is_brief, is_slow } => {
-                    pages.are_brief = is_brief && !has_more;
+                Outcome::Folded { has_more, took, is_slow } => {
+                    pages.brief = Some(took).filter(|took| *took <= BRIEF && !has_more);
                     (has_more || has_news, is_slow.then(|| Pause::none(now)))
+                }
+                Outcome::Tried { is_slow } => {
+                    pages.brief = None;
+                    (true, is_slow.then(|| Pause::none(now)))
                 }
                 Outcome::Untried { has_more } => (has_more || has_news, None),
                 Outcome::Met => {
@@ -290,7 +287,7 @@ impl Queue {
                     (before.is_some(), before.map(|before| Pause { until: pause.until, ..before }))
                 }
                 Outcome::Failed => {
-                    pages.are_brief = false;
+                    pages.brief = None;
                     (true, Some(Pause::after(before, now)))
                 }
             };
@@ -315,10 +312,13 @@ mod tests {
     use super::*;
     use crate::store::projections::{Build, LedgerId};
 
-    const LEVEL: Outcome = Outcome::Folded { has_more: false, is_brief: true, is_slow: false };
-    const LEVEL_AT_LAST: Outcome = Outcome::Folded { has_more: false, is_brief: false, is_slow: false };
-    const MUCH_MORE: Outcome = Outcome::Folded { has_more: true, is_brief: true, is_slow: false };
-    const SLOW: Outcome = Outcome::Folded { has_more: true, is_brief: false, is_slow: true };
+    const LEVEL: Outcome =
+        Outcome::Folded { has_more: false, took: Duration::from_millis(1), is_slow: false };
+    const LEVEL_AT_LAST: Outcome =
+        Outcome::Folded { has_more: false, took: Duration::from_millis(500), is_slow: false };
+    const MUCH_MORE: Outcome =
+        Outcome::Folded { has_more: true, took: Duration::from_millis(1), is_slow: false };
+    const SLOW: Outcome = Outcome::Folded { has_more: true, took: Duration::from_secs(2), is_slow: true };
     const LONGEST_PAUSE: Duration = *AFTER_FAILURES.end();
 
     fn task(ledger: i64, projection: &str) -> Task {
@@ -382,6 +382,40 @@ mod tests {
         }
         queue.add(all());
         assert_eq!(tasks_of(&queue.next(now).expect("a turn")), all(), "it is known to be brief");
+    }
+
+    #[test]
+    fn however_many_brief_ones_an_operator_adds_those_of_the_program_wait_for_few_of_them() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let brief = |milliseconds| Outcome::Folded {
+            has_more: false,
+            took: Duration::from_millis(milliseconds),
+            is_slow: false,
+        };
+        let added: Vec<Task> = (10..40).map(|number| task(1, &format!("b{number}"))).collect();
+        let ours = [task(1, "balances"), task(1, "history")];
+        // To be known as brief, each has a turn of its own first.
+        queue.add(added.clone());
+        while let Some(turn) = queue.next(now) {
+            assert_eq!(turn.len(), 1);
+            finish(&mut queue, turn, brief(15), now);
+        }
+        queue.add(added.clone());
+        let mut folded = Vec::new();
+        while folded.len() < added.len() {
+            // There is always news of them.
+            queue.add(ours.clone());
+            let turn = tasks_of(&queue.next(now).expect("a turn"));
+            let (with_us, others): (Vec<_>, Vec<_>) =
+                turn.iter().cloned().partition(|one| ours.contains(one));
+            assert_eq!(with_us, ours, "in each turn, wherever the turns are");
+            assert!((1..=2).contains(&others.len()), "15 ms each, 40 ms together: {}", others.len());
+            folded.extend(others);
+            let sized = turn.into_iter().map(|task| (task, FIRST_SIZE, brief(15))).collect();
+            queue.finish(sized, now);
+        }
+        folded.sort();
+        assert_eq!(folded, added, "each once, before any comes again");
     }
 
     #[test]
@@ -449,7 +483,8 @@ mod tests {
         let (mut queue, now) = (Queue::default(), Instant::now());
         queue.add([task(1, "asleep")]);
         let turn = queue.next(now).expect("a turn");
-        finish(&mut queue, turn, Outcome::Folded { has_more: false, is_brief: false, is_slow: true }, now);
+        let slow_at_last = Outcome::Folded { has_more: false, took: Duration::from_secs(2), is_slow: true };
+        finish(&mut queue, turn, slow_at_last, now);
         queue.add([task(2, "asleep"), task(3, "asleep")]);
         let mut others = turns(&mut queue, now);
         assert_eq!(others.len(), LONGER);

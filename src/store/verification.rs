@@ -15,7 +15,7 @@ mod requests;
 mod state;
 
 pub use accounts::{AccountPage, RecountedAccount, StoredAccount};
-pub use projections::{Refolded, Refolder, Served};
+pub use projections::{Refolded, Refolder, RowsCompared, Served};
 pub use requests::ComparedRequests;
 pub use state::{Compared, ComparedPage, Differing};
 

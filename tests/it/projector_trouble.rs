@@ -5,11 +5,14 @@ use std::process::Output;
 
 use counterfoil::{
     domain::event::AccountOpened,
-    store::projections::{
-        definition::in_directory,
-        fold::{FoldError, fold_page},
-        install::{install, make_build},
-        read::Progress,
+    store::{
+        projections::{
+            definition::in_directory,
+            fold::{FoldError, fold_page},
+            install::{install, make_build},
+            read::Progress,
+        },
+        verification::{Refolded, Refolder, RowsCompared},
     },
 };
 use nix::sys::signal::Signal;
@@ -259,4 +262,35 @@ async fn a_worker_that_was_stopped_within_a_page_changes_nothing_when_it_goes_on
     let counted = format!("SELECT events FROM {}.gated", place.build("gated").await.schema);
     let counted = gate.query_one(&counted, &[]).await.expect("a count");
     assert_eq!(counted.get::<_, i64>(0), book.position, "every event once");
+}
+
+#[tokio::test]
+async fn verifying_folds_what_has_come_meanwhile_in_as_many_pages_as_that_takes() {
+    let place = Place::new().await;
+    let mut book = place.book("patient").await;
+    write_some(&mut book, 1).await;
+    let directory = with_a_sleeper(1, 0.9);
+    install_from(&directory, &place).await;
+    let build = place.build("asleep").await;
+    follow(&place, &book, &build).await;
+    let definitions = in_directory(directory.path()).expect("a projection");
+    let superuser = place.database.superuser().await;
+    // As if the events up to there had been folded on a better day.
+    let folded_until = async |position: i64| {
+        let statement = format!(
+            "INSERT INTO {}.asleep SELECT ledger_id, position, 0 FROM events WHERE position <= {position} ON CONFLICT DO NOTHING;
+             UPDATE projection_cursors SET position = {position} WHERE projection = 'asleep'",
+            build.schema
+        );
+        superuser.batch_execute(&statement).await.expect("folded");
+    };
+    folded_until(1).await;
+    let mut refolder = Refolder::open(&place.service).await.expect("a session");
+    let mut refolding = refolder.refold(&definitions[0], book.ledger).await.expect("tables");
+    assert!(matches!(refolding.advance(1).await, Ok(Refolded::Until(1))));
+    // At 0.9 s each, the five that come then take longer than a transaction may.
+    folded_until(6).await;
+    let compared = refolding.compare(0, &None).await.expect("compared");
+    let RowsCompared::Rows(page) = compared else { panic!("nothing was compared") };
+    assert_eq!((page.rows, page.differing.len(), refolding.position()), (6, 0, 6), "{:?}", page.differing);
 }

@@ -6,7 +6,7 @@ use super::findings::Findings;
 use crate::cli::progress::Rate;
 use crate::store::ledgers::Ledger;
 use crate::store::projections::definition::Definition;
-use crate::store::verification::{Refolded, Refolder, Served};
+use crate::store::verification::{Refolded, Refolder, RowsCompared, Served};
 
 /// Looks at how a projection serves a ledger. Gives how far it is, if it can be compared; if not, what it lacks is a finding
 /// where somebody must have taken it away, and left out of the verdict where that may rightly be.
@@ -92,9 +92,17 @@ pub(super) async fn compare(
     for (number, table) in tables.iter().enumerate() {
         let mut after = None;
         loop {
-            let Some(page) = refolding.compare(number, &after).await? else {
-                findings.leave_out(name, "another build took over meanwhile");
-                return Ok(());
+            let compared_page = refolding.compare(number, &after).await;
+            let page = match compared_page.with_context(|| format!("{name} of {slug} cannot be compared"))? {
+                RowsCompared::Rows(page) => page,
+                RowsCompared::TakenOver => {
+                    findings.leave_out(name, "another build took over meanwhile");
+                    return Ok(());
+                }
+                RowsCompared::Poison(position, reason) => {
+                    findings.position(position.0, format!("{name} cannot be folded: {reason}"));
+                    return Ok(());
+                }
             };
             compared += page.rows;
             let position = refolding.position();

@@ -75,15 +75,9 @@ fn every_golden_body_is_read_and_written_again_as_it_was() {
             let stored = body.to_string();
             let read = EventBody::parse(&type_name, version, &stored);
             let read = read.unwrap_or_else(|error| panic!("{name}: {error}: {stored}"));
-            assert_eq!(read.type_name(), type_name, "{name}");
-            if read.version() == version {
-                assert_eq!(read.to_json().expect("serialises"), stored, "{name}");
-            } else {
-                assert!(
-                    !EventBody::TYPES.contains(&(read.type_name(), version)),
-                    "{name} is not of its version"
-                );
-            }
+            // Of its own version too, or the sealed bytes of an old event would be others.
+            assert_eq!((read.type_name(), read.version()), (type_name.as_str(), version), "{name}: {stored}");
+            assert_eq!(read.to_json().expect("serialises"), stored, "{name}");
         }
     }
 }

@@ -60,6 +60,16 @@ pub enum DefinitionError {
         "`{0}` is no name for a projection: 1 to {LONGEST_NAME} characters of a-z 0-9 _, beginning with a letter"
     )]
     Name(String),
+    /// One that comes with the program is called the same.
+    #[error(
+        "{folder} is called as the projection {name} is, which comes with the program: give the folder another name"
+    )]
+    Taken {
+        /// The name of both.
+        name: String,
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A file is missing or holds nothing.
     #[error(
         "projection {name}: {file} is missing or has no statement (they end with ; at the end of a line)"
@@ -108,27 +118,39 @@ pub fn is_compiled_in(name: &str) -> bool {
 /// The projections in a directory, one in each folder of it.
 ///
 /// # Errors
-/// The first folder that is no projection.
+/// The first folder that is no projection, or is called as one is that comes with the program.
 pub fn in_directory(directory: &Path) -> Result<Vec<Definition>, DefinitionError> {
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        move |source| DefinitionError::Unreadable { path, source }
-    };
+    let folders = folders(directory)?;
+    let is_taken = |(name, _): &&(String, PathBuf)| is_compiled_in(name);
+    if let Some((name, folder)) = folders.iter().find(is_taken) {
+        return Err(DefinitionError::Taken { name: name.clone(), folder: folder.clone() });
+    }
+    folders.iter().map(|(name, folder)| read_folder(name, folder)).collect()
+}
+
+/// The folders of a directory, by name.
+fn folders(directory: &Path) -> Result<Vec<(String, PathBuf)>, DefinitionError> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(directory).map_err(unreadable(directory))? {
         let path = entry.map_err(unreadable(directory))?.path();
         if path.is_dir() {
-            folders.push(path);
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            folders.push((name, path));
         }
     }
     folders.sort();
-    let read = |folder: PathBuf| {
-        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let text = |file| fs::read_to_string(folder.join(file)).map_err(unreadable(&folder.join(file)));
-        let on_poison = folder.join(ON_POISON).exists().then(|| text(ON_POISON)).transpose()?;
-        Definition::new(&name, &text(TABLES)?, &text(APPLY)?, on_poison.as_deref())
-    };
-    folders.into_iter().map(read).collect()
+    Ok(folders)
+}
+
+fn read_folder(name: &str, folder: &Path) -> Result<Definition, DefinitionError> {
+    let text = |file| fs::read_to_string(folder.join(file)).map_err(unreadable(&folder.join(file)));
+    let on_poison = folder.join(ON_POISON).exists().then(|| text(ON_POISON)).transpose()?;
+    Definition::new(name, &text(TABLES)?, &text(APPLY)?, on_poison.as_deref())
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> DefinitionError + use<> {
+    let path = path.to_owned();
+    move |source| DefinitionError::Unreadable { path, source }
 }
 
 impl Definition {
@@ -196,7 +218,9 @@ mod tests {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("projections");
         let mut compiled = compiled_in().expect("projections");
         compiled.sort_by(|one, other| one.name.cmp(&other.name));
-        assert_eq!(compiled, in_directory(&directory).expect("projections"));
+        let stored = folders(&directory).expect("folders").into_iter();
+        let stored = stored.map(|(name, folder)| read_folder(&name, &folder).expect("a projection"));
+        assert_eq!(compiled, stored.collect::<Vec<_>>());
         assert!(!compiled.is_empty());
         for definition in compiled {
             assert!(directory.join(&definition.name).join("README.md").is_file(), "{}", definition.name);
@@ -227,6 +251,21 @@ mod tests {
         let version = |on_poison| definition(on_poison).expect("a projection").version;
         assert_eq!(version(None), version(Some("halt")));
         assert_ne!(version(None), version(Some("park")));
+    }
+
+    #[test]
+    fn a_folder_is_not_called_as_a_projection_of_the_program_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let folder = directory.path().join("books");
+        for (name, text) in [(TABLES, TABLE), (APPLY, TABLE)] {
+            fs::create_dir_all(&folder).expect("a folder");
+            fs::write(folder.join(name), text).expect("a file");
+        }
+        let refused = in_directory(directory.path()).expect_err("a name that is taken").to_string();
+        assert!(
+            refused.contains(&format!("{} is called as the projection books is", folder.display())),
+            "{refused}"
+        );
     }
 
     #[test]

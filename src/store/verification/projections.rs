@@ -14,7 +14,7 @@ use crate::{
         projections::{
             definition::Definition,
             fold::{Deadline, is_of_the_events, is_out_of_time, page_settings},
-            read::{Halt, serving},
+            read::{Halt, Serving, serving},
         },
         scope::{self, Parameter},
     },
@@ -23,6 +23,9 @@ use crate::{
 /// Events in a page, and rows of a table that are compared at a time.
 const EVENTS: i64 = 5_000;
 const ROWS: i64 = 2_000;
+
+/// How often a page of a table is compared at most, when the service goes on writing and that takes too long.
+const ATTEMPTS: u32 = 8;
 
 /// How many seconds the projectors may take to begin with a ledger or a build, or to go on: they look around every second,
 /// and take longer only where there are very many ledgers.
@@ -76,6 +79,16 @@ pub enum Served {
 
 /// Where the comparison of a table goes on: the primary key of the last row, as text.
 pub type After = Option<Vec<String>>;
+
+/// What came of comparing a page of a table.
+pub enum RowsCompared {
+    /// Its rows were compared.
+    Rows(ComparedRows),
+    /// What served is of this version no more.
+    TakenOver,
+    /// The event at this position, which has come meanwhile, cannot be folded.
+    Poison(Position, String),
+}
 
 /// A page of a table that was compared.
 pub struct ComparedRows {
@@ -250,23 +263,59 @@ impl Refolding<'_> {
         Ok(Refolded::Until(self.position))
     }
 
-    /// Compares the rows of a table after a key, having folded what has come meanwhile; none if what served is of this
-    /// version no more.
+    /// Compares the rows of a table after a key, having folded what has come meanwhile. The last page of that is folded in
+    /// the transaction that compares; what is more than a page, or takes too long there, is folded in pages before.
     ///
     /// # Errors
     /// [`VerifyError`].
-    pub async fn compare(
-        &mut self,
+    pub async fn compare(&mut self, table: usize, after: &After) -> Result<RowsCompared, VerifyError> {
+        let mut attempts = 1;
+        loop {
+            let deadline = Deadline::of_a_page();
+            self.begin().await?;
+            let serving = serving(self.client, self.ledger, &self.definition.name).await?;
+            let Some(serving) = serving.filter(|serving| serving.version == self.definition.version) else {
+                self.end().await?;
+                return Ok(RowsCompared::TakenOver);
+            };
+            let goal = serving.position.0;
+            let come = goal - self.position;
+            if come <= self.size {
+                match self.compare_at(&serving, deadline, table, after).await {
+                    Ok(rows) => {
+                        self.end().await?;
+                        self.position = self.position.max(goal);
+                        return self.tables[table].compared(&rows).map(RowsCompared::Rows);
+                    }
+                    // With nothing to fold in between the next attempt may keep to the time, unless it never does.
+                    Err(error)
+                        if come > 0
+                            && attempts < ATTEMPTS
+                            && (is_of_the_events(&error) || is_out_of_time(&error)) =>
+                    {
+                        attempts += 1;
+                        self.size = (come / 2).max(1);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            self.client.batch_execute("ROLLBACK").await?;
+            while self.position < goal {
+                if let Refolded::Poison(position, reason) = self.advance(goal).await? {
+                    return Ok(RowsCompared::Poison(position, reason));
+                }
+            }
+        }
+    }
+
+    /// The first rows of a table after a key on both sides, once everything is folded that the serving build has.
+    async fn compare_at(
+        &self,
+        serving: &Serving,
+        deadline: Deadline,
         table: usize,
         after: &After,
-    ) -> Result<Option<ComparedRows>, VerifyError> {
-        let deadline = Deadline::of_a_page();
-        self.begin().await?;
-        let serving = serving(self.client, self.ledger, &self.definition.name).await?;
-        let Some(serving) = serving.filter(|serving| serving.version == self.definition.version) else {
-            self.end().await?;
-            return Ok(None);
-        };
+    ) -> Result<Vec<Row>, Error> {
         self.fold(serving.position.0, deadline).await?;
         let table = &self.tables[table];
         let statement = table.comparison(&serving.schema, after.is_some());
@@ -274,10 +323,7 @@ impl Refolding<'_> {
         let key = after.as_ref().unwrap_or(&no_key);
         let parameters: [Parameter<'_>; 3] =
             [(&self.ledger.0, Type::INT8), (key, Type::TEXT_ARRAY), (&ROWS, Type::INT8)];
-        let rows = deadline.keep(self.client, self.client.query_typed(&statement, &parameters)).await?;
-        self.end().await?;
-        self.position = self.position.max(serving.position.0);
-        table.compared(&rows).map(Some)
+        deadline.keep(self.client, self.client.query_typed(&statement, &parameters)).await
     }
 
     async fn begin(&self) -> Result<(), Error> {
