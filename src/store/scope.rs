@@ -60,12 +60,15 @@ pub(super) async fn within<T, E: From<Error>>(
 /// What belongs to one ledger in a transaction that has begun already.
 ///
 /// The plans of our statements are the same whatever the tables' statistics say: a statement that was first planned on
-/// an empty table would otherwise scan it for each call, and go on doing so when it has grown.
+/// an empty table would otherwise scan it for each call, and go on doing so when it has grown. And a page of a list, of
+/// which such a plan does not know how small it is, would be found by collecting and sorting all rows that may be in it.
 pub fn settings(ledger: LedgerId) -> String {
     format!(
         "SET LOCAL counterfoil.ledger_id = '{ledger}'; \
          SET LOCAL plan_cache_mode = force_generic_plan; \
          SET LOCAL enable_seqscan = off; \
+         SET LOCAL enable_bitmapscan = off; \
+         SET LOCAL max_parallel_workers_per_gather = 0; \
          SET LOCAL enable_hashjoin = off; \
          SET LOCAL enable_mergejoin = off; \
          SET LOCAL jit = off; \

@@ -24,6 +24,7 @@ mod disputes;
 mod event_schemas;
 mod event_stream;
 mod export_interrupted;
+mod flat_lists;
 mod month_model;
 mod month_plan;
 mod month_stage;

@@ -113,7 +113,8 @@ async fn plan_of(client: &Client, name: &str, sql: &str, parameters: &[Type]) ->
     rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join("\n")
 }
 
-fn sql_type(kind: &Type) -> String {
+/// A type as it is written in SQL.
+pub fn sql_type(kind: &Type) -> String {
     match kind.name().strip_prefix('_') {
         Some(element) => format!("{element}[]"),
         None => kind.name().to_owned(),

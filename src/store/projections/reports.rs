@@ -6,10 +6,7 @@
 use serde::{Deserialize, Serialize};
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction, types::Type};
 
-use super::{
-    LedgerId, Position,
-    read::{Serving, serving},
-};
+use super::{LedgerId, Position, read::serving};
 use crate::{
     domain::{
         amount::Currency,
@@ -175,6 +172,23 @@ pub struct UsageRow {
     pub amount: i64,
 }
 
+/// What reads what was used from a schema: of a ledger, by the account `$2` or, if it is null, by everyone, from a day to a
+/// day, of a feature if one is given, so many lines.
+pub fn usage_statement(schema: &str, by_one_account: bool) -> String {
+    let (table, of_account) = if by_one_account {
+        ("account_usage", "u.account_number = $2")
+    } else {
+        ("usage", "$2::bigint IS NULL")
+    };
+    format!(
+        "SELECT u.day, u.feature, u.unit, u.uses, u.quantity, u.amount
+           FROM {schema}.{table} u
+          WHERE u.ledger_id = $1 AND {of_account} AND u.day >= $3 AND u.day <= $4
+            AND ($5::text IS NULL OR u.feature = $5)
+          ORDER BY u.day, u.feature, u.unit LIMIT $6"
+    )
+}
+
 /// What was used, by day, feature and unit: by everyone, or by one account.
 ///
 /// # Errors
@@ -191,18 +205,7 @@ pub async fn usage(
     let Some(usage) = serving(transaction.client(), ledger, "usage").await? else {
         return nothing(&transaction, ledger).await;
     };
-    let (table, of_account) = match account {
-        None => ("usage", "$2::bigint IS NULL"),
-        Some(_) => ("account_usage", "u.account_number = $2"),
-    };
-    let statement = format!(
-        "SELECT u.day, u.feature, u.unit, u.uses, u.quantity, u.amount
-           FROM {}.{table} u
-          WHERE u.ledger_id = $1 AND {of_account} AND u.day >= $3 AND u.day <= $4
-            AND ($5::text IS NULL OR u.feature = $5)
-          ORDER BY u.day, u.feature, u.unit LIMIT $6",
-        usage.schema
-    );
+    let statement = usage_statement(&usage.schema, account.is_some());
     let (from, to) = (days.from.to_date(), days.to.to_date());
     let account = account.map(|number| number.0);
     let feature = feature.map(FeatureKey::as_str);
@@ -383,7 +386,7 @@ pub async fn outstanding(
     let (Some(overview), Some(books)) = (overview, books) else {
         return nothing(&transaction, ledger).await;
     };
-    let statement = outstanding_statement(&overview, &books);
+    let statement = outstanding_statement(&overview.schema, &books.schema);
     let after = after.map_or(0, |number| number.0);
     let day = day.to_date();
     let parameters: [Parameter<'_>; 4] =
@@ -393,20 +396,22 @@ pub async fn outstanding(
     reported(&transaction, ledger, &rows, position, outstanding_from).await
 }
 
-fn outstanding_statement(overview: &Serving, books: &Serving) -> String {
+/// What reads a page of what accounts had from schemas of two projections: of a ledger, at the end of a day, after an account,
+/// so many.
+///
+/// Accounts of later numbers were not opened earlier: where one is too young, the list has ended.
+pub fn outstanding_statement(overview: &str, books: &str) -> String {
     format!(
         "SELECT o.account_number, a.external_id, u.units, u.amounts, d.currencies, d.deferred
-           FROM (SELECT v.account_number FROM {overview}.accounts_overview v
-                  WHERE v.ledger_id = $1 AND v.account_number > $3 AND v.opened_at < ($2 + 1)::timestamp AT TIME ZONE 'UTC'
+           FROM (SELECT v.account_number, v.opened_at FROM {overview}.accounts_overview v
+                  WHERE v.ledger_id = $1 AND v.account_number > $3
                   ORDER BY v.account_number LIMIT $4) o
-           JOIN accounts a ON a.ledger_id = $1 AND a.account_number = o.account_number
+          CROSS JOIN LATERAL (SELECT a.external_id FROM accounts a
+                               WHERE a.ledger_id = $1 AND a.account_number = o.account_number OFFSET 0) a
           CROSS JOIN LATERAL (
                 SELECT array_agg(n.unit ORDER BY n.unit) AS units,
                        array_agg(n.amount ORDER BY n.unit, n.place) AS amounts
-                  FROM (SELECT DISTINCT ON (x.unit) x.unit, x.available, x.debt, x.held, x.disputed
-                          FROM {overview}.account_days x
-                         WHERE x.ledger_id = $1 AND x.account_number = o.account_number AND x.day <= $2
-                         ORDER BY x.unit, x.day DESC) l
+                  FROM ({of_units}) l
                  CROSS JOIN LATERAL unnest(ARRAY[l.available, l.debt, l.held, l.disputed])
                             WITH ORDINALITY n0 (amount, place)
                  CROSS JOIN LATERAL (SELECT l.unit, n0.amount, n0.place) n
@@ -415,15 +420,32 @@ fn outstanding_statement(overview: &Serving, books: &Serving) -> String {
           CROSS JOIN LATERAL (
                 SELECT array_agg(l.currency ORDER BY l.currency) AS currencies,
                        array_agg(l.deferred ORDER BY l.currency) AS deferred
-                  FROM (SELECT DISTINCT ON (x.currency) x.currency, x.deferred
-                          FROM {books}.deferred_days x
-                         WHERE x.ledger_id = $1 AND x.account_number = o.account_number AND x.day <= $2
-                         ORDER BY x.currency, x.day DESC) l
+                  FROM ({of_currencies}) l
                  WHERE l.deferred <> 0
                 ) d
+          WHERE o.opened_at < ($2 + 1)::timestamp AT TIME ZONE 'UTC'
           ORDER BY o.account_number",
-        overview = overview.schema,
-        books = books.schema
+        of_units =
+            last_days(&format!("{overview}.account_days"), "unit", "x.available, x.debt, x.held, x.disputed"),
+        of_currencies = last_days(&format!("{books}.deferred_days"), "currency", "x.deferred"),
+    )
+}
+
+/// The last rows of an account until the day `$2`, one for each unit or currency: looked up one by one, however many days it
+/// has.
+fn last_days(table: &str, key: &str, columns: &str) -> String {
+    let of_account = format!("FROM {table} x WHERE x.ledger_id = $1 AND x.account_number = o.account_number");
+    format!(
+        "WITH RECURSIVE keys AS (
+             SELECT (SELECT x.{key} {of_account} ORDER BY x.{key} LIMIT 1) AS {key}
+              UNION ALL
+             SELECT (SELECT x.{key} {of_account} AND x.{key} > k.{key} ORDER BY x.{key} LIMIT 1)
+               FROM keys k WHERE k.{key} IS NOT NULL
+         )
+         SELECT k.{key}, last.*
+           FROM keys k
+          CROSS JOIN LATERAL (SELECT {columns} {of_account} AND x.{key} = k.{key} AND x.day <= $2
+                               ORDER BY x.day DESC LIMIT 1) last"
     )
 }
 

@@ -275,19 +275,35 @@ pub struct AccountFilter {
     pub opened_until: Option<Timestamp>,
 }
 
+/// The number of the first account opened then or later, or a larger one than any. Numbers are positions, so accounts of
+/// later numbers were not opened earlier, and a time is a range of numbers.
+macro_rules! first_opened {
+    ($moment:literal) => {
+        concat!(
+            "COALESCE((SELECT b.account_number FROM accounts b WHERE b.ledger_id = $1 AND b.opened_at >= ",
+            $moment,
+            " ORDER BY b.opened_at, b.account_number LIMIT 1), 9223372036854775807)"
+        )
+    };
+}
+
+/// The numbers are found first, so that nothing is left to be done with them but to look into an index.
 macro_rules! list_of_accounts {
     ($condition:literal) => {
         concat!(
             "SELECT ",
             account_columns!(),
-            " FROM accounts a",
-            with_profile!(),
-            " WHERE a.ledger_id = $1 AND a.account_number < $2
-                AND a.opened_at >= COALESCE($3, '-infinity'::timestamptz)
-                AND a.opened_at < COALESCE($4, 'infinity'::timestamptz)
-                AND ",
+            " FROM (SELECT LEAST($2, ",
+            first_opened!("$4"),
+            ") AS before, CASE WHEN $3::timestamptz IS NULL THEN 0 ELSE ",
+            first_opened!("$3"),
+            " END AS since OFFSET 0) t, LATERAL (
+                  SELECT a.account_number, a.external_id, a.status, a.opened_at FROM accounts a
+                   WHERE a.ledger_id = $1 AND a.account_number < t.before AND a.account_number >= t.since AND ",
             $condition,
-            " ORDER BY a.account_number DESC LIMIT $6"
+            " ORDER BY a.account_number DESC LIMIT $6) a",
+            with_profile!(),
+            " ORDER BY a.account_number DESC"
         )
     };
 }

@@ -400,21 +400,7 @@ pub async fn list_findings(
     before: Option<FindingId>,
     limit: i64,
 ) -> Result<Vec<Finding>, RowError> {
-    const IN_ANY_STATE: &str = concat!(
-        "SELECT ",
-        columns!(),
-        " FROM reconciliation_findings
-          WHERE ledger_id = $1 AND $2::text IS NULL AND finding_id < $3 AND ($4::text IS NULL OR kind = $4)
-          ORDER BY finding_id DESC LIMIT $5"
-    );
-    const IN_ONE_STATE: &str = concat!(
-        "SELECT ",
-        columns!(),
-        " FROM reconciliation_findings
-          WHERE ledger_id = $1 AND state = $2 AND finding_id < $3 AND ($4::text IS NULL OR kind = $4)
-          ORDER BY finding_id DESC LIMIT $5"
-    );
-    let statement = if filter.state.is_some() { IN_ONE_STATE } else { IN_ANY_STATE };
+    let statement = findings_statement(filter);
     let (state, kind) = (filter.state.map(FindingState::as_str), filter.kind.map(FindingKind::as_str));
     let before = before.map_or(Uuid::max(), |finding| Uuid::from_u128(finding.to_bits()));
     let parameters: [Parameter<'_>; 5] = [
@@ -424,7 +410,20 @@ pub async fn list_findings(
         (&kind, Type::TEXT),
         (&limit, Type::INT8),
     ];
-    read(client, ledger, statement, &parameters).await?.iter().map(Finding::from_row).collect()
+    read(client, ledger, &statement, &parameters).await?.iter().map(Finding::from_row).collect()
+}
+
+/// What reads a page of findings: of a ledger, in state `$2`, before the finding `$3`, of kind `$4`, so many. What the filter
+/// leaves open is null, and no condition of the index.
+pub fn findings_statement(filter: FindingFilter) -> String {
+    let state = if filter.state.is_some() { "state = $2" } else { "$2::text IS NULL" };
+    let kind = if filter.kind.is_some() { "kind = $4" } else { "$4::text IS NULL" };
+    format!(
+        "SELECT {} FROM reconciliation_findings
+          WHERE ledger_id = $1 AND {state} AND finding_id < $3 AND {kind}
+          ORDER BY finding_id DESC LIMIT $5",
+        columns!()
+    )
 }
 
 /// One finding.

@@ -17,7 +17,17 @@ pub async fn touched(
 ) -> (u64, Value) {
     let begin = source.find(&format!("\"{begins}")).expect("the statement") + 1;
     let end = begin + source[begin..].find("\";").expect("its end");
-    let statement = &source[begin..end];
+    touched_by(client, ledger, &source[begin..end], types, values).await
+}
+
+/// The same of a statement whose text is at hand.
+pub async fn touched_by(
+    client: &Client,
+    ledger: LedgerId,
+    statement: &str,
+    types: &str,
+    values: &str,
+) -> (u64, Value) {
     client.batch_execute(&scope::begin_reading(ledger)).await.expect("begun");
     client.batch_execute(&format!("PREPARE tried ({types}) AS {statement}")).await.expect("prepared");
     let explain = format!("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE tried ({values})");

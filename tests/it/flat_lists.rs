@@ -1,0 +1,251 @@
+//! Every list costs the same on its first page, deep inside and at its end, whatever it is filtered by, and however the
+//! planner thinks of its tables: looked at in a ledger where to read a table through would be noticed.
+//!
+//! What is not here is short by itself: prices and features, lots of an account (a thousand open ones of a unit at most),
+//! subscriptions of one account in one status.
+
+use std::fmt::Write as _;
+
+use counterfoil::store::{
+    projections::reports::{outstanding_statement, usage_statement},
+    reads,
+    reconciliation::findings::{FindingFilter, FindingKind, FindingState, findings_statement},
+};
+use tokio_postgres::Client;
+
+use crate::{
+    projector_support::{Book, Place},
+    support::plan::touched_by,
+    writer_storage::sql_type,
+};
+
+/// Rows of each table, and of a page.
+const ROWS: i64 = 100_000;
+const PAGE: i64 = 20;
+/// Accounts that have much of everything: half of all that there is.
+const BUSY: i64 = 7;
+
+/// A list, read with some filter: the values of its parameters on each page that is looked at, and what a page may touch.
+struct List {
+    name: String,
+    sql: String,
+    types: String,
+    pages: Vec<String>,
+    at_most: u64,
+}
+
+/// The `n`th id of its kind: ids are in the order of time.
+fn id(n: i64) -> String {
+    format!("uuid '00000000-0000-0000-0000-{n:012x}'")
+}
+
+/// Fills the tables that lists are read from, each with a row for each number. The n-th account was opened n minutes after
+/// the beginning of 2020.
+async fn fill(superuser: &Client, place: &Place, book: &Book) {
+    let (overview, books, usage) = (
+        place.build("accounts_overview").await.schema.clone(),
+        place.build("books").await.schema.clone(),
+        place.build("usage").await.schema.clone(),
+    );
+    let ledger = book.ledger;
+    let id = "('00000000-0000-0000-0000-' || lpad(to_hex(n), 12, '0'))::uuid";
+    let opened = "timestamptz '2020-01-01 00:00Z' + n * interval '1 minute'";
+    let whose = format!("CASE WHEN n % 2 = 0 THEN {BUSY} ELSE n END");
+    let rare = "n % 1000 = 0";
+    let rows = [
+        (
+            "accounts (ledger_id, account_number, external_id, status, opened_at, version, decided_on, state_version, state)",
+            format!(
+                "n, 'account ' || n, CASE WHEN {rare} THEN 'frozen' ELSE 'open' END, {opened}, n, 0, 1, '{{}}'"
+            ),
+        ),
+        ("profiles (ledger_id, account_number, email)", "n, n || '@example.com'".to_owned()),
+        (
+            "lots (ledger_id, lot_id, account_number, unit, is_open, state_version, state)",
+            format!("{id}, {BUSY}, 'credits', n > {ROWS} - 70, 1, '{{}}'"),
+        ),
+        (
+            "orders (ledger_id, order_id, account_number, status, version, purchases, state_version, state)",
+            format!("{id}, {whose}, CASE WHEN {rare} THEN 'failed' ELSE 'paid' END, n, '{{}}', 1, '{{}}'"),
+        ),
+        (
+            "checkout_links (ledger_id, link_id, account_number, price, quantity, created_at)",
+            format!("{id}, {whose}, 'price', 1, now()"),
+        ),
+        (
+            "subscriptions (ledger_id, subscription_id, account_number, status, started, version, state_version, state)",
+            format!("'sub_' || n, {whose}, 'active', n, n, 1, '{{}}'"),
+        ),
+        (
+            "api_keys (ledger_id, key_id, secret_hash, name, scopes, created_at)",
+            format!("{id}, sha256(n::text::bytea), 'key', '{{read}}', now()"),
+        ),
+        (
+            "reconciliation_runs (ledger_id, run_id, kind, state, actor, repairs, requested_at, finished_at, counts)",
+            format!("{id}, 'events', 'done', 'system', false, now(), now(), '{{}}'"),
+        ),
+        (
+            "reconciliation_findings (ledger_id, finding_id, kind, object, state, details, found_at, seen_at, closed_at)",
+            format!(
+                "{id}, CASE WHEN {rare} THEN 'events_missed' ELSE 'paid_not_credited' END, n::text,
+                  CASE WHEN n % 500 = 0 THEN 'open' ELSE 'vanished' END, '{{}}', now(), now(),
+                  CASE WHEN n % 500 <> 0 THEN now() END"
+            ),
+        ),
+    ];
+    let projected = [
+        (format!("{overview}.accounts_overview"),
+         format!("n, 'open', {opened}, {opened}, 1, 0, n"), String::new()),
+        // One account in a hundred has been busy for three years.
+        (format!("{overview}.account_days (ledger_id, account_number, unit, day, net, held, disputed, position)"),
+         "n, u, date '2020-01-01' + d, d, 0, 0, n".to_owned(),
+         ", unnest('{credits,licence}'::text[]) u, generate_series(0, CASE n % 100 WHEN 0 THEN 1000 ELSE 0 END) d".to_owned()),
+        (format!("{books}.deferred_days"),
+         "n, 'eur', date '2020-01-01' + d, d".to_owned(),
+         ", generate_series(0, CASE n % 100 WHEN 0 THEN 1000 ELSE 0 END) d".to_owned()),
+        (format!("{usage}.account_usage"), "n, date '2020-01-01', 'report', 'credits', 1, 1, 1".to_owned(), String::new()),
+        (format!("{usage}.usage"), "date '2020-01-01' + (n / 100)::int, 'feature ' || n % 100, 'credits', 1, 1, 1".to_owned(),
+         String::new()),
+    ];
+    let mut statements = "SET session_replication_role = replica;".to_owned();
+    let rows = rows.map(|(table, values)| (table.to_owned(), values, String::new()));
+    for (table, values, more) in rows.into_iter().chain(projected) {
+        let _ = write!(
+            statements,
+            "INSERT INTO {table} SELECT {ledger}, {values} FROM generate_series(1, {ROWS}) n{more};"
+        );
+    }
+    superuser.batch_execute(&statements).await.expect("rows");
+}
+
+/// A list that is read by a statement of that name. Parameters that are not given are null.
+fn list(name: &str, filter: &str, pages: &[String]) -> List {
+    let statement = reads::statements().into_iter().find(|statement| statement.name == name);
+    let statement = statement.unwrap_or_else(|| panic!("no statement is called {name}"));
+    let types: Vec<String> = statement.parameters.iter().map(sql_type).collect();
+    let given = |page: &String| page.matches(", ").count() + 2;
+    let nulls = |page: &String| ", NULL".repeat(types.len() - given(page));
+    List {
+        name: format!("{name} {filter}"),
+        sql: statement.sql.to_owned(),
+        pages: pages.iter().map(|page| format!("{page}{}", nulls(page))).collect(),
+        types: types.join(", "),
+        at_most: 300,
+    }
+}
+
+/// The first page of a list that goes from the newest to the oldest, one in the middle, and the last one.
+fn newest_first(page: impl Fn(i64) -> String) -> [String; 3] {
+    [ROWS * 2, ROWS / 2, PAGE].map(page)
+}
+
+fn lists_of_accounts() -> Vec<List> {
+    let opened = |n: i64| format!("timestamptz '2020-01-01 00:00Z' + {n} * interval '1 minute'");
+    let mut lists = Vec::new();
+    for (name, status) in [("list_accounts", "NULL"), ("list_accounts_of_status", "'frozen'")] {
+        let pages = newest_first(|n| format!("{n}, NULL, NULL, {status}, {PAGE}"));
+        lists.push(list(name, "at any time", &pages));
+        // A time that is long past, one that is of today, one in which nothing was opened.
+        for (from, until) in [(10, 5_000), (ROWS - 5_000, ROWS + 10), (ROWS + 10, ROWS + 20)] {
+            let page = format!("{}, {}, {}, {status}, {PAGE}", i64::MAX, opened(from), opened(until));
+            lists.push(list(name, "in a time", &[page]));
+        }
+        let pages = [opened(10), opened(ROWS / 2)]
+            .map(|until| format!("{}, NULL, {until}, {status}, {PAGE}", i64::MAX));
+        lists.push(list(name, "until a time", &pages));
+    }
+    lists
+}
+
+fn lists_by_id() -> Vec<List> {
+    let mut lists = Vec::new();
+    for name in ["list_orders", "list_checkout_links", "list_keys"] {
+        lists.push(list(name, "of all", &newest_first(|n| format!("{}, {PAGE}", id(n)))));
+    }
+    for name in ["list_orders_of_account", "list_checkout_links_of_account"] {
+        lists.push(list(name, "busy", &newest_first(|n| format!("{}, {PAGE}, {BUSY}", id(n)))));
+        lists.push(list(name, "idle", &newest_first(|n| format!("{}, {PAGE}, 501", id(n)))));
+    }
+    for status in ["paid", "failed", "expired"] {
+        let pages = newest_first(|n| format!("{}, {PAGE}, '{status}'", id(n)));
+        lists.push(list("list_orders_of_status", status, &pages));
+        let pages = newest_first(|n| format!("{}, {PAGE}, {BUSY}, '{status}'", id(n)));
+        lists.push(list("list_orders_of_account_and_status", status, &pages));
+    }
+    let pages = newest_first(|n| format!("{BUSY}, {n}, {PAGE}, ''"));
+    lists.push(list("list_subscriptions", "busy", &pages));
+    // Of 100,000 lots 70 are open.
+    lists.push(list("read_lots", "of all that it ever had", &[format!("'account {BUSY}'")]));
+    lists
+}
+
+fn lists_of_findings() -> Vec<List> {
+    let states = [None, Some(FindingState::Open), Some(FindingState::Vanished), Some(FindingState::Repaired)];
+    let kinds = [None, Some(FindingKind::EventsMissed), Some(FindingKind::PaidNotCredited)];
+    let filters = states.into_iter().flat_map(|state| kinds.map(|kind| FindingFilter { kind, state }));
+    let lists = filters.map(|filter| {
+        let quoted = |text: Option<&str>| text.map_or("NULL".to_owned(), |text| format!("'{text}'"));
+        let (state, kind) =
+            (quoted(filter.state.map(FindingState::as_str)), quoted(filter.kind.map(FindingKind::as_str)));
+        List {
+            name: format!("findings {state} {kind}"),
+            sql: findings_statement(filter),
+            types: "bigint, text, uuid, text, bigint".to_owned(),
+            pages: newest_first(|n| format!("{state}, {}, {kind}, {PAGE}", id(n))).to_vec(),
+            at_most: 100,
+        }
+    });
+    lists.collect()
+}
+
+async fn reports(place: &Place) -> Vec<List> {
+    let overview = place.build("accounts_overview").await;
+    let (books, usage) = (place.build("books").await, place.build("usage").await);
+    let mut lists = Vec::new();
+    // On the last of these days a thousand accounts look back at three years; on the first most were not open yet.
+    for day in ["2020-01-02", "2020-02-01", "2026-01-01"] {
+        lists.push(List {
+            name: format!("outstanding as of {day}"),
+            sql: outstanding_statement(&overview.schema, &books.schema),
+            types: "bigint, date, bigint, bigint".to_owned(),
+            pages: [0, 1_430, ROWS / 2, ROWS - PAGE]
+                .map(|after| format!("'{day}', {after}, {PAGE}"))
+                .to_vec(),
+            at_most: 1_500,
+        });
+    }
+    let days = ["2020-01-01", "2021-01-01", "2022-09-01"];
+    for (account, what) in [("NULL", "everyone"), ("7", "one account")] {
+        lists.push(List {
+            name: format!("usage by {what}"),
+            sql: usage_statement(&usage.schema, account != "NULL"),
+            types: "bigint, bigint, date, date, text, bigint".to_owned(),
+            pages: days.map(|day| format!("{account}, '{day}', '{day}', NULL, 10001")).to_vec(),
+            at_most: 100,
+        });
+    }
+    lists
+}
+
+#[tokio::test]
+async fn a_page_of_any_list_touches_as_little_deep_inside_as_at_the_beginning() {
+    let place = Place::new().await;
+    let book = place.book("large").await;
+    let superuser = place.database.superuser().await;
+    fill(&superuser, &place, &book).await;
+    let mut lists = lists_of_accounts();
+    lists.extend(lists_by_id());
+    lists.extend(lists_of_findings());
+    lists.extend(reports(&place).await);
+    let runtime = place.database.runtime().await;
+    for when in ["as the tables have grown", "analysed"] {
+        for List { name, sql, types, pages, at_most } in &lists {
+            for page in pages {
+                let values = format!("{}, {page}", book.ledger);
+                let (touched, plan) = touched_by(&runtime, book.ledger, sql, types, &values).await;
+                assert!(touched <= *at_most, "{when}: {name} ({values}) touched {touched} pages: {plan}");
+            }
+        }
+        superuser.batch_execute("ANALYZE").await.expect("analysed");
+    }
+}
