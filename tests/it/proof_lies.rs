@@ -183,6 +183,44 @@ async fn whoever_leaves_out_or_changes_what_follows_from_the_events_is_found() {
 }
 
 #[tokio::test]
+async fn whoever_proves_another_event_or_nothing_is_found() {
+    const PROOF: &str = "/v1/audit/proof/";
+    let sealed = Sealed::start().await;
+    sealed.trade("ada", 2).await;
+    sealed.everything_sealed().await;
+    let of_proofs = |change: fn(&str) -> String| {
+        move |url: &Url, text: String| Ok(if url.path().starts_with(PROOF) { change(&text) } else { text })
+    };
+    let nothing = of_proofs(|_| "yes\n".to_owned());
+    let of_another = of_proofs(|text| {
+        let line = text.lines().find(|line| line.starts_with("index ")).expect("an index");
+        text.replacen(line, "index 999", 1)
+    });
+    let unsigned = of_proofs(|text| {
+        let line = text.lines().rfind(|line| line.starts_with("\u{2014} ")).expect("a signature");
+        text.replacen(line, "\u{2014} nobody AAAAAAAA", 1)
+    });
+    let another_hash = of_proofs(|text| {
+        let index = text.lines().position(|line| line.starts_with("index ")).expect("an index");
+        let lines = text.lines().enumerate().map(|(number, line)| {
+            if number == index + 1 { format!("{}=\n", "A".repeat(43)) } else { format!("{line}\n") }
+        });
+        lines.collect()
+    });
+    for (lie, words) in [
+        (boxed(nothing), "it is none"),
+        (boxed(of_another), "it is about position 1000"),
+        (boxed(unsigned), ""),
+        (boxed(another_hash), ""),
+    ] {
+        let (is_good, said) = sealed.audit_liar(lie).await;
+        let words = format!(": its proof is not accepted: {words}");
+        assert!(!is_good && said.contains("WRONG position ") && said.contains(&words), "{words}: {said}");
+        assert!(!said.contains("verified"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn what_happens_while_an_audit_is_under_way_is_no_lie_and_hides_none() {
     let sealed = Sealed::start().await;
     sealed.trade("ada", 2).await;

@@ -2,7 +2,7 @@
 
 use crate::{
     projector_support::Place,
-    verify_support::{Tampered, Town, assert_found, counterfoil, text},
+    verify_support::{Tampered, Town, assert_found, assert_found_too, counterfoil, text},
 };
 use secrecy::ExposeSecret as _;
 
@@ -19,7 +19,8 @@ async fn a_ledger_that_the_service_wrote_verifies() {
         "shop: 3 orders compared with their events",
         "shop: 2 payments compared with their events",
         "shop: 1 lots in rows of their own compared with their events",
-        "27 keys, 2 notes (0 erased)",
+        "shop: 1 subscriptions compared with their events",
+        "28 keys, 2 notes (0 erased)",
         "rows of books compared",
         "rows of history compared",
         "verified 1 ledger: everything follows from the events",
@@ -71,7 +72,44 @@ const EVENTS: Tampered = &[
         "UPDATE events SET command_size = 2 WHERE position = 7",
         "position 7: the command lacks 1 of its events",
     ),
+    (
+        "UPDATE events SET command = 1, command_size = NULL, key_namespace = NULL, key = NULL, key_hash = NULL,
+                fingerprint = NULL WHERE position = 7",
+        "position 7: it does not follow command 1",
+    ),
+    (
+        "UPDATE ledger_heads SET recorded_at = recorded_at + interval '1 second'",
+        "the head's time is not that of the last event",
+    ),
+    ("UPDATE ledger_heads SET clock_ahead = 60", "the clock is 60 s ahead, by the events it is 0 s"),
+    (
+        "UPDATE events SET type = 'clock.advanced', version = 1, body = '{\"seconds\": 5, \"ahead\": 7}'
+          WHERE type = 'feature.set'",
+        "the clock is not as far ahead as it was moved",
+    ),
+    (
+        "UPDATE events SET account_number = 99 WHERE position = 2",
+        "position 2: an account's number must be the position that it was opened at",
+    ),
 ];
+
+/// What the database itself refuses: a copy of it may not.
+const UNCONSTRAINED: Tampered = &[
+    (
+        "ALTER TABLE events DROP CONSTRAINT events_key_on_first;
+         UPDATE events SET key_namespace = 'system', key = 'k', key_hash = substr(sha256('k'), 1, 16)
+          WHERE type = 'transfer.received'",
+        "a key stands on an event that is not its command's first",
+    ),
+    (
+        "ALTER TABLE events DROP CONSTRAINT events_key_whole;
+         UPDATE events SET key_namespace = NULL, key = NULL WHERE position = 4",
+        "position 4: there is the hash of a key, but no key",
+    ),
+];
+
+const ALSO: Tampered =
+    &[("DELETE FROM events WHERE position = 4", "position 4: there is a note, but no event")];
 
 const KEYS_AND_NOTES: Tampered = &[
     (
@@ -117,6 +155,8 @@ async fn notes_are_gone_rightly_where_their_account_was_erased_after_them() {
 #[tokio::test]
 async fn whatever_is_changed_of_events_behind_the_service_is_found_and_named() {
     assert_found(EVENTS).await;
+    assert_found(UNCONSTRAINED).await;
+    assert_found_too(ALSO).await;
 }
 
 #[tokio::test]

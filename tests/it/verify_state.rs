@@ -117,6 +117,45 @@ const STATE: Tampered = &[
         "INSERT INTO purchase_holders SELECT ledger_id, purchase_id, 3 FROM purchase_holders",
         "account 3: who holds credits of pur_",
     ),
+    ("UPDATE checkout_links SET price = 'price_other' WHERE orders > 0", "account 2: the link lnk_"),
+    ("UPDATE checkout_links SET created_at = now() WHERE orders > 0", "account 2: the link lnk_"),
+    ("UPDATE checkout_links SET expires_at = now() WHERE orders > 0", "account 2: the link lnk_"),
+    ("UPDATE checkout_links SET last_order = link_id WHERE orders > 0", "account 2: the link lnk_"),
+    ("UPDATE checkout_links SET account_number = 3 WHERE orders > 0", "account 2: the link lnk_"),
+    ("UPDATE refund_requests SET payment = 'pi_1'", "account 2: the refund rfd_"),
+    ("UPDATE refund_requests SET account_number = 3", "account 2: the refund rfd_"),
+    ("UPDATE api_keys SET created_at = created_at - interval '1 day'", "API key key_"),
+    ("UPDATE api_keys SET revoked_at = now()", "API key key_"),
+    ("DELETE FROM api_keys", "API key key_"),
+    ("UPDATE prices SET state = jsonb_set(state, '{money}', '1')", "price price_pack: not what its events say"),
+    ("UPDATE subscriptions SET status = 'canceled'", "account 2: the subscription sub_1 is not what its events say"),
+    ("UPDATE subscriptions SET started = 1", "account 2: the subscription sub_1 is not what its events say"),
+    ("UPDATE subscriptions SET version = version + 1", "account 2: the subscription sub_1 is not what its events say"),
+    ("UPDATE subscriptions SET account_number = 3", "account 2: the subscription sub_1 is"),
+    (
+        "UPDATE subscriptions SET state = jsonb_set(state, '{terms,status}', '\"canceled\"')",
+        "account 2: the subscription sub_1 is not what its events say",
+    ),
+    ("DELETE FROM subscriptions", "account 2: the subscription sub_1 is missing"),
+    ("UPDATE lots SET account_number = 2", "account 3: the lot lot_"),
+    ("UPDATE lots SET purchase_id = gen_random_uuid()", "account 3: the lot lot_"),
+    (
+        "INSERT INTO accounts SELECT ledger_id, 99, 'eve', status, opened_at, 99, 0, NULL, '{}', state_version, state
+           FROM accounts WHERE account_number = 2",
+        "account 99: no event speaks of it",
+    ),
+    (
+        "UPDATE accounts SET opened_at = opened_at + interval '1 day' WHERE account_number = 2",
+        "account 2: its columns and its state",
+    ),
+    (
+        "UPDATE accounts SET state = jsonb_set(state::jsonb, '{version}', '1')::json WHERE account_number = 2",
+        "account 2: its state is as of position 1,",
+    ),
+    (
+        "UPDATE {balances}.balances SET position = position - 1 WHERE account_number = 3",
+        "account 3: the projection's balance of credits",
+    ),
     (
         "UPDATE {balances}.balances SET held = held + 1 WHERE account_number = 3",
         "account 3: the projection's balance of credits is not what the events up to",
@@ -130,4 +169,69 @@ const STATE: Tampered = &[
 #[tokio::test]
 async fn whatever_is_changed_of_state_behind_the_service_is_found_and_named() {
     assert_found(STATE).await;
+}
+
+/// Changes every lot in the state of an account.
+macro_rules! lots_of {
+    ($account:literal, $change:literal) => {
+        concat!(
+            "UPDATE accounts SET state = jsonb_set(state::jsonb, '{books,credits,lots}', (
+                 SELECT jsonb_object_agg(key, value || '",
+            $change,
+            "') FROM jsonb_each(state::jsonb #> '{books,credits,lots}')))::json WHERE account_number = ",
+            $account
+        )
+    };
+}
+
+/// State that contradicts itself, where its totals are as they should be.
+const CONTRADICTIONS: Tampered = &[
+    (lots_of!("3", "{\"held\": 4}"), "account 3: what is held is not what is held in the lots of credits"),
+    (
+        "UPDATE accounts SET state = jsonb_set(state::jsonb, '{holds}', '{}')::json, next_due_at = NULL
+          WHERE account_number = 3",
+        "account 3: what is held is not what the open holds hold of credits",
+    ),
+    (
+        lots_of!("2", "{\"disputed\": 50}"),
+        "account 2: what is disputed is not what is disputed in the lots of credits",
+    ),
+    (lots_of!("2", "{\"expired\": 77}"), "account 2: a lot does not add up of credits"),
+    (
+        "UPDATE accounts SET state = jsonb_set(state::jsonb, '{books,credits,debts}',
+                '{\"dbt_00000000000000010000000000000001\": {\"cause\": {\"overdraft\": \"spd_00000000000000010000000000000001\"}, \"open\": 5}}')::json
+          WHERE account_number = 2",
+        "account 2: the debt is not the sum of its items of credits",
+    ),
+    (
+        "UPDATE accounts SET state = jsonb_set(state::jsonb, '{books,credits,debts}',
+                '{\"dbt_00000000000000010000000000000001\": {\"cause\": {\"overdraft\": \"spd_00000000000000010000000000000001\"}, \"open\": 0}}')::json
+          WHERE account_number = 2",
+        "account 2: what it owes of credits is not what its events say",
+    ),
+    (
+        "UPDATE accounts a SET state = (
+             SELECT jsonb_set(jsonb_set(jsonb_set(jsonb_set(j.s,
+                        l.lot || 'remaining'::text, to_jsonb((j.s #>> (l.lot || 'remaining'::text))::int + 5)),
+                        '{books,credits,available}', to_jsonb((j.s #>> '{books,credits,available}')::int + 5)),
+                        '{books,credits,debt}', '5'), '{books,credits,debts}',
+                        '{\"dbt_00000000000000010000000000000001\": {\"cause\": {\"overdraft\": \"spd_00000000000000010000000000000001\"}, \"open\": 5}}')
+               FROM (SELECT a.state::jsonb AS s) j,
+                    LATERAL (SELECT ARRAY['books', 'credits', 'lots', k.key] AS lot
+                               FROM jsonb_each(j.s #> '{books,credits,lots}') k
+                              WHERE k.value ? 'remaining' ORDER BY k.key LIMIT 1) l)::json
+          WHERE account_number = 2",
+        "account 2: there are credits and debt at once of credits",
+    ),
+    (
+        "UPDATE accounts SET state = jsonb_set(state::jsonb, '{holds}', (
+                 SELECT jsonb_object_agg(key, jsonb_set(value, '{draws,0,lot}', '\"lot_00000000000000010000000000000001\"'))
+                   FROM jsonb_each(state::jsonb -> 'holds')))::json WHERE account_number = 3",
+        "account 3: what it holds is not what its events say",
+    ),
+];
+
+#[tokio::test]
+async fn state_that_contradicts_itself_is_found_and_named() {
+    assert_found(CONTRADICTIONS).await;
 }

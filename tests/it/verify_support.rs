@@ -14,8 +14,8 @@ use counterfoil::{
         command::{
             Bought, CaptureHold, Charge, CloseOrder, CreateCheckoutLink, CreateKey, EraseProfile,
             FollowCheckoutLink, GrantCredits, Note, OpenAccount, PaidOrder, PaidThrough, PlaceHold,
-            PlaceOrder, ProfileChange, RecordPaymentFact, RecordPurchase, RequestRefund, RevokeCheckoutLink,
-            SetPrice, SpendCredits, TransferCredits,
+            PlaceOrder, ProfileChange, RecordPaymentFact, RecordPurchase, RecordSubscription, RequestRefund,
+            RevokeCheckoutLink, SetPrice, SpendCredits, Subscriber, TransferCredits,
         },
         ids::{
             AccountId, Actor, FeatureKey, HoldId, Key, LedgerId, LedgerSlug, Namespace, OrderId,
@@ -24,7 +24,8 @@ use counterfoil::{
         order::{OrderDetails, OrderEnding},
         payment::{PaymentFact, RefundStatus},
         settings::{LedgerMode, LedgerSettings, Scope, UnitSettings},
-        time::Span,
+        subscription::{SubscriptionStatus, SubscriptionTerms},
+        time::{Span, Timestamp},
     },
     store::{
         ledgers::{create_ledger, find_ledger},
@@ -135,6 +136,22 @@ impl Shop {
         // A lot that is used up.
         self.grant("bob", 3).await;
         self.spend("bob", 3).await;
+        self.subscribe().await;
+    }
+
+    async fn subscribe(&self) {
+        let terms = SubscriptionTerms {
+            as_of: Timestamp::from_unix_seconds(1_763_692_800).expect("in range"),
+            status: SubscriptionStatus::Active,
+            items: Vec::new(),
+            period_end: None,
+            cancel_at_period_end: false,
+            collection_paused: false,
+        };
+        let subscription = StripeId::parse("sub_1").expect("an id");
+        let subscriber = Subscriber::Named(account("ada"));
+        let record = RecordSubscription { subscription, subscriber, order: None, terms };
+        self.submit(Command::RecordSubscription(record)).await;
     }
 
     /// A feature, and an API key.
@@ -366,8 +383,26 @@ pub fn text(bytes: &[u8]) -> String {
 /// What is done to a ledger behind the service's back, and how the verdict begins.
 pub type Tampered = &'static [(&'static str, &'static str)];
 
-/// Does each thing to a ledger of its own, and has it verified.
+/// Does each thing to a ledger of its own, and has it verified: what is expected is the first that is found.
 pub async fn assert_found(tampered: Tampered) {
+    assert_told(tampered, |output, expected| {
+        let said = text(&output.stderr);
+        said.contains("wrong; the first: ledger shop") && said.contains(expected)
+    })
+    .await;
+}
+
+/// The same where something else is wrong as well, and may be found before.
+pub async fn assert_found_too(tampered: Tampered) {
+    let is_told =
+        |line: &str, expected: &str| line.starts_with("WRONG ledger shop") && line.contains(expected);
+    assert_told(tampered, |output, expected| {
+        text(&output.stdout).lines().any(|line| is_told(line, expected))
+    })
+    .await;
+}
+
+async fn assert_told(tampered: Tampered, is_told: impl Fn(&Output, &str) -> bool) {
     let mut missed = Vec::new();
     for (statement, expected) in tampered {
         let town = Town::open().await;
@@ -377,10 +412,8 @@ pub async fn assert_found(tampered: Tampered) {
         };
         town.tamper(&builds.iter().fold((*statement).to_owned(), place)).await;
         let output = town.verify().await;
-        let said = text(&output.stderr);
-        let is_named = said.contains("wrong; the first: ledger shop") && said.contains(expected);
-        if output.status.code() != Some(1) || !is_named {
-            missed.push(format!("{statement}: {}{said}", text(&output.stdout)));
+        if output.status.code() != Some(1) || !is_told(&output, expected) {
+            missed.push(format!("{statement}: {}{}", text(&output.stdout), text(&output.stderr)));
         }
     }
     assert_eq!(missed, [] as [String; 0]);
