@@ -156,6 +156,27 @@ mod tests {
     }
 
     #[test]
+    fn an_old_credit_note_names_one_refund_and_does_not_say_its_parts() {
+        let part = json!({ "amount_refunded": 5, "refund": "re_1" });
+        let note = json!({
+            "id": "cn_1", "object": "credit_note", "amount": 9, "pre_payment_amount": 2, "post_payment_amount": 7,
+            "refunds": [part], "type": "mixed",
+        });
+        let (mut old, mut new) = (note.clone(), note.clone());
+        reshape(&mut old, "2024-06-20", &Store::default());
+        let expected = json!({
+            "id": "cn_1", "object": "credit_note", "amount": 9, "refund": "re_1", "type": "post_payment",
+        });
+        assert_eq!(old, expected);
+        reshape(&mut new, "2025-08-27.basil", &Store::default());
+        assert_eq!(new, note);
+        let mut alone =
+            json!({ "id": "cn_2", "object": "credit_note", "refunds": [], "post_payment_amount": 0 });
+        reshape(&mut alone, "2024-06-20", &Store::default());
+        assert_eq!((&alone["refund"], &alone["type"]), (&Value::Null, &json!("pre_payment")));
+    }
+
+    #[test]
     fn endpoints_of_before_acacia_hear_of_refunds_by_their_charge_alone() {
         assert!(!knows_event("2024-06-20", "refund.created"));
         assert!(knows_event("2024-06-20", "charge.refunded"));
