@@ -86,6 +86,31 @@ async fn every_way_to_change_history_is_found_and_its_place_named() {
 }
 
 #[tokio::test]
+async fn who_never_looked_before_is_told_the_place_by_what_the_service_has_kept_of_its_log() {
+    let mut sealed = Sealed::start().await;
+    // More than one block of the log.
+    sealed.trade("ada", 260).await;
+    sealed.everything_sealed().await;
+    sealed.tamper("CREATE TABLE kept AS TABLE events").await;
+    for place in [7, sealed.position_of("credits.spent").await] {
+        let change = |actor: &str| {
+            format!(
+                "UPDATE events e SET actor = {actor} FROM kept k WHERE e.position = {place} AND k.position = {place}"
+            )
+        };
+        sealed.tamper(&change("'system'")).await;
+        sealed.auditor = sealed.auditor.join("another");
+        std::fs::create_dir(&sealed.auditor).expect("a directory");
+        let (is_good, said) = sealed.audit(&[]).await;
+        let expected = format!("WRONG position {place}: it is not the event that was sealed");
+        assert!(!is_good && said.contains(&expected), "{expected}: {said}");
+        sealed.tamper(&change("k.actor")).await;
+    }
+    let (is_good, said) = sealed.audit(&[]).await;
+    assert!(is_good, "{said}");
+}
+
+#[tokio::test]
 async fn a_tail_that_was_rewritten_with_all_its_hashes_is_found_by_who_saw_the_head_before() {
     let mut sealed = Sealed::start().await;
     sealed.trade("ada", 4).await;
