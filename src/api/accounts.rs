@@ -15,6 +15,7 @@ use super::{
     answers::{Changed, Created, Found, Written},
     auth::{Authorised, Operate, Read, Spend},
     error::{Failure, Reading, Writing},
+    filters,
     idempotency::{IdempotencyKey, OptionalIdempotencyKey, fingerprint},
     params::{Parameter, Path, Query},
     payload::Json,
@@ -32,7 +33,7 @@ use crate::{
         ids::{AccountId, AccountNumber, InvalidName, StripeId, Unit},
         time::Timestamp,
     },
-    service::{Accepted, AccountFilter, AccountRow, PositionToken},
+    service::{Accepted, AccountQuery, AccountRow, AccountView, PositionToken},
 };
 
 /// Whether an account takes requests.
@@ -77,6 +78,8 @@ pub struct Account {
     pub metadata: Metadata,
     /// How many credits the account may owe by spending, by unit; units without a limit may owe none.
     pub overdraft_limits: Option<BTreeMap<String, i64>>,
+    /// In the answer to a write: the position of the command's last event; absent if nothing had to be changed, and elsewhere.
+    pub position: Option<i64>,
 }
 
 impl Account {
@@ -91,10 +94,17 @@ impl Account {
             locale: row.profile.locale.map(Locale),
             metadata: Metadata::of(row.profile.metadata),
             overdraft_limits: limits.map(Iterator::collect),
+            position: None,
         }
     }
 
-    fn opened(request: NewAccount, opened_at: Timestamp) -> Self {
+    /// As a command that changed it, or found nothing to change, has left it.
+    fn written(view: AccountView, accepted: &Accepted) -> Self {
+        let account = Self::of_row(view.row, Some(view.overdraft_limits));
+        Self { position: Written::of(accepted).position(), ..account }
+    }
+
+    fn opened(request: NewAccount, opened_at: Timestamp, position: Option<i64>) -> Self {
         Self {
             account_id: request.account_id,
             status: AccountStatus::Open,
@@ -104,6 +114,7 @@ impl Account {
             locale: request.locale,
             metadata: request.metadata.unwrap_or_default(),
             overdraft_limits: Some(BTreeMap::new()),
+            position,
         }
     }
 }
@@ -242,6 +253,18 @@ pub struct OverdraftLimit {
     pub limit: Whole,
 }
 
+/// How many credits an account may owe by spending, from now on.
+#[derive(Clone, Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct OverdraftLimitAnswer {
+    /// The unit.
+    pub unit: Unit,
+    /// How many credits; 0 allows none.
+    pub limit: i64,
+    /// The position of the command's last event; absent if the limit was so already.
+    pub position: Option<i64>,
+}
+
 /// The answer to an erasure.
 #[derive(Clone, Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
@@ -307,12 +330,12 @@ impl Accounts {
         let is_opened = |event: &Event| matches!(event.body, EventBody::AccountOpened(_));
         if !accepted.events.iter().any(is_opened) {
             let view = caller.service.account(&caller.caller, &body.content.account_id, None).await?;
-            let account = Account::of_row(view.row, Some(view.overdraft_limits));
+            let account = Account::written(view, &accepted);
             return Ok(OpenedAccount::Known(Changed::new(&accepted, account)));
         }
         let written = Written::of(&accepted);
         let (event, ()) = written.find(|body| matches!(body, EventBody::AccountOpened(_)).then_some(()))?;
-        let account = Account::opened(body.content, event.recorded_at);
+        let account = Account::opened(body.content, event.recorded_at, written.position());
         Ok(OpenedAccount::New(Created::new(&accepted, account)))
     }
 
@@ -333,13 +356,10 @@ impl Accounts {
         cursor: Query<Cursor>,
     ) -> Result<Found<AccountList>, Failure<Reading>> {
         let after: Option<i64> = cursor.0.map(|cursor| cursor.place()).transpose()?;
-        let filter = AccountFilter {
-            status: status.0.map(Into::into),
-            opened_from: opened_from.0,
-            opened_until: opened_until.0,
-        };
+        let opened = filters::time_range("opened", opened_from, opened_until)?;
+        let query = AccountQuery { status: status.0.map(Into::into), opened };
         let (after, limit) = (after.map(AccountNumber), limit.0.unwrap_or_default().into());
-        let page = caller.service.accounts(&caller.caller, &filter, after, limit).await?;
+        let page = caller.service.accounts(&caller.caller, &query, after, limit).await?;
         Ok(Found(AccountList {
             items: page.accounts.into_iter().map(|row| Account::of_row(row, None)).collect(),
             next_cursor: Nullable(page.next.map(|number| Cursor::of(&number))),
@@ -377,7 +397,7 @@ impl Accounts {
         let command = Command::ChangeAccount(ChangeAccount { account: account.0.clone(), profile });
         let accepted = caller.submit(command, None, print).await?;
         let view = caller.service.account(&caller.caller, &account.0, None).await?;
-        Ok(Changed::new(&accepted, Account::of_row(view.row, Some(view.overdraft_limits))))
+        Ok(Changed::new(&accepted, Account::written(view, &accepted)))
     }
 
     /// Freeze an account
@@ -461,13 +481,14 @@ impl Accounts {
         /// The account.
         account: Path<AccountId>,
         body: Json<OverdraftLimit>,
-    ) -> Result<Changed<OverdraftLimit>, Failure<Writing>> {
+    ) -> Result<Changed<OverdraftLimitAnswer>, Failure<Writing>> {
         let print =
             fingerprint("PUT /v1/accounts/{account}/overdraft-limit", &[account.0.as_str()], &body.sent);
-        let OverdraftLimit { unit, limit } = body.content.clone();
-        let command = SetOverdraftLimit { account: account.0, unit, limit: limit.get() };
+        let OverdraftLimit { unit, limit } = body.content;
+        let command = SetOverdraftLimit { account: account.0, unit: unit.clone(), limit: limit.get() };
         let accepted = caller.submit(Command::SetOverdraftLimit(command), key.0, print).await?;
-        Ok(Changed::new(&accepted, body.content))
+        let position = Written::of(&accepted).position();
+        Ok(Changed::new(&accepted, OverdraftLimitAnswer { unit, limit: limit.get(), position }))
     }
 
     /// Erase a person

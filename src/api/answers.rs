@@ -117,6 +117,11 @@ impl<'a> Written<'a> {
         after.map(|after| UnitBalance::of(unit, after)).ok_or_else(ApiError::internal)
     }
 
+    /// The position of the last event; nothing if nothing had to be changed.
+    pub fn position(&self) -> Option<i64> {
+        self.events.last().map(|event| event.position.0)
+    }
+
     /// The position of the last event, and when it was recorded; nothing if nothing had to be changed.
     pub fn end(&self) -> Option<(i64, Timestamp)> {
         self.events.last().map(|event| (event.position.0, event.recorded_at))

@@ -4,7 +4,7 @@ use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 
 use super::{
-    answers::{Changed, Found},
+    answers::{Changed, Found, Written},
     auth::{Admin, Authorised, Read},
     error::{Failure, Reading, Writing},
     idempotency::{OptionalIdempotencyKey, fingerprint},
@@ -35,6 +35,7 @@ pub struct NewFeature {
 
 /// A named thing that costs credits.
 #[derive(Clone, Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 pub struct Feature {
     /// Its name in spends.
     pub feature: FeatureKey,
@@ -44,12 +45,14 @@ pub struct Feature {
     pub cost: i64,
     /// Whether it can be spent on.
     pub active: bool,
+    /// In the answer to a write: the position of the command's last event; absent if nothing had to be changed, and elsewhere.
+    pub position: Option<i64>,
 }
 
 impl From<catalogue::Feature> for Feature {
     fn from(feature: catalogue::Feature) -> Self {
         let catalogue::Feature { feature, unit, cost, active } = feature;
-        Self { feature, unit, cost: cost.get(), active }
+        Self { feature, unit, cost: cost.get(), active, position: None }
     }
 }
 
@@ -91,7 +94,8 @@ impl Catalogue {
         let print = fingerprint("PUT /v1/features/{feature}", &[feature.0.as_str()], &body.sent);
         let feature = body.content.of(feature.0);
         let accepted = caller.submit(Command::SetFeature(feature.clone()), key.0, print).await?;
-        Ok(Changed::new(&accepted, feature.into()))
+        let position = Written::of(&accepted).position();
+        Ok(Changed::new(&accepted, Feature { position, ..feature.into() }))
     }
 
     /// Read a feature

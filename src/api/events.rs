@@ -4,7 +4,7 @@ mod body;
 mod live;
 mod schemas;
 
-use std::{future::ready, io, sync::Arc};
+use std::{future::ready, io, ops, sync::Arc};
 
 use futures_util::{StreamExt, stream};
 use poem::{Body, FromRequest, IntoResponse, Request, RequestBody, Response, http::header, web::Accept};
@@ -24,6 +24,7 @@ use super::{
     auth::{Audit, Authorised},
     error::{ApiError, Failure, Reading},
     export,
+    filters::{self, EventType, Several},
     params::Query,
     payload::Json,
     tags::Tag,
@@ -35,7 +36,7 @@ use crate::{
         ids::{AccountId, Position, Unit},
         time::Timestamp,
     },
-    service::{Caller, PositionToken, Service, StoredEvent, leaf_bytes},
+    service::{Caller, EventQuery, PositionToken, Service, StoredEvent, leaf_bytes},
 };
 
 /// The media type of one event per line.
@@ -137,8 +138,13 @@ impl Event {
 /// A page of events.
 #[derive(Clone, Debug, Object)]
 pub struct EventList {
-    /// The events, in order. The next page begins after the last one's position.
+    /// The events, in order.
     pub events: Vec<Event>,
+    /// Where the next page begins: pass it on as `after`. Up to there nothing that was asked for is missing.
+    pub next_after: i64,
+    /// Whether there is more of what was asked for to look through already. A page of certain types may be empty and not be the
+    /// last.
+    pub has_more: bool,
     /// The position of the ledger's last event.
     pub head: i64,
 }
@@ -249,10 +255,19 @@ impl EventStream {
     /// In order, after a position. With `Accept: application/x-ndjson` one event per line, without `limit` up to the head
     /// at the time of the request; a stream that ends early was cut off and can be taken up after the last whole line.
     ///
+    /// With `type` a page looks through 10,000 events at most, so it may hold few, or none, and not be the last: go on after
+    /// `next_after` as long as `has_more` is true. One event per line all of them are looked through, and `limit` counts those
+    /// that are told.
+    ///
+    /// Fields of an event that have no value are left out, `unit` and `balance_after` too: an event of no unit has none, here and
+    /// in what is sealed of it.
+    ///
     /// With `Accept: text/event-stream` as server-sent events: all after the position, then each as it happens. Each has an
     /// `id`; who sends the last one as `Last-Event-ID` goes on after it and misses nothing. If that history was lost, the
-    /// answer is 409. The stream ends when the key is revoked or the process stops.
+    /// answer is 409. The stream ends when the key is revoked or the process stops. It tells every event: what narrows a page
+    /// down is refused.
     #[oai(path = "/v1/events", method = "get", operation_id = "list_events")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the interface")]
     async fn list(
         &self,
         caller: Authorised<Audit>,
@@ -260,6 +275,13 @@ impl EventStream {
         after: Query<Whole>,
         /// Only events up to this position, which the ledger must have reached; not of a live stream.
         until: Query<Whole>,
+        /// Only events of this type, or of several with commas between; not of a live stream.
+        #[oai(name = "type", explode = false)]
+        types: Several<EventType>,
+        /// Only events recorded then or later; not of a live stream.
+        recorded_from: Query<Timestamp>,
+        /// Only events recorded before; not of a live stream.
+        recorded_until: Query<Timestamp>,
         /// How many at most; in a page 50 if absent; not of a live stream.
         limit: Query<Limit>,
         form: Form,
@@ -271,24 +293,36 @@ impl EventStream {
             return Err(ApiError::invalid("until", "is before `after`").into());
         }
         if form == Form::Live {
-            for (name, is_given) in [("until", until.is_some()), ("limit", limit.0.is_some())] {
+            for (name, is_given) in [
+                ("until", until.is_some()),
+                ("type", !types.0.is_empty()),
+                ("recorded_from", recorded_from.0.is_some()),
+                ("recorded_until", recorded_until.0.is_some()),
+                ("limit", limit.0.is_some()),
+            ] {
                 if is_given {
-                    return Err(ApiError::invalid(name, "a live stream has no end").into());
+                    return Err(
+                        ApiError::invalid(name, "a live stream tells everything and has no end").into()
+                    );
                 }
             }
             return Ok(Events::Live(live::live(&caller.service, &caller.caller, after, last_seen.0).await?));
         }
+        let recorded = filters::time_range("recorded", recorded_from, recorded_until)?;
+        let (service, types) = (&caller.service, filters::names(types));
+        let range = Range { after, until, limit: limit.0.map(Into::into), types };
+        let range = range.recorded(service.positions_recorded(&caller.caller, recorded).await?);
         if form == Form::Lines {
-            let range = Range { after, until, limit: limit.0.map(Into::into) };
             return Ok(Events::Lines(lines(caller.service, caller.caller, range, line).await?));
         }
         let limit = limit.0.unwrap_or_default().into();
-        let page = caller.service.events(&caller.caller, after, limit).await?;
-        check_range(after, until, page.head)?;
-        let events = page.events.into_iter();
-        let events = events.take_while(|stored| until.is_none_or(|until| stored.event.position <= until));
-        let events = events.map(Event::from).collect();
-        Ok(Events::Page(Found(EventList { events, head: page.head.0 })))
+        let query = range.page(range.after, Position(i64::MAX), limit);
+        let page = service.events(&caller.caller, &query).await?;
+        check_range(range.after, range.until, page.head)?;
+        let events = page.events.into_iter().map(Event::from).collect();
+        let end = range.until.map_or(page.head, |until| until.min(page.head));
+        let has_more = page.reached < end;
+        Ok(Events::Page(Found(EventList { events, next_after: page.reached.0, has_more, head: page.head.0 })))
     }
 }
 
@@ -311,9 +345,48 @@ pub(super) struct Range {
     pub until: Option<Position>,
     /// So many at most.
     pub limit: Option<i64>,
+    /// Of these types; of all if there are none.
+    pub types: Vec<&'static str>,
 }
 
-/// The events after a position, page by page, each as one line. The first page is read before the answer begins, so that
+impl Range {
+    /// The part of it that is at these positions.
+    fn recorded(self, positions: ops::Range<Position>) -> Self {
+        let after = self.after.max(Position(positions.start.0 - 1));
+        let last = Position(positions.end.0 - 1);
+        let until = self.until.map_or(last, |until| until.min(last)).max(after);
+        Self { after, until: Some(until).filter(|until| until.0 < i64::MAX - 1), ..self }
+    }
+
+    /// A page of what of it is after a position and up to `end`.
+    fn page(&self, after: Position, end: Position, limit: i64) -> EventQuery {
+        let until = Some(self.until.map_or(end, |until| until.min(end)));
+        EventQuery { after, until, types: self.types.clone(), limit }
+    }
+}
+
+/// Events written as lines.
+struct Lines {
+    text: Vec<u8>,
+    /// How many there are.
+    count: i64,
+}
+
+impl Lines {
+    /// The lines of as many events as are `left` to be told, which become fewer by that.
+    fn cut(mut self, left: &mut i64) -> Vec<u8> {
+        if self.count > *left {
+            let breaks = self.text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+            let end =
+                usize::try_from(*left - 1).ok().and_then(|last| breaks.map(|(place, _)| place + 1).nth(last));
+            self.text.truncate(end.unwrap_or_default());
+        }
+        *left -= self.count.min(*left);
+        self.text
+    }
+}
+
+/// The events of a range, page by page, each as one line. The first page is read before the answer begins, so that
 /// whatever keeps it from being read is told by a status.
 async fn lines(
     service: Arc<Service>,
@@ -321,45 +394,50 @@ async fn lines(
     range: Range,
     line: Line,
 ) -> Result<Body, ApiError> {
-    let Range { after, until, limit } = range;
-    let limit = limit.unwrap_or(i64::MAX);
-    let (first, head) = page(&service, &caller, after, limit.min(STREAM_PAGE), until, line).await?;
-    check_range(after, until, head)?;
-    let end = until.unwrap_or(head).0.min(after.0.saturating_add(limit));
+    let left = range.limit.unwrap_or(i64::MAX);
+    // Without types each position is a line.
+    let most = if range.types.is_empty() { left } else { i64::MAX };
+    let begin = range.after.0.saturating_add(STREAM_PAGE.min(most));
+    let query = range.page(range.after, Position(begin), STREAM_PAGE);
+    let (first, head) = page(&service, &caller, &query, line).await?;
+    check_range(range.after, range.until, head)?;
+    let end = range.until.unwrap_or(head).0.min(range.after.0.saturating_add(most));
     // Positions have no gaps: where each page begins is known before the one in front of it is read.
-    let rest = (after.0.saturating_add(STREAM_PAGE)..end).step_by(STREAM_PAGE as usize).map(move |start| {
+    let rest = (begin..end).step_by(STREAM_PAGE as usize).map(move |start| {
         let (service, caller) = (Arc::clone(&service), Arc::clone(&caller));
         let end = Position(end.min(start + STREAM_PAGE));
+        let query = range.page(Position(start), end, STREAM_PAGE);
         tokio::spawn(async move {
-            let read = page(&service, &caller, Position(start), end.0 - start, Some(end), line).await;
-            let (text, head) = read.map_err(|error| io::Error::other(error.to_string()))?;
+            let read = page(&service, &caller, &query, line).await;
+            let (lines, head) = read.map_err(|error| io::Error::other(error.to_string()))?;
             // Whoever got a part of a history that is gone must not take it for the whole of another one.
-            if head < end { Err(io::Error::other("the ledger is shorter than it was")) } else { Ok(text) }
+            if head < end { Err(io::Error::other("the ledger is shorter than it was")) } else { Ok(lines) }
         })
     });
     let rest = stream::iter(rest).buffered(PAGES_AHEAD);
     let rest = rest.map(|page| page.unwrap_or_else(|panic| Err(io::Error::other(panic))));
-    Ok(export::body(stream::once(ready(Ok(first))).chain(rest)))
+    let pages = stream::once(ready(Ok(first))).chain(rest);
+    let told = |left: &mut i64, page: Result<Lines, _>| {
+        ready((*left > 0).then(|| page.map(|lines| lines.cut(left))))
+    };
+    Ok(export::body(pages.scan(left, told)))
 }
 
-/// The events after a position, up to `until`, at most `limit`, written as lines; and where the ledger ends.
+/// A page of events, written as lines; and where the ledger ends.
 async fn page(
     service: &Service,
     caller: &Caller,
-    after: Position,
-    limit: i64,
-    until: Option<Position>,
+    query: &EventQuery,
     line: Line,
-) -> Result<(Vec<u8>, Position), ApiError> {
-    let page = service.events(caller, after, limit).await?;
-    let mut text = Vec::new();
+) -> Result<(Lines, Position), ApiError> {
+    let page = service.events(caller, query).await?;
+    let mut lines = Lines { text: Vec::new(), count: 0 };
     for event in page.events {
-        if until.is_none_or(|until| event.event.position <= until) {
-            line(caller, event, &mut text)?;
-            text.push(b'\n');
-        }
+        line(caller, event, &mut lines.text)?;
+        lines.text.push(b'\n');
+        lines.count += 1;
     }
-    Ok((text, page.head))
+    Ok((lines, page.head))
 }
 
 /// How an event is written as a line, without the break behind it.
@@ -383,5 +461,6 @@ pub(super) async fn canonical_lines(
         text.extend(leaf_bytes(caller, &event)?);
         Ok(())
     };
-    lines(service, caller, Range { after, until: None, limit: left }, line).await
+    let range = Range { after, until: None, limit: left, types: Vec::new() };
+    lines(service, caller, range, line).await
 }

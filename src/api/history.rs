@@ -7,16 +7,17 @@ use super::{
     answers::Found,
     auth::{Authorised, Read},
     error::{Failure, Reading},
+    filters::{self, EventType, Several},
     params::{Path, Query},
     tags::Tag,
     wire::{Cursor, Limit, Locale, Nullable},
 };
 use crate::{
     domain::{
-        ids::{AccountId, Position, Unit},
+        ids::{AccountId, Unit},
         time::Timestamp,
     },
-    service::{HistoryEntry, PositionToken},
+    service::{HistoryEntry, HistoryQuery, PositionToken},
 };
 
 /// Something that happened to an account.
@@ -129,7 +130,7 @@ impl History {
     ///
     /// What happened to the account, newest first. It follows the writes by a moment; with `min_position` it waits until
     /// it has them. Descriptions are in English or German: as `locale` says, otherwise as `Accept-Language` prefers,
-    /// otherwise in English.
+    /// otherwise in English. Of certain types a page may be short, or empty, and not be the last: `next_cursor` says.
     #[oai(path = "/v1/accounts/:account/history", method = "get", operation_id = "list_history")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the interface")]
     async fn list(
@@ -137,6 +138,13 @@ impl History {
         caller: Authorised<Read>,
         /// The account.
         account: Path<AccountId>,
+        /// Only events of this type, or of several with commas between.
+        #[oai(name = "type", explode = false)]
+        types: Several<EventType>,
+        /// Only what was recorded then or later.
+        recorded_from: Query<Timestamp>,
+        /// Only what was recorded before.
+        recorded_until: Query<Timestamp>,
         /// The `X-Position-Token` of a write that must be seen.
         min_position: Query<PositionToken>,
         /// How many at most; 50 if absent.
@@ -148,15 +156,15 @@ impl History {
         preferred: Preferred,
     ) -> Result<Found<HistoryList>, Failure<Reading>> {
         let language = locale.0.map_or(preferred.0, |locale| Language::of(&locale.0).unwrap_or_default());
-        let before: Option<Position> = cursor.0.map(|cursor| cursor.place()).transpose()?;
-        let limit = limit.0.unwrap_or_default().get();
-        // One more than is shown says whether there is another page.
-        let page = caller.service.history(&caller.caller, &account.0, before, limit + 1, min_position.0);
-        let mut entries = page.await?.entries;
-        let has_more = entries.len() > usize::from(limit);
-        entries.truncate(limit.into());
-        let next = entries.last().filter(|_| has_more).map(|entry| Cursor::of(&entry.position));
-        let items = entries.into_iter().map(|entry| HistoryItem::new(entry, language)).collect();
+        let query = HistoryQuery {
+            types: filters::names(types),
+            recorded: filters::time_range("recorded", recorded_from, recorded_until)?,
+            before: cursor.0.map(|cursor| cursor.place()).transpose()?,
+            limit: limit.0.unwrap_or_default().get(),
+        };
+        let page = caller.service.history(&caller.caller, &account.0, query, min_position.0).await?;
+        let items = page.entries.into_iter().map(|entry| HistoryItem::new(entry, language)).collect();
+        let next = page.next.map(|position| Cursor::of(&position));
         Ok(Found(HistoryList { items, next_cursor: Nullable(next) }))
     }
 }

@@ -7,6 +7,7 @@ use super::{
     answers::Found,
     auth::{Authorised, Operate},
     error::{Failure, Reading, Writing},
+    filters::{self, Several, StripeEventType},
     params::{Parameter, Path, Query},
     tags::Tag,
     wire::{Cursor, Limit, Nullable, same_variants},
@@ -16,7 +17,7 @@ use crate::{
         ids::{InvalidName, StripeId},
         time::Timestamp,
     },
-    service::{InboxCursor, InboxEntry, InboxQuery, InboxStatus as Status},
+    service::{InboxCursor, InboxEntry, InboxFilter, InboxQuery, InboxStatus as Status},
 };
 
 /// How far the work on a webhook has come.
@@ -107,12 +108,23 @@ pub struct Inbox;
 #[OpenApi(tag = "Tag::Inbox")]
 impl Inbox {
     /// List webhooks
+    ///
+    /// Newest first. Of certain types a page may be short, or empty, and not be the last: `next_cursor` says.
     #[oai(path = "/v1/inbox", method = "get", operation_id = "list_inbox")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the interface")]
     async fn list(
         &self,
         caller: Authorised<Operate>,
         /// Only webhooks of this status.
         status: Query<InboxStatus>,
+        /// Only webhooks of this type of Stripe's, or of several with commas between. Any can be asked for: which ones there
+        /// are is Stripe's to say.
+        #[oai(name = "type", explode = false)]
+        types: Several<StripeEventType>,
+        /// Only webhooks that arrived then or later.
+        received_from: Query<Timestamp>,
+        /// Only webhooks that arrived before.
+        received_until: Query<Timestamp>,
         /// How many at most; 50 if absent.
         limit: Query<Limit>,
         /// The `next_cursor` of the page before.
@@ -120,7 +132,11 @@ impl Inbox {
     ) -> Result<Found<InboxList>, Failure<Reading>> {
         let after: Option<Place> = cursor.0.map(|cursor| cursor.place()).transpose()?;
         let query = InboxQuery {
-            status: status.0.map(Into::into),
+            filter: InboxFilter {
+                status: status.0.map(Into::into),
+                types: types.0.into_iter().map(|stripe_type| stripe_type.0).collect(),
+                received: filters::time_range("received", received_from, received_until)?,
+            },
             after: after.map(|Place { received_at, event_id }| InboxCursor { received_at, event_id }),
             limit: limit.0.unwrap_or_default().into(),
         };
@@ -146,7 +162,8 @@ impl Inbox {
 
     /// Replay a webhook
     ///
-    /// Has it taken up again from the start, whatever became of it. Facts that the ledger has already change nothing.
+    /// Has it taken up again from the start, whatever became of it. Facts that the ledger has already change nothing. Nothing is
+    /// written to the ledger before the answer, so it tells no `position`: `status` says when the facts are in.
     #[oai(path = "/v1/inbox/:event/replay", method = "post", operation_id = "replay_inbox_event")]
     async fn replay(
         &self,

@@ -12,7 +12,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `envelope`, `site_map`, `metrics` | what stands around every request |
-//! | `auth`, `idempotency`, `params`, `payload`, `json`, `wire`, `notes` | how requests are read |
+//! | `auth`, `idempotency`, `params`, `filters`, `payload`, `json`, `wire`, `notes` | how requests are read |
 //! | `answers`, `error` | how they are answered |
 //! | `accounts`, `balances`, `history`, `spends`, `grants`, `purchases`, `orders`, `subscriptions`, `checkout_links`, `portal`, `settings`, `rules`, `catalogue`, `prices`, `transfers`, `events`, `reports`, `audit`, `inbox`, `outbox`, `reconciliation`, `api_keys`, `test_clock` | the resources |
 //! | `webhooks` | where Stripe leaves its events |
@@ -56,6 +56,7 @@ pub mod webhooks;
 pub mod wire;
 
 mod envelope;
+mod filters;
 mod json;
 mod notes;
 mod probes;

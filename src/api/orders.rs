@@ -7,6 +7,7 @@ use super::{
     answers::{Begun, Created, Either, Found, Written},
     auth::{Authorised, Billing, Operate, Read},
     error::{ApiError, Failure, Reading, Selling, Writing},
+    filters,
     idempotency::{IdempotencyKey, fingerprint},
     notes,
     params::{Parameter, Path, Query},
@@ -24,7 +25,7 @@ use crate::{
         payment,
         time::Timestamp,
     },
-    service::{self, DisputeRow, OrderRow, OrderView, PositionToken, RefundRow},
+    service::{self, DisputeRow, OrderQuery, OrderRow, OrderView, PositionToken, RefundRow},
 };
 
 /// What is to be sold to whom.
@@ -62,6 +63,8 @@ pub struct CheckoutSession {
     pub url: String,
     /// Until when it can be paid.
     pub expires_at: Timestamp,
+    /// The position of the last event of the command that placed the order. The page was made after it.
+    pub position: i64,
 }
 
 /// How far an order has come.
@@ -208,6 +211,8 @@ pub struct Order {
     pub disputes: Option<Vec<OrderDispute>>,
     /// When it was placed.
     pub created_at: Timestamp,
+    /// In the answer to the checkout that placed it: the position of the command's last event; absent elsewhere.
+    pub position: Option<i64>,
 }
 
 impl Order {
@@ -233,6 +238,7 @@ impl Order {
             refunds: None,
             disputes: None,
             created_at: order.placed_at,
+            position: None,
         }
     }
 
@@ -324,14 +330,19 @@ impl Orders {
         let checked_out = caller.check_out(command, key.0, print, placed).await;
         let service::CheckedOut { accepted, order } =
             checked_out.map_err(|error| ApiError::from(error).about(Some("quantity")))?;
+        let position = Written::of(&accepted).position().ok_or_else(ApiError::internal)?;
         let session = order.order.session.clone().zip(order.order.session_expires_at);
         Ok(match (session, order.session_url.clone()) {
             (Some((session, expires_at)), Some(url)) => {
                 let order_id = order.order.id;
-                let body = CheckoutSession { order_id, checkout_session_id: session, url, expires_at };
+                let body =
+                    CheckoutSession { order_id, checkout_session_id: session, url, expires_at, position };
                 Either::One(Created::new(&accepted, body))
             }
-            _ => Either::Other(Begun::new(&accepted, Order::listed(order))),
+            _ => {
+                let body = Order { position: Some(position), ..Order::listed(order) };
+                Either::Other(Begun::new(&accepted, body))
+            }
         })
     }
 
@@ -350,7 +361,10 @@ impl Orders {
     }
 
     /// List orders
+    ///
+    /// Newest first. Of an account and a status a page may be short, or empty, and not be the last: `next_cursor` says.
     #[oai(path = "/v1/orders", method = "get", operation_id = "list_orders")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the interface")]
     async fn list(
         &self,
         caller: Authorised<Read>,
@@ -358,15 +372,23 @@ impl Orders {
         account_id: Query<AccountId>,
         /// Only orders of this status.
         status: Query<OrderStatus>,
+        /// Only orders placed then or later.
+        created_from: Query<Timestamp>,
+        /// Only orders placed before.
+        created_until: Query<Timestamp>,
         /// How many at most; 50 if absent.
         limit: Query<Limit>,
         /// The `next_cursor` of the page before.
         cursor: Query<Cursor>,
     ) -> Result<Found<OrderList>, Failure<Reading>> {
-        let before: Option<OrderId> = cursor.0.map(|cursor| cursor.place()).transpose()?;
-        let (status, limit) = (status.0.map(Into::into), limit.0.unwrap_or_default().into());
-        let service = &caller.service;
-        let page = service.orders(&caller.caller, account_id.0.as_ref(), status, before, limit).await?;
+        let query = OrderQuery {
+            account: account_id.0,
+            status: status.0.map(Into::into),
+            created: filters::time_range("created", created_from, created_until)?,
+            after: cursor.0.map(|cursor| cursor.place()).transpose()?,
+            limit: limit.0.unwrap_or_default().into(),
+        };
+        let page = caller.service.orders(&caller.caller, query).await?;
         Ok(Found(OrderList {
             items: page.orders.into_iter().map(Order::listed).collect(),
             next_cursor: Nullable(page.next.map(|order| Cursor::of(&order))),

@@ -8,6 +8,7 @@ use super::{
     answers::Found,
     auth::{Authorised, Operate},
     error::{Failure, Reading, Writing},
+    filters::{self, EffectKind, Several},
     params::{Parameter, Path, Query},
     payload::Json,
     tags::Tag,
@@ -285,8 +286,10 @@ pub struct Outbox;
 impl Outbox {
     /// List effects
     ///
-    /// Everything that is not done yet, in the order in which it was ordered.
+    /// Everything that is not done yet, in the order in which it was ordered. With filters a page may be short, or empty, and
+    /// not be the last: `next_cursor` says.
     #[oai(path = "/v1/outbox", method = "get", operation_id = "list_effects")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the interface")]
     async fn list(
         &self,
         caller: Authorised<Operate>,
@@ -294,6 +297,13 @@ impl Outbox {
         state: Query<EffectState>,
         /// Only effects that failed with this code last.
         code: Query<CauseCode>,
+        /// Only effects of this kind, or of several with commas between.
+        #[oai(name = "kind", explode = false)]
+        kinds: Several<EffectKind>,
+        /// Only effects ordered then or later.
+        created_from: Query<Timestamp>,
+        /// Only effects ordered before.
+        created_until: Query<Timestamp>,
         /// How many at most; 50 if absent.
         limit: Query<Limit>,
         /// The `next_cursor` of the page before.
@@ -301,7 +311,12 @@ impl Outbox {
     ) -> Result<Found<OutboxList>, Failure<Reading>> {
         let after: Option<Place> = cursor.0.map(|cursor| cursor.place()).transpose()?;
         let query = EffectQuery {
-            filter: OutboxFilter { state: state.0.map(Into::into), code: code.0.map(|code| code.0) },
+            filter: OutboxFilter {
+                state: state.0.map(Into::into),
+                code: code.0.map(|code| code.0),
+                kinds: kinds.0.into_iter().map(|kind| kind.0).collect(),
+                created: filters::time_range("created", created_from, created_until)?,
+            },
             after: after.map(|Place { position, ordinal }| (Position(position), ordinal)),
             limit: limit.0.unwrap_or_default().into(),
         };
@@ -364,7 +379,7 @@ impl Outbox {
     /// Retry a dead effect
     ///
     /// It is looked for first, because it may have happened, and carried out if it is not found. The same request again is
-    /// answered like the first.
+    /// answered like the first. Nothing is written to the ledger, so there is no `position`.
     #[oai(path = "/v1/outbox/:effect/retry", method = "post", operation_id = "retry_effect")]
     async fn retry(
         &self,
@@ -381,7 +396,9 @@ impl Outbox {
 
     /// Discard a dead effect
     ///
-    /// It never happens. Effects of its key that wait for it go on. The same request again is answered like the first.
+    /// It never happens. Effects of its key that wait for it go on. The same request again is answered like the first. What the
+    /// ledger is told of it is an event of its own, with an order or a refund; the answer is about the effect and has no
+    /// `position`.
     #[oai(path = "/v1/outbox/:effect/discard", method = "post", operation_id = "discard_effect")]
     async fn discard(
         &self,

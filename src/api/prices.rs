@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    answers::{Changed, Found},
+    answers::{Changed, Found, Written},
     auth::{Admin, Authorised, Read},
     error::{ApiError, AskingStripe, Failure, Reading, Writing},
     idempotency::{OptionalIdempotencyKey, fingerprint},
@@ -192,6 +192,8 @@ pub struct Price {
     pub overridden: Vec<PriceField>,
     /// What to look at.
     pub findings: Vec<PriceFinding>,
+    /// In the answer to a write: the position of the command's last event; absent if nothing had to be changed, and elsewhere.
+    pub position: Option<i64>,
 }
 
 /// A page of prices.
@@ -253,6 +255,7 @@ impl From<catalogue::Price> for Price {
             period,
             grants: price.grants.into_iter().map(grant).collect(),
             rollover: price.rollover.map(Into::into),
+            position: None,
         }
     }
 }
@@ -317,6 +320,7 @@ pub struct SyncedPrice {
 
 /// What a sync did.
 #[derive(Clone, Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 pub struct PriceSync {
     /// How many prices the ledger did not know before.
     pub created: u64,
@@ -330,13 +334,17 @@ pub struct PriceSync {
     pub refused: u64,
     /// Those that were created, changed or refused, up to a thousand.
     pub items: Vec<SyncedPrice>,
+    /// The position of the last event that it led to, each price being a command of its own; absent if nothing had to be
+    /// changed.
+    pub position: Option<i64>,
 }
 
 impl From<service::PriceSync> for PriceSync {
     fn from(sync: service::PriceSync) -> Self {
-        let service::PriceSync { created, changed, unchanged, ignored, refused, named } = sync;
+        let service::PriceSync { created, changed, unchanged, ignored, refused, named, position } = sync;
+        let position = position.map(|position| position.0);
         let items = named.into_iter().filter_map(SyncedPrice::of).collect();
-        Self { created, changed, unchanged, ignored, refused, items }
+        Self { created, changed, unchanged, ignored, refused, items, position }
     }
 }
 
@@ -457,5 +465,6 @@ async fn changed<S>(
         Some(price) => price,
         None => caller.service.price(&caller.caller, price).await?,
     };
-    Ok(Changed::new(accepted, price.into()))
+    let position = Written::of(accepted).position();
+    Ok(Changed::new(accepted, Price { position, ..price.into() }))
 }

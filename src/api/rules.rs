@@ -5,7 +5,7 @@ use poem_openapi::{Enum, Object, OpenApi};
 use serde::Deserialize;
 
 use super::{
-    answers::{Changed, Found},
+    answers::{Changed, Found, Written},
     auth::{Admin, Authorised, Operate},
     error::{ApiError, Failure, Reading, Writing},
     idempotency::{OptionalIdempotencyKey, fingerprint},
@@ -191,6 +191,7 @@ pub struct SignupGrant {
 
 /// All rules of the ledger.
 #[derive(Clone, Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 pub struct Rules {
     /// Where credits come from that a refund takes back and that the buyer has used.
     pub clawback_policy: ClawbackPolicy,
@@ -206,6 +207,8 @@ pub struct Rules {
     pub trial_credits: Vec<TrialCredits>,
     /// What each new account gets.
     pub signup_grants: Vec<SignupGrant>,
+    /// In the answer to a write: the position of the command's last event; absent if nothing had to be changed, and elsewhere.
+    pub position: Option<i64>,
 }
 
 impl From<settings::LedgerRules> for Rules {
@@ -228,6 +231,7 @@ impl From<settings::LedgerRules> for Rules {
             rollover: rules.subscriptions.rollover.into(),
             trial_credits: trials.map(|(unit, amount)| TrialCredits { unit, amount }).collect(),
             signup_grants: grants.collect(),
+            position: None,
         }
     }
 }
@@ -259,6 +263,7 @@ impl RulesOfLedger {
         let print = fingerprint("PUT /v1/settings/rules", &[], &body.sent);
         let rules = body.content.into_rules()?;
         let accepted = caller.submit(Command::ConfigureRules(rules.clone()), key.0, print).await?;
-        Ok(Changed::new(&accepted, rules.into()))
+        let position = Written::of(&accepted).position();
+        Ok(Changed::new(&accepted, Rules { position, ..rules.into() }))
     }
 }

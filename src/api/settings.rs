@@ -6,7 +6,7 @@ use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 
 use super::{
-    answers::{Changed, Found},
+    answers::{Changed, Found, Written},
     auth::{Admin, Authorised},
     error::{Failure, Reading, Writing},
     idempotency::{OptionalIdempotencyKey, fingerprint},
@@ -55,6 +55,7 @@ impl NewCheckoutSettings {
 
 /// How checkouts look and where they lead back to.
 #[derive(Clone, Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 pub struct CheckoutSettings {
     /// Where buyers go after payment, unless an order says otherwise.
     pub success_url: Nullable<String>,
@@ -70,6 +71,8 @@ pub struct CheckoutSettings {
     pub promotion_codes: bool,
     /// Whether Stripe makes an invoice for each paid checkout.
     pub invoices: bool,
+    /// In the answer to a write: the position of the command's last event; absent if nothing had to be changed, and elsewhere.
+    pub position: Option<i64>,
 }
 
 impl From<settings::CheckoutSettings> for CheckoutSettings {
@@ -82,6 +85,7 @@ impl From<settings::CheckoutSettings> for CheckoutSettings {
             collect_tax_ids: checkout.collect_tax_ids,
             promotion_codes: checkout.promotion_codes,
             invoices: checkout.invoices,
+            position: None,
         }
     }
 }
@@ -112,6 +116,7 @@ impl Settings {
         let print = fingerprint("PUT /v1/settings/checkout", &[], &body.sent);
         let checkout = body.content.into_settings();
         let accepted = caller.submit(Command::ConfigureCheckout(checkout.clone()), key.0, print).await?;
-        Ok(Changed::new(&accepted, checkout.into()))
+        let position = Written::of(&accepted).position();
+        Ok(Changed::new(&accepted, CheckoutSettings { position, ..checkout.into() }))
     }
 }

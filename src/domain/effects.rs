@@ -52,6 +52,15 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Every kind there is.
+    pub const KINDS: [&str; 5] = [
+        "create_customer",
+        "create_checkout_session",
+        "create_refund",
+        "change_subscription",
+        "advance_stripe_clock",
+    ];
+
     /// Its kind as stored.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -207,6 +216,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&effect).expect("serialises"), written);
             assert_eq!(serde_json::from_str::<Effect>(&written).expect("reads"), effect);
             assert!(written.contains(&format!("\"{}\"", effect.kind())));
+            assert!(Effect::KINDS.contains(&effect.kind()));
             assert_eq!((effect.key().as_str(), effect.dead_blocks_key()), (key, blocks));
         }
     }

@@ -283,6 +283,12 @@ macro_rules! public_id {
                 Self(((position.0 as u128) << 64) | (u128::from(ordinal) << 56) | random)
             }
 
+            /// The least id that a thing can have which the event at `position` made, or a later one: ids are in the order in which
+            /// things were made.
+            pub fn first_at(position: Position) -> Self {
+                Self((position.0 as u128) << 64)
+            }
+
             /// The position of the event that made the thing.
             pub fn position(self) -> Position {
                 Position((self.0 >> 64) as i64)

@@ -16,6 +16,15 @@ pub struct Timestamp(i64);
 #[serde(transparent)]
 pub struct Span(i64);
 
+/// A range of time: from a moment on, up to another one and without that. It goes on for ever where one is absent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TimeRange {
+    /// Then or later.
+    pub from: Option<Timestamp>,
+    /// Before.
+    pub until: Option<Timestamp>,
+}
+
 /// The last moment that is accepted from outside: the end of the year 9999, the last that RFC 3339 can write.
 const LAST_MICROSECOND: i64 = 253_402_300_799_999_999;
 

@@ -34,7 +34,7 @@ use crate::{
         time::{Span, Timestamp},
     },
     store::{
-        inbox::{self, InboxStatus},
+        inbox::{self, InboxFilter, InboxStatus},
         reconciliation::{
             findings::{
                 self, Details, Difference, Finding, FindingFilter, FindingKind, FindingState, Settled,
@@ -269,20 +269,19 @@ impl Comparison<'_> {
         let mut cursor = None;
         loop {
             let connection = self.turn.connection().await?;
-            let status = Some(InboxStatus::Quarantined);
-            let page = inbox::list_inbox(&connection, self.turn.id(), status, cursor.as_ref(), PAGE).await?;
+            let filter = InboxFilter { status: Some(InboxStatus::Quarantined), ..InboxFilter::default() };
+            let page = inbox::list_inbox(&connection, self.turn.id(), &filter, cursor.as_ref(), PAGE).await?;
             drop(connection);
-            for entry in &page {
+            for entry in &page.entries {
                 let reason = entry.reason.as_deref().unwrap_or_default();
                 if reason.starts_with(MONEY_DIFFERS) {
                     self.compare_webhook(entry.event_id.as_str(), reason).await?;
                 }
             }
-            let Some(last) = page.last().filter(|_| i64::try_from(page.len()) == Ok(PAGE)) else {
+            cursor = page.next;
+            if cursor.is_none() {
                 return Ok(());
-            };
-            let (received_at, event_id) = (last.received_at, last.event_id.clone());
-            cursor = Some(inbox::InboxCursor { received_at, event_id });
+            }
         }
     }
 

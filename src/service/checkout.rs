@@ -13,6 +13,7 @@ use crate::{
         effects::Effect,
         ids::{AccountId, LedgerId, OrderId},
         order::{Order, OrderStatus},
+        time::TimeRange,
     },
     store::{
         outbox::entries::{Obstacle, find_obstacle},
@@ -22,6 +23,21 @@ use crate::{
         },
     },
 };
+
+/// Which orders a page holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct OrderQuery {
+    /// Only this account's.
+    pub account: Option<AccountId>,
+    /// Only those that have come so far.
+    pub status: Option<OrderStatus>,
+    /// Only those placed then.
+    pub created: TimeRange,
+    /// Only those after this one, which are older.
+    pub after: Option<OrderId>,
+    /// How many at most.
+    pub limit: i64,
+}
 
 /// How long a request waits for Stripe before it is told to come back.
 #[derive(Clone, Copy)]
@@ -122,28 +138,26 @@ impl Service {
         Ok(OrderView { row, refunds, disputes })
     }
 
-    /// A page of orders, newest first, of those placed before the order `before`.
+    /// A page of orders, newest first. Of an account and a status it may be short, or empty, and not be the last.
     ///
     /// # Errors
     /// [`NotFound::Account`] if an account is named that there is not.
-    pub async fn orders(
-        &self,
-        caller: &Caller,
-        account: Option<&AccountId>,
-        status: Option<OrderStatus>,
-        before: Option<OrderId>,
-        limit: i64,
-    ) -> Result<OrderPage, ServiceError> {
-        let mut filter = OrderFilter { account: None, status };
+    pub async fn orders(&self, caller: &Caller, query: OrderQuery) -> Result<OrderPage, ServiceError> {
+        let OrderQuery { account, status, created, after, limit } = query;
+        let placed = reads::recorded::positions_recorded(&self.database, caller.ledger, created).await?;
+        // Orders have ids in the order in which they were placed.
+        let end = OrderId::first_at(placed.end);
+        let mut filter = OrderFilter {
+            account: None,
+            status,
+            from: Some(OrderId::first_at(placed.start)),
+            before: Some(after.map_or(end, |after| after.min(end))),
+        };
         if let Some(account) = account {
-            let (_, number) = reads::accounts::find_number(&self.database, caller.ledger, account).await?;
+            let (_, number) = reads::accounts::find_number(&self.database, caller.ledger, &account).await?;
             filter.account = Some(number.ok_or(ServiceError::NotFound(NotFound::Account))?);
         }
-        let mut orders = list_orders(&self.database, caller.ledger, &filter, before, limit + 1).await?;
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let has_more = orders.len() > limit;
-        orders.truncate(limit);
-        let next = orders.last().filter(|_| has_more).map(|row| row.order.id);
+        let (orders, next) = list_orders(&self.database, caller.ledger, &filter, limit).await?;
         Ok(OrderPage { orders, next })
     }
 }

@@ -1,6 +1,6 @@
 //! Stripe's webhooks as the operator sees them: list, show, replay.
 
-use super::{Caller, InboxCursor, InboxEntry, InboxStatus, NotFound, Service, ServiceError};
+use super::{Caller, InboxCursor, InboxEntry, InboxFilter, InboxPage, NotFound, Service, ServiceError};
 use crate::{
     domain::ids::StripeId,
     store::{
@@ -12,41 +12,24 @@ use crate::{
 /// Which entries a page holds.
 #[derive(Clone, Debug, Default)]
 pub struct InboxQuery {
-    /// Only those of this status.
-    pub status: Option<InboxStatus>,
+    /// Only these.
+    pub filter: InboxFilter,
     /// Only those after this place.
     pub after: Option<InboxCursor>,
     /// How many at most.
     pub limit: i64,
 }
 
-/// A page of entries.
-pub struct InboxPage {
-    /// The entries, newest first.
-    pub entries: Vec<InboxEntry>,
-    /// The place after which the next page begins, if there is one.
-    pub next: Option<InboxCursor>,
-}
-
 impl Service {
-    /// A page of the inbox, newest first.
+    /// A page of the inbox, newest first. Of certain types it may be short, or empty, and not be the last.
     ///
     /// # Errors
     /// Whatever keeps a read from succeeding.
     pub async fn inbox(&self, caller: &Caller, query: InboxQuery) -> Result<InboxPage, ServiceError> {
         let client = self.database.pool().get().await.map_err(ReadError::from)?;
-        let InboxQuery { status, after, limit } = query;
-        let entries = inbox::list_inbox(&client, caller.ledger, status, after.as_ref(), limit + 1).await;
-        let mut entries = entries.map_err(ReadError::from)?;
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let has_more = entries.len() > limit;
-        entries.truncate(limit);
-        let place = |entry: &InboxEntry| InboxCursor {
-            received_at: entry.received_at,
-            event_id: entry.event_id.clone(),
-        };
-        let next = entries.last().filter(|_| has_more).map(place);
-        Ok(InboxPage { entries, next })
+        let InboxQuery { filter, after, limit } = query;
+        let page = inbox::list_inbox(&client, caller.ledger, &filter, after.as_ref(), limit).await;
+        Ok(page.map_err(ReadError::from)?)
     }
 
     /// One entry, with its body as far as that is still kept.

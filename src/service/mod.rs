@@ -29,13 +29,14 @@ pub mod webhooks;
 use std::sync::Arc;
 
 pub use authorise::Caller;
-pub use checkout::CheckedOut;
+pub use checkout::{CheckedOut, OrderQuery};
 pub use checkout_links::{LinkPage, Offer, Shopper};
 pub use error::{NotFound, ServiceError, StripeFailure};
 pub use follow::Follower;
-pub use inbox::{InboxPage, InboxQuery};
+pub use history::HistoryQuery;
+pub use inbox::InboxQuery;
 pub use key_text::{KeySecret, KeyText};
-pub use outbox::{DeadQuery, DecidedGroup, EffectPage, EffectQuery};
+pub use outbox::{DeadQuery, DecidedGroup, EffectQuery};
 pub use position::PositionToken;
 pub use price_sync::{PriceSync, SyncOutcome, SyncedPrice};
 pub use proof::{LogKeyView, LogView, leaf_bytes};
@@ -44,30 +45,30 @@ pub use reports::{Report, UsageFilter};
 pub use subscription_changes::{ChangePreview, InvoicePreview, PreviewedGrant};
 pub use subscriptions::SubscriptionPage;
 pub use views::{
-    AccountPage, AccountView, BalanceView, BookView, EventPage, KeyPage, LotPage, LotView, NextExpiry,
-    OrderPage, OrderView, SpendingPlace,
+    AccountPage, AccountQuery, AccountView, BalanceView, BookView, EventPage, EventQuery, KeyPage, LotPage,
+    LotView, NextExpiry, OrderPage, OrderView, SpendingPlace,
 };
 
 pub use crate::{
     audit::tile::TileId,
     store::{
-        inbox::{InboxCursor, InboxEntry, InboxStatus},
+        inbox::{InboxCursor, InboxEntry, InboxFilter, InboxPage, InboxStatus},
         outbox::{
             StoredCause,
             entries::{
                 DeadGroup, Decided, Decision, EffectState, Found as FoundEffect, OutboxEntry, OutboxFilter,
-                OutboxPlace,
+                OutboxPage, OutboxPlace,
             },
         },
         projections::{
-            read::{HistoryEntry, HistoryPage},
+            read::{HistoryEntry, HistoryFilter, HistoryPage},
             reports::{
                 Days, Granularity, JournalEnd, JournalPlace, JournalRow, OutstandingRow, RevenueFilter,
                 RevenueRow, UsageRow,
             },
         },
         reads::{
-            accounts::{AccountFilter, AccountRow, Profile},
+            accounts::{AccountRow, Profile},
             catalogue::{PriceFilter, PricePlace},
             checkout_links::LinkRow,
             events::StoredEvent,

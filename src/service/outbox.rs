@@ -5,7 +5,7 @@
 
 use super::{
     Caller, DeadGroup, Decided, Decision, EffectState, FoundEffect, NotFound, OutboxEntry, OutboxFilter,
-    OutboxPlace, Service, ServiceError, StoredCause,
+    OutboxPage, OutboxPlace, Service, ServiceError, StoredCause,
 };
 use crate::{
     domain::{
@@ -67,30 +67,16 @@ pub struct DecidedGroup {
 /// How many dead effects one request decides at most.
 const MOST_DECIDED: i64 = 500;
 
-/// A page of effects.
-pub struct EffectPage {
-    /// The effects, in the order in which they were ordered.
-    pub entries: Vec<OutboxEntry>,
-    /// The place after which the next page begins, if there is one.
-    pub next: Option<OutboxPlace>,
-}
-
 impl Service {
-    /// A page of the outbox, in the order in which effects were ordered.
+    /// A page of the outbox, in the order in which effects were ordered. It may be short, or empty, and not be the last.
     ///
     /// # Errors
     /// Whatever keeps a read from succeeding.
-    pub async fn outbox(&self, caller: &Caller, query: EffectQuery) -> Result<EffectPage, ServiceError> {
+    pub async fn outbox(&self, caller: &Caller, query: EffectQuery) -> Result<OutboxPage, ServiceError> {
         let client = self.database.pool().get().await.map_err(ReadError::from)?;
         let EffectQuery { filter, after, limit } = query;
-        let entries = entries::list(&client, caller.ledger, &filter, after, limit + 1).await;
-        let mut entries = entries.map_err(ReadError::from)?;
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let has_more = entries.len() > limit;
-        entries.truncate(limit);
-        let place = |entry: &OutboxEntry| (entry.place.position, entry.place.ordinal);
-        let next = entries.last().filter(|_| has_more).map(place);
-        Ok(EffectPage { entries, next })
+        let page = entries::list(&client, caller.ledger, &filter, after, limit).await;
+        Ok(page.map_err(ReadError::from)?)
     }
 
     /// Dead effects by cause and kind, the most frequent first.
@@ -156,11 +142,11 @@ impl Service {
         reason: &str,
     ) -> Result<DecidedGroup, ServiceError> {
         let code = Some(query.cause.code.clone());
-        let filter = OutboxFilter { state: Some(EffectState::Dead), code };
+        let filter = OutboxFilter { state: Some(EffectState::Dead), code, ..OutboxFilter::default() };
         let (mut decided, mut after) = (0, None);
         'pages: loop {
             let page = EffectQuery { filter: filter.clone(), after, limit: MOST_DECIDED };
-            let EffectPage { entries, next } = self.outbox(caller, page).await?;
+            let OutboxPage { entries, next } = self.outbox(caller, page).await?;
             for dead in entries.iter().filter(|entry| query.is_of(entry.cause.as_ref(), &entry.kind)) {
                 if decided == MOST_DECIDED {
                     break 'pages;

@@ -17,7 +17,7 @@ use crate::{
         Command, Rejection,
         catalogue::{Catalogue, Price},
         command::{Heard, SyncPrice},
-        ids::{Actor, PriceId, RequestId},
+        ids::{Actor, Position, PriceId, RequestId},
         listing::Listing,
         time::{Span, Timestamp},
     },
@@ -50,6 +50,8 @@ pub struct PriceSync {
     pub refused: u64,
     /// Those that were created, changed or refused, up to a thousand.
     pub named: Vec<SyncedPrice>,
+    /// The position of the last event that it led to; none if nothing had to be changed.
+    pub position: Option<Position>,
 }
 
 /// What became of one price.
@@ -76,8 +78,12 @@ pub enum SyncOutcome {
     Refused(String),
 }
 
+/// What became of one price, and the position of the last event that it led to.
+type Synced = (SyncOutcome, Option<Position>);
+
 impl PriceSync {
-    fn count(&mut self, price: String, outcome: SyncOutcome) {
+    fn count(&mut self, price: String, (outcome, position): Synced) {
+        self.position = self.position.max(position);
         let (count, is_named) = match &outcome {
             SyncOutcome::Created => (&mut self.created, true),
             SyncOutcome::Changed => (&mut self.changed, true),
@@ -166,13 +172,13 @@ fn listed(price: &Price) -> Option<(PriceId, Listing)> {
 
 impl Sync<'_> {
     /// Takes in one price that Stripe answered with.
-    async fn take_in(&self, price: &Value, as_of: Timestamp) -> Result<SyncOutcome, ServiceError> {
+    async fn take_in(&self, price: &Value, as_of: Timestamp) -> Result<Synced, ServiceError> {
         match extract_price(price, as_of) {
             Ok(PriceReport { price, listing }) if self.catalogue.concerns(&price, &listing) => {
                 self.submit(price, listing).await
             }
-            Ok(_) | Err(NoFact::Ignored(_)) => Ok(SyncOutcome::Ignored),
-            Err(reason) => Ok(SyncOutcome::Refused(reason.to_string())),
+            Ok(_) | Err(NoFact::Ignored(_)) => Ok((SyncOutcome::Ignored, None)),
+            Err(reason) => Ok((SyncOutcome::Refused(reason.to_string()), None)),
         }
     }
 
@@ -182,7 +188,7 @@ impl Sync<'_> {
         client: &StripeClient,
         price: &PriceId,
         known: Listing,
-    ) -> Result<SyncOutcome, ServiceError> {
+    ) -> Result<Synced, ServiceError> {
         let as_of = surely_past();
         match client.fetch_price(price).await {
             Ok(found) => self.take_in(found.json(), as_of).await,
@@ -194,7 +200,7 @@ impl Sync<'_> {
         }
     }
 
-    async fn submit(&self, price: PriceId, listing: Listing) -> Result<SyncOutcome, ServiceError> {
+    async fn submit(&self, price: PriceId, listing: Listing) -> Result<Synced, ServiceError> {
         let known = self.catalogue.prices.get(&price);
         let before = known.and_then(|price| price.stripe.as_ref()).map(Listing::moments);
         let heard = Heard::Looked { before };
@@ -205,12 +211,18 @@ impl Sync<'_> {
             actor: Actor::ApiKey(self.caller.key),
             request_id: Some(self.request_id.clone()),
         };
-        Ok(match self.service.writers.submit(self.caller.ledger, submission).await? {
-            Outcome::Accepted(accepted) if accepted.events.is_empty() => SyncOutcome::Unchanged,
+        let outcome = self.service.writers.submit(self.caller.ledger, submission).await?;
+        let position = match &outcome {
+            Outcome::Accepted(accepted) => accepted.events.last().map(|event| event.position),
+            Outcome::Rejected(_) => None,
+        };
+        let outcome = match outcome {
+            Outcome::Accepted(_) if position.is_none() => SyncOutcome::Unchanged,
             Outcome::Accepted(_) if known.is_some() => SyncOutcome::Changed,
             Outcome::Accepted(_) => SyncOutcome::Created,
             Outcome::Rejected(Rejection::PriceGrantsNothing { .. }) => SyncOutcome::Ignored,
             Outcome::Rejected(rejection) => SyncOutcome::Refused(rejection.to_string()),
-        })
+        };
+        Ok((outcome, position))
     }
 }

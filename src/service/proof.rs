@@ -1,6 +1,6 @@
 //! What auditors read: the log of the ledger, its signed head, tiles, proofs, and the sealed bytes themselves.
 
-use super::{Caller, NotFound, Service, ServiceError, StoredEvent, SubmitError};
+use super::{Caller, EventQuery, NotFound, Service, ServiceError, StoredEvent, SubmitError};
 use crate::{
     audit::{
         note::VerifierKey,
@@ -96,7 +96,8 @@ impl Service {
     pub async fn entries(&self, caller: &Caller, id: TileId) -> Result<Vec<u8>, ServiceError> {
         self.check_sealed(caller, id).await?;
         let before = Position((id.index() * TILE_WIDTH) as i64);
-        let page = self.events(caller, before, id.width() as i64).await?;
+        let query = EventQuery { after: before, until: None, types: Vec::new(), limit: id.width() as i64 };
+        let page = self.events(caller, &query).await?;
         let entries: Result<Vec<_>, _> = page.events.iter().map(|event| leaf_bytes(caller, event)).collect();
         bundle(&entries?).map_err(|EntryTooLong { index, .. }| ServiceError::EntryTooLong {
             position: Position(before.0 + index as i64 + 1),

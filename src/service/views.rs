@@ -4,15 +4,18 @@
 //! applied that has become due. A `min_position` is compared with the ledger's head there, which is never behind a write
 //! that was answered, unless history was lost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use super::{
-    AccountFilter, AccountRow, Caller, KeyRow, NotFound, PositionToken, PriceFilter, PricePlace, Service,
-    ServiceError, StoredEvent, SubmitError, position::check_seen,
+    AccountRow, Caller, KeyRow, NotFound, PositionToken, PriceFilter, PricePlace, Service, ServiceError,
+    StoredEvent, SubmitError, position::check_seen,
 };
 use crate::{
     domain::{
-        account::{Account, Book, Lot},
+        account::{Account, AccountStatus, Book, Lot},
         account_at,
         amount::Currency,
         catalogue::{Feature, Price},
@@ -20,11 +23,11 @@ use crate::{
             AccountId, AccountNumber, FeatureKey, KeyId, LotId, OrderId, Position, PriceId, PurchaseId, Unit,
         },
         settings::{CheckoutSettings, LedgerRules, LedgerSettings},
-        time::{Span, Timestamp},
+        time::{Span, TimeRange, Timestamp},
     },
     store::reads::{
         self,
-        accounts::{AccountSnapshot, LotOrigin},
+        accounts::{AccountFilter, AccountSnapshot, LotOrigin},
         orders::{DisputeRow, OrderRow, RefundRow},
     },
 };
@@ -36,6 +39,15 @@ pub struct AccountView {
     pub row: AccountRow,
     /// How much it may owe by spending, by unit; only units with a limit.
     pub overdraft_limits: BTreeMap<Unit, i64>,
+}
+
+/// Which accounts a list holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AccountQuery {
+    /// Only those of this status.
+    pub status: Option<AccountStatus>,
+    /// Only those opened then.
+    pub opened: TimeRange,
 }
 
 /// A page of accounts.
@@ -153,10 +165,29 @@ pub struct LotPage {
     pub as_of: Timestamp,
 }
 
+/// Which events a page holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EventQuery {
+    /// Only those after this position.
+    pub after: Position,
+    /// Only those up to this position.
+    pub until: Option<Position>,
+    /// Only those of these types; all if there are none.
+    pub types: Vec<&'static str>,
+    /// How many at most.
+    pub limit: i64,
+}
+
+/// How many events are looked at for a page of certain types, so that one who asks for what is rare cannot have a whole ledger
+/// read at once.
+pub const EVENTS_LOOKED_AT: i64 = 10_000;
+
 /// A page of events.
 pub struct EventPage {
     /// The events, in order.
     pub events: Vec<StoredEvent>,
+    /// Up to which position all that was asked for is in it.
+    pub reached: Position,
     /// The ledger's last position.
     pub head: Position,
 }
@@ -220,11 +251,13 @@ impl Service {
     pub async fn accounts(
         &self,
         caller: &Caller,
-        filter: &AccountFilter,
+        query: &AccountQuery,
         after: Option<AccountNumber>,
         limit: i64,
     ) -> Result<AccountPage, ServiceError> {
-        let list = reads::accounts::list_accounts(&self.database, caller.ledger, filter, after, limit + 1);
+        let opened = reads::recorded::positions_recorded(&self.database, caller.ledger, query.opened).await?;
+        let filter = AccountFilter { status: query.status, opened };
+        let list = reads::accounts::list_accounts(&self.database, caller.ledger, &filter, after, limit + 1);
         let (accounts, next) = page(list.await?, limit, |row| row.number);
         Ok(AccountPage { accounts, next })
     }
@@ -302,19 +335,37 @@ impl Service {
         explained.collect()
     }
 
-    /// A page of events after a position.
+    /// A page of events. Of certain types it may be short, or empty, and not be the last.
     ///
     /// # Errors
     /// Whatever keeps a read from succeeding.
-    pub async fn events(
+    pub async fn events(&self, caller: &Caller, query: &EventQuery) -> Result<EventPage, ServiceError> {
+        let EventQuery { after, until, ref types, limit } = *query;
+        let looked_at = if types.is_empty() { limit } else { EVENTS_LOOKED_AT };
+        let end = until.unwrap_or(Position(i64::MAX)).0.clamp(after.0, after.0.saturating_add(looked_at));
+        let (moment, events) = if types.is_empty() {
+            reads::events::list_events(&self.database, caller.ledger, after, end - after.0).await?
+        } else {
+            let range = (after, Position(end));
+            reads::events::list_events_of_types(&self.database, caller.ledger, range, types, limit).await?
+        };
+        let reached = match events.last() {
+            Some(last) if i64::try_from(events.len()) == Ok(limit) => last.event.position,
+            _ => Position(end.min(moment.position.0)).max(after),
+        };
+        Ok(EventPage { events, reached, head: moment.position })
+    }
+
+    /// The positions of the events that were recorded in that time, as far as the ledger has come.
+    ///
+    /// # Errors
+    /// Whatever keeps a read from succeeding.
+    pub async fn positions_recorded(
         &self,
         caller: &Caller,
-        after: Position,
-        limit: i64,
-    ) -> Result<EventPage, ServiceError> {
-        let list = reads::events::list_events(&self.database, caller.ledger, after, limit);
-        let (moment, events) = list.await?;
-        Ok(EventPage { events, head: moment.position })
+        range: TimeRange,
+    ) -> Result<Range<Position>, ServiceError> {
+        Ok(reads::recorded::positions_recorded(&self.database, caller.ledger, range).await?)
     }
 
     /// A page of features by name, after `after`; and the last of them, if there are more.

@@ -6,7 +6,11 @@
 //!   over can finish nothing;
 //! - a body stays as long as it may be needed: until the entry is done and old.
 
+mod list;
+
 use std::time::Duration;
+
+pub use list::{InboxCursor, InboxFilter, InboxPage, PAGES, list_inbox};
 
 use time::OffsetDateTime;
 use tokio_postgres::{Client, Error, Row, types::Type};
@@ -27,6 +31,7 @@ macro_rules! columns {
         "event_id, type, received_at, status, reason, attempts, next_attempt_at, finished_at"
     };
 }
+use columns;
 
 /// How far the work on a webhook has come.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -331,59 +336,6 @@ fn retry_after(finish: &Finish) -> Option<f64> {
         Finish::Failed { retry_after, .. } => Some(retry_after.as_secs_f64()),
         Finish::Processed | Finish::Ignored(_) | Finish::Quarantined(_) => None,
     }
-}
-
-/// Where a page of entries goes on: the arrival and id of the last one shown.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct InboxCursor {
-    /// See [`InboxEntry::received_at`].
-    pub received_at: Timestamp,
-    /// See [`InboxEntry::event_id`].
-    pub event_id: StripeId,
-}
-
-/// Up to `limit` entries, newest first, after `cursor`; of one status, if given.
-///
-/// # Errors
-/// Those of the database, and rows that cannot be read.
-pub async fn list_inbox(
-    client: &Client,
-    ledger: LedgerId,
-    status: Option<InboxStatus>,
-    cursor: Option<&InboxCursor>,
-    limit: i64,
-) -> Result<Vec<InboxEntry>, RowError> {
-    const OF_ANY_STATUS: &str = concat!(
-        "SELECT ",
-        columns!(),
-        " FROM stripe_inbox
-          WHERE ledger_id = $1 AND $2::text IS NULL
-            AND (received_at, event_id) < (COALESCE($3, 'infinity'::timestamptz), $4)
-          ORDER BY received_at DESC, event_id DESC
-          LIMIT $5"
-    );
-    const OF_ONE_STATUS: &str = concat!(
-        "SELECT ",
-        columns!(),
-        " FROM stripe_inbox
-          WHERE ledger_id = $1 AND status = $2
-            AND (received_at, event_id) < (COALESCE($3, 'infinity'::timestamptz), $4)
-          ORDER BY received_at DESC, event_id DESC
-          LIMIT $5"
-    );
-    let statement = if status.is_some() { OF_ONE_STATUS } else { OF_ANY_STATUS };
-    let status = status.map(InboxStatus::as_str);
-    let before = cursor.map(|cursor| cursor.received_at.to_datetime());
-    let event_id = cursor.map_or("", |cursor| cursor.event_id.as_str());
-    let parameters: [Parameter<'_>; 5] = [
-        (&ledger.0, Type::INT8),
-        (&status, Type::TEXT),
-        (&before, Type::TIMESTAMPTZ),
-        (&event_id, Type::TEXT),
-        (&limit, Type::INT8),
-    ];
-    let rows = query(client, &scope::begin_reading(ledger), statement, &parameters).await?;
-    rows.iter().map(InboxEntry::from_row).collect()
 }
 
 /// One entry with its body, as far as that is still kept.

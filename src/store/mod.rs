@@ -15,6 +15,7 @@ pub mod ledgers;
 pub mod logs;
 pub mod migrate;
 pub mod outbox;
+mod pages;
 pub mod pool;
 pub mod projections;
 pub mod provision;

@@ -9,6 +9,7 @@ pub mod checkout_links;
 pub mod events;
 pub mod keys;
 pub mod orders;
+pub mod recorded;
 pub mod subscriptions;
 
 use deadpool_postgres::{Object, PoolError};
@@ -210,6 +211,7 @@ pub fn statements() -> Vec<&'static Statement> {
     all.extend(keys::STATEMENTS);
     all.extend(logs::read::STATEMENTS);
     all.extend(orders::STATEMENTS);
+    all.extend(recorded::STATEMENTS);
     all.extend(subscriptions::STATEMENTS);
     all
 }

@@ -27,7 +27,7 @@ async fn an_account_is_opened_once_and_found_after_that() {
     let opened = app.send(Method::POST, "/v1/accounts", Some(&body)).await;
     assert_eq!(opened.status, 201, "{opened:?}");
     assert!(opened.header("X-Position-Token").is_some());
-    let account = opened.json();
+    let account = opened.written();
     assert_eq!(account["account_id"], "org:7.user@x-1_");
     assert_eq!(account["status"], "open");
     assert_eq!(account["metadata"], json!({"plan": "pro"}));
@@ -57,7 +57,7 @@ async fn what_is_known_of_an_account_changes_field_by_field_and_goes_when_it_is_
 
     let limit = json!({"unit": "credits", "limit": 25});
     let limited = app.send(Method::PUT, "/v1/accounts/alice/overdraft-limit", Some(&limit)).await;
-    assert_eq!((limited.status, limited.json()), (200, limit));
+    assert_eq!((limited.status, limited.written()), (200, limit));
     assert_eq!(app.get("/v1/accounts/alice").await["overdraft_limits"], json!({"credits": 25}));
 
     let erased = app.send(Method::DELETE, "/v1/accounts/alice/profile", None).await;
@@ -128,7 +128,7 @@ async fn a_spend_of_a_feature_costs_what_the_feature_costs_and_says_where_it_cam
     let feature = json!({"unit": "credits", "cost": 15});
     let set = app.send(Method::PUT, "/v1/features/resume_improvement", Some(&feature)).await;
     let full = json!({"feature": "resume_improvement", "unit": "credits", "cost": 15, "active": true});
-    assert_eq!((set.status, set.json()), (200, full.clone()));
+    assert_eq!((set.status, set.written()), (200, full.clone()));
     assert_eq!(app.get("/v1/features/resume_improvement").await, full);
     assert_eq!(app.get("/v1/features").await, json!({"items": [full], "next_cursor": null}));
 
@@ -234,9 +234,9 @@ async fn a_purchase_outside_of_stripe_becomes_lots_and_its_refund_takes_them_bac
     });
     let set = app.send(Method::PUT, "/v1/prices/price_pro", Some(&price)).await;
     assert_eq!(set.status, 200, "{set:?}");
-    assert_eq!(app.get("/v1/prices/price_pro").await, set.json());
-    assert_eq!(app.get("/v1/prices").await["items"], json!([set.json()]));
-    let set = set.json();
+    let set = set.written();
+    assert_eq!(app.get("/v1/prices/price_pro").await, set);
+    assert_eq!(app.get("/v1/prices").await["items"], json!([set]));
     assert_eq!(
         (&set["mode"], &set["findings"], &set["active"]),
         (&json!("one_time"), &json!([]), &json!(true))
@@ -388,7 +388,7 @@ async fn events_are_read_in_order_as_pages_or_as_lines() {
     let some = Answer::of(some.send().await.expect("an answer")).await;
     assert_eq!(some.text.lines().count(), 4);
     let end = app.get(&format!("/v1/events?after={head}")).await;
-    assert_eq!(end, json!({"events": [], "head": head}));
+    assert_eq!(end, json!({"events": [], "next_after": head, "has_more": false, "head": head}));
 
     for (accept, form) in [
         ("Application/X-NDJSON", "application/x-ndjson"),

@@ -25,12 +25,12 @@ async fn the_rules_of_a_new_ledger_can_be_read_and_every_one_of_them_set() {
     let set = app.send(Method::PUT, RULES, Some(&rules)).await;
     let mut answer = rules.clone();
     answer["rollover"] = json!({"kind": "capped", "amount": 500});
-    assert_eq!((set.status, set.json()), (200, answer.clone()), "{set:?}");
+    assert_eq!((set.status, set.written()), (200, answer.clone()), "{set:?}");
     assert_eq!(app.get(RULES).await, answer);
     assert_eq!(app.get("/v1/settings/checkout").await, checkout);
 
     let reset = app.send(Method::PUT, RULES, Some(&json!({}))).await;
-    assert_eq!((reset.status, reset.json()), (200, of_new.clone()));
+    assert_eq!((reset.status, reset.written()), (200, of_new.clone()));
     let again = app.send(Method::PUT, RULES, Some(&json!({"rollover": {"kind": "none"}}))).await;
     assert_eq!((again.status, again.json()), (200, of_new));
     let events = app.get("/v1/events?after=0&limit=500").await["events"].clone();

@@ -29,6 +29,15 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
+    /// What the answer to a write is about: its body, without the position that it must have beside that.
+    #[track_caller]
+    pub fn written(&self) -> Value {
+        let mut body = self.json();
+        let position = body.as_object_mut().and_then(|body| body.remove("position"));
+        assert!(position.is_some_and(|position| position.is_i64()), "{self:?}");
+        body
+    }
+
     /// The text of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("text"))

@@ -1,6 +1,9 @@
 //! The outbox by HTTP: what waits, what is dead and of which cause, and what is decided of it.
 
-use counterfoil::store::outbox::shard_of;
+use counterfoil::{
+    domain::time::{Span, Timestamp},
+    store::outbox::shard_of,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -118,6 +121,39 @@ async fn effects_are_listed_by_state_and_cause_page_by_page_and_grouped_when_the
             (json!("resource_missing"), kind, json!(1))
         ]
     );
+}
+
+#[tokio::test]
+async fn effects_are_narrowed_down_by_kind_and_time() {
+    let app = TestApp::start().await;
+    outbox(&app).await;
+    let superuser = app.database.superuser().await;
+    for (table, position, kind, ago) in [
+        ("outbox", 10, "create_customer", 3),
+        ("outbox_retry", 12, "create_customer", 2),
+        ("outbox_dead", 14, "change_subscription", 3),
+    ] {
+        let other = format!(
+            "UPDATE {table} SET kind = $1, created_at = now() - make_interval(hours => $2) WHERE position = $3"
+        );
+        superuser.execute(&other, &[&kind, &ago, &i64::from(position)]).await.expect("changed");
+    }
+    let ago = async |hours: i64| -> String {
+        let clock = app.get("/v1/test/clock").await;
+        let now = Timestamp::parse(clock["now"].as_str().expect("a time")).expect("a time");
+        now.plus(Span::seconds(-hours * 3_600 - 1_800)).to_string()
+    };
+    for (query, expected) in [
+        ("kind=create_customer".to_owned(), vec![10, 12]),
+        ("kind=create_customer,change_subscription".to_owned(), vec![10, 12, 14]),
+        ("kind=change_subscription&state=dead".to_owned(), vec![14]),
+        ("kind=change_subscription&code=http_502".to_owned(), vec![]),
+        (format!("created_from={}", ago(2).await), vec![11, 12, 13, 15]),
+        (format!("created_from={}&created_until={}", ago(3).await, ago(2).await), vec![10, 14]),
+        (format!("created_until={}&kind=create_customer", ago(1).await), vec![10, 12]),
+    ] {
+        assert_eq!(positions(&app.get(&format!("/v1/outbox?{query}")).await), expected, "{query}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use counterfoil::{
     store::outbox::{
         StoredCause,
         claim::{Reading, Room, WaitingEffect, Witness, claim},
-        entries::find_obstacle,
+        entries::{self, OutboxFilter, find_obstacle},
         finish::{End, Finished, finish},
         lease::{Lease, acquire, find_work, renew},
         shard_of,
@@ -259,6 +259,48 @@ async fn an_effect_waits_for_a_person_if_it_is_dead_or_an_earlier_one_blocks_its
     assert_eq!(obstacle_at(&client, &book, 4).await, Some(3), "it has to wait for an earlier one");
     let other = find_obstacle(&client, book.ledger, "refund:2", Position(4)).await;
     assert_eq!(other.expect("read"), None, "another key");
+}
+
+#[tokio::test]
+async fn what_is_rare_in_a_long_outbox_is_found_in_pages_that_may_be_empty_and_cost_the_same() {
+    const EFFECTS: i64 = 20_000;
+    let book = Book::open().await;
+    let superuser = book.database.superuser().await;
+    let fill = "INSERT INTO outbox_dead (ledger_id, shard, position, ordinal, effect_id, key, kind, effect, created_at,
+                       attempts, died_at, blocks, destination, class, code)
+                SELECT $1, n % 4, n, 0, gen_random_uuid(), 'refund:' || n,
+                       CASE WHEN n IN (7000, 19000) THEN 'create_customer' ELSE 'create_refund' END, '{}', now(),
+                       1, now(), false, 'there', 'refused', 'away'
+                  FROM generate_series(1, $2::bigint) n";
+    superuser.execute(fill, &[&book.ledger.0, &EFFECTS]).await.expect("dead effects");
+    let client = book.database.runtime().await;
+    let filter = OutboxFilter { kinds: vec!["create_customer"], ..OutboxFilter::default() };
+    let (mut found, mut pages, mut after) = (Vec::new(), 0, None);
+    loop {
+        let page = entries::list(&client, book.ledger, &filter, after, 50).await.expect("a page");
+        pages += 1;
+        found.extend(page.entries.iter().map(|entry| entry.place.position.0));
+        assert!(page.next.is_none() || page.next > after, "{:?} after {after:?}", page.next);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    // 200 of each shard at once, of which four have something; and one to find that nothing is left.
+    assert_eq!((found, pages), (vec![7_000, 19_000], EFFECTS / 800 + 1));
+    let (_, statement) = entries::PAGES[2];
+    for when in ["as the table has grown", "analysed"] {
+        for after in [0, 10_000] {
+            let values = format!(
+                "{}, {after}, 0, NULL, NULL, 51, 200, '{{create_customer}}', NULL, NULL",
+                book.ledger
+            );
+            let types = "int8, int8, int2, text, text, int8, int8, text[], timestamptz, timestamptz";
+            let (touched, plan) = plan::touched_by(&client, book.ledger, statement, types, &values).await;
+            assert!(touched < 1_000, "{when}, after {after}: {touched} {plan}");
+        }
+        superuser.batch_execute("ANALYZE").await.expect("analysed");
+    }
 }
 
 #[tokio::test]

@@ -93,7 +93,10 @@ pub async fn order(book: &Book, from: i64, effects: &[Effect]) -> Vec<EffectId> 
 /// Everything that is in the outbox.
 pub async fn entries(book: &Book) -> Vec<OutboxEntry> {
     let client = book.database.runtime().await;
-    entries::list(&client, book.ledger, &OutboxFilter::default(), None, 10_000).await.expect("entries")
+    entries::list(&client, book.ledger, &OutboxFilter::default(), None, 10_000)
+        .await
+        .expect("entries")
+        .entries
 }
 
 /// What is in the outbox: state and position.

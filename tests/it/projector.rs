@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use crate::{
     projector_support::{
         ACCOUNT, Book, Fact, Place, Running, definition_of, fold_next, follow, granted, spent,
-        wait_until_level, write_projection, write_some,
+        wait_until_level, whole, write_projection, write_some,
     },
     support::{process, wait},
 };
@@ -403,7 +403,7 @@ async fn whoever_reads_while_builds_take_over_never_sees_less_than_before() {
         let mut client = crate::support::cluster::connect(url).await;
         let (mut seen, mut reads) = (0, 0_usize);
         while !*is_stopped.borrow() {
-            let page = history(&mut client, ledger, ACCOUNT, None, 500).await.expect("a history");
+            let page = history(&mut client, ledger, ACCOUNT, &whole()).await.expect("a history");
             assert!(page.entries.len() >= seen, "{} entries after {seen}", page.entries.len());
             assert_eq!(page.entries.first().map(|entry| entry.position <= page.position), Some(true));
             (seen, reads) = (page.entries.len(), reads + 1);

@@ -21,11 +21,12 @@ use counterfoil::domain::{
     payment::{DisputeStatus, PaymentFact, RefundRefusal, RefundStatus},
     time::Timestamp,
 };
+use counterfoil::store::projections::read::{HistoryFilter, history};
 use serde_json::json;
 
 use crate::{
     projector_subscriptions,
-    projector_support::{ACCOUNT, Fact, Place, SEED},
+    projector_support::{ACCOUNT, Fact, Place, SEED, whole},
 };
 
 const AT: Position = Position(1);
@@ -382,14 +383,13 @@ async fn history_is_read_page_by_page_and_of_one_account_only() {
     place.fold(&book, "history").await;
     let mut client = place.database.runtime().await;
     let mut read = Vec::new();
-    let mut before = None;
+    let mut filter = HistoryFilter { limit: 2, ..whole() };
     loop {
-        let page = counterfoil::store::projections::read::history(&mut client, book.ledger, other, before, 2);
-        let page = page.await.expect("a page");
+        let page = history(&mut client, book.ledger, other, &filter).await.expect("a page");
         assert_eq!(page.position.0, 10);
-        let Some(last) = page.entries.last() else { break };
-        before = Some(last.position);
         read.extend(page.entries.into_iter().map(|entry| entry.position.0));
+        let Some(next) = page.next else { break };
+        filter.positions.end = next;
     }
     assert_eq!(read, [10, 8, 6, 4, 2]);
 }

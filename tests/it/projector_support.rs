@@ -19,7 +19,7 @@ use counterfoil::{
             definition::{Definition, compiled_in},
             fold::{self, Page, fold_page},
             list_builds,
-            read::{HistoryEntry, Progress, history, progress},
+            read::{HistoryEntry, HistoryFilter, Progress, history, progress},
         },
     },
 };
@@ -33,6 +33,11 @@ use crate::support::{database::TestDatabase, process, wait};
 pub const ACCOUNT: AccountNumber = AccountNumber(1);
 /// What ids of things in made-up events are made with.
 pub const SEED: Seed = Seed([7; 16]);
+
+/// All of an account's history, as far as a page goes.
+pub fn whole() -> HistoryFilter {
+    HistoryFilter { positions: Position(0)..Position(i64::MAX), types: Vec::new(), limit: 500 }
+}
 
 /// A database, and the service's way to it.
 pub struct Place {
@@ -114,7 +119,7 @@ impl Place {
 
     pub async fn history(&self, book: &Book, account: AccountNumber) -> Vec<HistoryEntry> {
         let mut client = self.database.runtime().await;
-        history(&mut client, book.ledger, account, None, 500).await.expect("a history").entries
+        history(&mut client, book.ledger, account, &whole()).await.expect("a history").entries
     }
 
     /// Account, unit, net, held, disputed and position of every row of the serving balances.

@@ -11,7 +11,7 @@ use counterfoil::{
         settings::LedgerMode,
     },
     store::{
-        inbox::{self, ClaimedWebhook, Finish, InboxCursor, InboxStatus, Replay},
+        inbox::{self, ClaimedWebhook, Finish, InboxFilter, InboxStatus, Replay},
         ledgers::create_ledger,
     },
 };
@@ -190,15 +190,19 @@ async fn lists_go_from_new_to_old_and_can_be_continued() {
     let mut seen = Vec::new();
     let mut cursor = None;
     loop {
-        let page = inbox::list_inbox(&client, one, None, cursor.as_ref(), 2).await.expect("listed");
-        let Some(last) = page.last() else { break };
-        cursor = Some(InboxCursor { received_at: last.received_at, event_id: last.event_id.clone() });
-        seen.extend(page.into_iter().map(|entry| entry.event_id.to_string()));
+        let page = inbox::list_inbox(&client, one, &InboxFilter::default(), cursor.as_ref(), 2)
+            .await
+            .expect("listed");
+        seen.extend(page.entries.into_iter().map(|entry| entry.event_id.to_string()));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
     }
     assert_eq!(seen, ["evt_4", "evt_3", "evt_2", "evt_1", "evt_0"]);
-    let processed =
-        inbox::list_inbox(&client, one, Some(InboxStatus::Processed), None, 50).await.expect("listed");
-    assert_eq!(processed.iter().map(|entry| entry.event_id.as_str()).collect::<Vec<_>>(), ["evt_3"]);
+    let processed = InboxFilter { status: Some(InboxStatus::Processed), ..InboxFilter::default() };
+    let processed = inbox::list_inbox(&client, one, &processed, None, 50).await.expect("listed");
+    assert_eq!(processed.entries.iter().map(|entry| entry.event_id.as_str()).collect::<Vec<_>>(), ["evt_3"]);
 }
 
 #[tokio::test]

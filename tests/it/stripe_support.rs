@@ -26,7 +26,7 @@ use counterfoil::{
     service::webhooks::{IncomingWebhook, WebhookError, Webhooks},
     store::{
         database_url::DatabaseUrl,
-        inbox::{self, InboxEntry, InboxStatus, Replay},
+        inbox::{self, InboxEntry, InboxFilter, InboxStatus, Replay},
         ledgers::create_ledger,
         pool::Database,
         reads::orders::find_order,
@@ -261,8 +261,10 @@ impl WebhookLedger {
 
     /// The ids of the stored webhooks, up to 500.
     pub async fn event_ids(&self) -> Vec<String> {
-        let entries = inbox::list_inbox(&self.client, self.ledger, None, None, 500).await.expect("listed");
-        entries.into_iter().map(|entry| entry.event_id.to_string()).collect()
+        let page = inbox::list_inbox(&self.client, self.ledger, &InboxFilter::default(), None, 500)
+            .await
+            .expect("listed");
+        page.entries.into_iter().map(|entry| entry.event_id.to_string()).collect()
     }
 
     /// How many webhooks are stored.
@@ -295,8 +297,10 @@ impl WebhookLedger {
 
     /// How often the webhook was taken up that was taken up most often.
     pub async fn most_attempts(&self) -> i32 {
-        let entries = inbox::list_inbox(&self.client, self.ledger, None, None, 500).await.expect("listed");
-        entries.iter().map(|entry| entry.attempts).max().unwrap_or(0)
+        let page = inbox::list_inbox(&self.client, self.ledger, &InboxFilter::default(), None, 500)
+            .await
+            .expect("listed");
+        page.entries.iter().map(|entry| entry.attempts).max().unwrap_or(0)
     }
 
     /// How many events the ledger has.

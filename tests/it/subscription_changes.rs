@@ -32,6 +32,9 @@ impl Shop {
     async fn changed(&self, of: &Subscribed, what: &str, body: Value) -> Value {
         let asked = self.ask(of, what, body).await;
         assert_eq!((asked.status, &asked.json()["status"]), (201, &json!("requested")), "{asked:?}");
+        let requested = self.events("subscription.change_requested").await;
+        let position = requested.last().map(|event| &event["position"]);
+        assert_eq!(asked.json().get("position"), position, "{asked:?}");
         wait::until("a change to be settled", async || {
             let last = self.subscription(of).await["changes"][0].clone();
             assert_eq!(last["change_id"], asked.json()["change_id"]);

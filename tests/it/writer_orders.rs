@@ -217,10 +217,10 @@ async fn orders_are_listed_newest_first_by_account_and_by_how_far_they_have_come
     shop.book.accept(pay("ada", orders[0], 1)).await;
     shop.book.accept(pay("bob", orders[1], 2)).await;
     let list = async |account, status, before, limit| -> Vec<usize> {
-        let filter = OrderFilter { account, status };
-        let rows = list_orders(&shop.database, shop.book.ledger, &filter, before, limit).await;
+        let filter = OrderFilter { account, status, from: None, before };
+        let rows = list_orders(&shop.database, shop.book.ledger, &filter, limit).await;
         let place = |row: &OrderRow| orders.iter().position(|order| *order == row.order.id).expect("known");
-        rows.expect("readable").iter().map(place).collect()
+        rows.expect("readable").0.iter().map(place).collect()
     };
     let (ada, bob) = (Some(numbers[0]), Some(numbers[1]));
     let (paid, placed) = (Some(OrderStatus::Paid), Some(OrderStatus::Placed));

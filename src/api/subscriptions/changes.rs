@@ -139,6 +139,7 @@ pub enum ChangeStatus {
 
 /// A change of a subscription that was asked for, as far as it has come.
 #[derive(Clone, Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 pub struct SubscriptionChange {
     /// Which change.
     pub change_id: SubscriptionChangeId,
@@ -163,6 +164,8 @@ pub struct SubscriptionChange {
     pub refusal: Nullable<String>,
     /// When it was asked for.
     pub requested_at: Timestamp,
+    /// In the answer to the request for it: the position of the command's last event; absent elsewhere.
+    pub position: Option<i64>,
 }
 
 impl SubscriptionChange {
@@ -196,6 +199,7 @@ impl SubscriptionChange {
             status,
             refusal: Nullable(refusal),
             requested_at: requested.requested_at,
+            position: None,
         }
     }
 }
@@ -411,8 +415,9 @@ async fn ask(
         EventBody::SubscriptionChangeRequested(requested) => Some(requested.clone()),
         _ => None,
     })?;
-    let (_, requested_at) = Written::of(&accepted).end().ok_or_else(ApiError::internal)?;
+    let (position, requested_at) = Written::of(&accepted).end().ok_or_else(ApiError::internal)?;
     let (id, change) = (requested.request, requested.change);
     let asked = RequestedChange { id, change, requested_at, outcome: None };
-    Ok(Created::new(&accepted, SubscriptionChange::of(&requested.subscription, asked)))
+    let change = SubscriptionChange::of(&requested.subscription, asked);
+    Ok(Created::new(&accepted, SubscriptionChange { position: Some(position), ..change }))
 }

@@ -9,9 +9,12 @@ use super::{Place, Step, StoredCause, finish::RELEASE_ONE, read, shard_of, write
 use crate::{
     domain::{
         ids::{Actor, EffectId, LedgerId, Position},
-        time::Timestamp,
+        time::{TimeRange, Timestamp},
     },
-    store::rows::{RowError, timestamp},
+    store::{
+        pages::{self, LookedAt},
+        rows::{RowError, timestamp},
+    },
 };
 
 /// How far an effect has come.
@@ -131,40 +134,76 @@ pub struct OutboxFilter {
     pub state: Option<EffectState>,
     /// Only those that failed with this code last.
     pub code: Option<String>,
+    /// Only those of these kinds; all if there are none.
+    pub kinds: Vec<&'static str>,
+    /// Only those ordered then.
+    pub created: TimeRange,
 }
 
-/// Reads each shard in its own order; the page is what is first of them all.
+/// How many entries of each shard and table are looked at for a page of certain ones, so that one who asks for what is rare
+/// cannot have a long outbox read at once.
+pub const LOOKED_AT: i64 = 200;
+
+/// A page of entries.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct OutboxPage {
+    /// The entries, in the order in which they were ordered.
+    pub entries: Vec<OutboxEntry>,
+    /// The place after which the next page begins, if there may be more.
+    pub next: Option<OutboxPlace>,
+}
+
+/// Reads each shard in its own order, so far and no further; the page is what is first of them all, up to the first place behind
+/// which nobody has looked in its shard.
 macro_rules! page_of {
     ($table:literal, $columns:ident, $state:literal, $code:literal) => {
         concat!(
             "SELECT e.*
                FROM ledger_heads h
-              CROSS JOIN generate_series(0, 63) AS s (shard)
+              CROSS JOIN generate_series(0, 63) AS s (asked_shard)
               CROSS JOIN LATERAL (
                     SELECT ",
             columns!($columns),
-            "
+            ", (($4::text IS NULL OR ",
+            $state,
+            " = $4) AND ($5::text IS NULL OR ",
+            $code,
+            " = $5) AND (cardinality($8::text[]) = 0 OR w.kind = ANY ($8))
+                AND w.created_at >= COALESCE($9, '-infinity'::timestamptz)
+                AND w.created_at < COALESCE($10, 'infinity'::timestamptz)) IS TRUE AS is_asked_for,
+               row_number() OVER (ORDER BY w.ledger_id, w.shard, w.position, w.ordinal) = $7 AS is_last_looked_at
                       FROM ",
             $table,
             " w
-                     WHERE w.ledger_id = $1 AND w.shard = s.shard
+                     WHERE w.ledger_id = $1 AND w.shard = s.asked_shard
                        AND (w.position, w.ordinal) > ($2, $3)
-                       AND ($4::text IS NULL OR ",
-            $state,
-            " = $4)
-                       AND ($5::text IS NULL OR ",
-            $code,
-            " = $5)
                      ORDER BY w.ledger_id, w.shard, w.position, w.ordinal
-                     LIMIT $6) e
-              WHERE h.ledger_id = $1
+                     LIMIT $7) e
+              WHERE h.ledger_id = $1 AND (e.is_asked_for OR e.is_last_looked_at)
               ORDER BY e.position, e.ordinal
               LIMIT $6"
         )
     };
 }
 
-/// Up to `limit` entries after `after`, in the order in which they were ordered.
+/// The statements that read a page, by table. Parameters: ledger, position and ordinal after which it begins, state, code, how
+/// many are told at most, how many of each shard are looked at, kinds, and the time in which they were ordered.
+pub const PAGES: [(&[EffectState], &str); 3] = [
+    (&[EffectState::Waiting], page_of!("outbox", waiting, "'waiting'", "NULL::text")),
+    (
+        &[EffectState::BackingOff, EffectState::Held],
+        page_of!(
+            "outbox_retry",
+            retried,
+            "(CASE WHEN w.next_attempt_at IS NULL THEN 'held' ELSE 'backing_off' END)",
+            "w.code"
+        ),
+    ),
+    (&[EffectState::Dead], page_of!("outbox_dead", dead, "'dead'", "w.code")),
+];
+
+/// A page of up to `limit` entries after `after`, in the order in which they were ordered. It may be short, or empty, and not
+/// be the last.
 ///
 /// # Errors
 /// Those of the database, and rows that cannot be read.
@@ -174,43 +213,38 @@ pub async fn list(
     filter: &OutboxFilter,
     after: Option<OutboxPlace>,
     limit: i64,
-) -> Result<Vec<OutboxEntry>, RowError> {
-    const WAITING: &str = page_of!("outbox", waiting, "'waiting'", "NULL::text");
-    const RETRIED: &str = page_of!(
-        "outbox_retry",
-        retried,
-        "(CASE WHEN w.next_attempt_at IS NULL THEN 'held' ELSE 'backing_off' END)",
-        "w.code"
-    );
-    const DEAD: &str = page_of!("outbox_dead", dead, "'dead'", "w.code");
+) -> Result<OutboxPage, RowError> {
     let (position, ordinal) = after.map_or((0, -1), |(position, ordinal)| (position.0, ordinal));
     let state = filter.state.map(EffectState::as_str);
+    // One more than is told says whether there is another page.
+    let told = limit.saturating_add(1);
+    let looked_at = if *filter == OutboxFilter::default() { told } else { told.max(LOOKED_AT) };
+    let [from, until] =
+        [filter.created.from, filter.created.until].map(|moment| moment.map(Timestamp::to_datetime));
     let is_asked_for = |states: &[EffectState]| filter.state.is_none_or(|state| states.contains(&state));
-    let tables = [
-        (WAITING, is_asked_for(&[EffectState::Waiting])),
-        (RETRIED, is_asked_for(&[EffectState::BackingOff, EffectState::Held])),
-        (DEAD, is_asked_for(&[EffectState::Dead])),
-    ];
-    let steps: Vec<Step<'_>> = tables
-        .iter()
-        .filter(|(_, is_asked_for)| *is_asked_for)
-        .map(|(sql, _)| Step {
-            sql,
-            parameters: vec![
-                (&ledger.0, Type::INT8),
-                (&position, Type::INT8),
-                (&ordinal, Type::INT2),
-                (&state, Type::TEXT),
-                (&filter.code, Type::TEXT),
-                (&limit, Type::INT8),
-            ],
-        })
-        .collect();
-    let rows = read(client, ledger, &steps).await?;
-    let mut entries = rows.iter().flatten().map(OutboxEntry::from_row).collect::<Result<Vec<_>, _>>()?;
-    entries.sort_by_key(|entry| (entry.place.position, entry.place.ordinal));
-    entries.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    Ok(entries)
+    let tables = PAGES.iter().filter(|(states, _)| is_asked_for(states));
+    let steps = tables.map(|(_, sql)| Step {
+        sql,
+        parameters: vec![
+            (&ledger.0, Type::INT8),
+            (&position, Type::INT8),
+            (&ordinal, Type::INT2),
+            (&state, Type::TEXT),
+            (&filter.code, Type::TEXT),
+            (&told, Type::INT8),
+            (&looked_at, Type::INT8),
+            (&filter.kinds, Type::TEXT_ARRAY),
+            (&from, Type::TIMESTAMPTZ),
+            (&until, Type::TIMESTAMPTZ),
+        ],
+    });
+    let rows = read(client, ledger, &steps.collect::<Vec<_>>()).await?;
+    let looked_at = rows.iter().flatten().map(|row| LookedAt::from_row(row, OutboxEntry::from_row(row)?));
+    let mut looked_at = looked_at.collect::<Result<Vec<_>, RowError>>()?;
+    let place = |entry: &OutboxEntry| (entry.place.position, entry.place.ordinal);
+    looked_at.sort_by_key(|one| place(&one.item));
+    let (entries, next) = pages::page(looked_at, limit, place);
+    Ok(OutboxPage { entries, next })
 }
 
 /// A dead effect that keeps something from being done.

@@ -3,6 +3,8 @@
 //! Which build serves is resolved in the transaction that reads, so a build that takes over at this moment is either
 //! read from the beginning or not at all.
 
+use std::ops::Range;
+
 use futures_util::future::{join, try_join_all};
 use tokio_postgres::{Client, Error, Row, types::Type};
 
@@ -93,11 +95,28 @@ pub struct HistoryEntry {
     pub reference: Option<String>,
 }
 
+/// Which entries of an account's history a page holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HistoryFilter {
+    /// Only those at these positions.
+    pub positions: Range<Position>,
+    /// Only those of these types; all if there are none.
+    pub types: Vec<&'static str>,
+    /// How many at most.
+    pub limit: u16,
+}
+
+/// How many entries are looked at for a page of certain types, so that one who asks for what is rare cannot have the whole
+/// history of a busy account read at once.
+pub const HISTORY_LOOKED_AT: i64 = 2_000;
+
 /// A page of an account's history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HistoryPage {
     /// Newest first.
     pub entries: Vec<HistoryEntry>,
+    /// The position before which the next page begins, if there may be more.
+    pub next: Option<Position>,
     /// How far the history is: everything up to there is in it.
     pub position: Position,
 }
@@ -136,7 +155,7 @@ pub async fn serving_position(
     Ok(serving.map_or(Position(0), |serving| serving.position))
 }
 
-/// The entries of an account's history before a position (all, if none is given), newest first.
+/// A page of an account's history, newest first. It may be short, or empty, and not be the last.
 ///
 /// # Errors
 /// Those of the database, and rows that cannot be read.
@@ -144,8 +163,7 @@ pub async fn history(
     client: &mut Client,
     ledger: LedgerId,
     account: AccountNumber,
-    before: Option<Position>,
-    limit: u16,
+    filter: &HistoryFilter,
 ) -> Result<HistoryPage, RowError> {
     // A caller may go away between the two queries: a transaction that is dropped rolls itself back.
     let transaction = client.build_transaction().read_only(true).start().await?;
@@ -154,37 +172,87 @@ pub async fn history(
         join(transaction.batch_execute(&settings), serving(transaction.client(), ledger, "history")).await;
     begun?;
     match serving? {
-        None => Ok(HistoryPage { entries: Vec::new(), position: Position(0) }),
-        Some(serving) => history_in(transaction.client(), ledger, account, before, limit, &serving).await,
+        None => Ok(HistoryPage { entries: Vec::new(), next: None, position: Position(0) }),
+        Some(serving) => history_in(transaction.client(), ledger, account, filter, &serving).await,
     }
 }
+
+/// The statement that reads a page of history of certain types in the tables of that build. Parameters: ledger, account, the
+/// first position and the one behind the last, how many entries are told at most, types, and how many are looked at.
+///
+/// Every row has the number of entries looked at and the position of the last of them; there is one also if none is told. What
+/// is looked for is found by its type alone, and only what is told is put into words.
+pub fn history_of_types_statement(schema: &str) -> String {
+    format!(
+        "WITH looked_at AS MATERIALIZED (
+             SELECT position, type FROM {schema}.history
+              WHERE ledger_id = $1 AND account_number = $2 AND position >= $3 AND position < $4
+              ORDER BY position DESC LIMIT $7)
+         SELECT l.entries, l.last, h.*
+           FROM (SELECT count(*) AS entries, min(position) AS last FROM looked_at) l
+           LEFT JOIN LATERAL (
+                SELECT {ENTRY_COLUMNS}
+                  FROM (SELECT position FROM looked_at WHERE type = ANY ($6) ORDER BY position DESC LIMIT $5) t,
+                       LATERAL (SELECT * FROM {schema}.history h
+                                 WHERE h.ledger_id = $1 AND h.account_number = $2 AND h.position = t.position
+                                OFFSET 0) h) h ON true
+          ORDER BY h.position DESC"
+    )
+}
+
+/// The columns of a [`HistoryEntry`].
+const ENTRY_COLUMNS: &str =
+    "h.position, h.type, h.unit, h.amount, h.balance_after, h.description, h.description_de,
+                             h.recorded_at, h.effective_at, h.actor, h.reference";
 
 async fn history_in(
     client: &Client,
     ledger: LedgerId,
     account: AccountNumber,
-    before: Option<Position>,
-    limit: u16,
+    filter: &HistoryFilter,
     serving: &Serving,
 ) -> Result<HistoryPage, RowError> {
-    let statement = format!(
-        "SELECT position, type, unit, amount, balance_after, description, description_de,
-                recorded_at, effective_at, actor, reference
-           FROM {}.history
-          WHERE ledger_id = $1 AND account_number = $2 AND position < $3
-          ORDER BY position DESC LIMIT $4",
-        serving.schema
-    );
-    let before = before.map_or(i64::MAX, |position| position.0);
-    let parameters: [Parameter<'_>; 4] = [
+    let HistoryFilter { positions, types, limit } = filter;
+    // One more than is told says whether there is another page.
+    let told = i64::from(*limit) + 1;
+    let looked_at = told.max(HISTORY_LOOKED_AT);
+    let mut parameters: Vec<Parameter<'_>> = vec![
         (&ledger.0, Type::INT8),
         (&account.0, Type::INT8),
-        (&before, Type::INT8),
-        (&i64::from(limit), Type::INT8),
+        (&positions.start.0, Type::INT8),
+        (&positions.end.0, Type::INT8),
+        (&told, Type::INT8),
     ];
-    let rows = client.query_typed(&statement, &parameters).await?;
-    let entries = rows.iter().map(HistoryEntry::from_row).collect::<Result<_, _>>()?;
-    Ok(HistoryPage { entries, position: serving.position })
+    let rows = if types.is_empty() {
+        let statement = format!(
+            "SELECT {ENTRY_COLUMNS}
+               FROM {}.history h
+              WHERE h.ledger_id = $1 AND h.account_number = $2 AND h.position >= $3 AND h.position < $4
+              ORDER BY h.position DESC LIMIT $5",
+            serving.schema
+        );
+        client.query_typed(&statement, &parameters).await?
+    } else {
+        parameters.extend([(types as _, Type::TEXT_ARRAY), (&looked_at as _, Type::INT8)]);
+        client.query_typed(&history_of_types_statement(&serving.schema), &parameters).await?
+    };
+    let entries = rows.iter().filter_map(|row| HistoryEntry::from_row(row).transpose());
+    let mut entries = entries.collect::<Result<Vec<_>, _>>()?;
+    let next = if entries.len() > usize::from(*limit) {
+        entries.truncate((*limit).into());
+        entries.last().map(|entry| entry.position)
+    } else {
+        let given_up = rows.first().filter(|_| !types.is_empty());
+        given_up.map(|row| given_up_at(row, looked_at)).transpose()?.flatten()
+    };
+    Ok(HistoryPage { entries, next, position: serving.position })
+}
+
+/// The last entry that was looked at, if there may be others behind it.
+fn given_up_at(row: &Row, looked_at: i64) -> Result<Option<Position>, RowError> {
+    let entries: i64 = row.try_get("entries")?;
+    let last: Option<i64> = row.try_get("last")?;
+    Ok(last.filter(|_| entries >= looked_at).map(Position))
 }
 
 /// How far every build is in these ledgers.
@@ -241,11 +309,13 @@ impl Progress {
 }
 
 impl HistoryEntry {
-    fn from_row(row: &Row) -> Result<Self, RowError> {
+    /// Nothing of a row without an entry.
+    fn from_row(row: &Row) -> Result<Option<Self>, RowError> {
+        let Some(position) = row.try_get("position")? else { return Ok(None) };
         let unit: Option<&str> = row.try_get("unit")?;
         let effective_at: Option<time::OffsetDateTime> = row.try_get("effective_at")?;
-        Ok(Self {
-            position: Position(row.try_get("position")?),
+        Ok(Some(Self {
+            position: Position(position),
             type_name: row.try_get("type")?,
             unit: unit.map(Unit::parse).transpose().map_err(|_| RowError::Value { column: "unit" })?,
             amount: row.try_get("amount")?,
@@ -256,6 +326,6 @@ impl HistoryEntry {
             effective_at: effective_at.map(|moment| timestamp(moment, "effective_at")).transpose()?,
             actor: row.try_get("actor")?,
             reference: row.try_get("reference")?,
-        })
+        }))
     }
 }

@@ -1,8 +1,7 @@
 //! Accounts as they are: the state that commands are decided on, with everything that is needed to see what is due.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
-use time::OffsetDateTime;
 use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
@@ -265,58 +264,38 @@ fn read_settings(rows: &[Row]) -> Result<LedgerSettings, RowError> {
 }
 
 /// Which accounts a list holds.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AccountFilter {
     /// Only those of this status.
     pub status: Option<AccountStatus>,
-    /// Only those opened then or later.
-    pub opened_from: Option<Timestamp>,
-    /// Only those opened before.
-    pub opened_until: Option<Timestamp>,
+    /// Only those opened at these positions, which are their numbers.
+    pub opened: Range<Position>,
 }
 
-/// The number of the first account opened then or later, or a larger one than any. Numbers are positions, so accounts of
-/// later numbers were not opened earlier, and a time is a range of numbers.
-macro_rules! first_opened {
-    ($moment:literal) => {
-        concat!(
-            "COALESCE((SELECT b.account_number FROM accounts b WHERE b.ledger_id = $1 AND b.opened_at >= ",
-            $moment,
-            " ORDER BY b.opened_at, b.account_number LIMIT 1), 9223372036854775807)"
-        )
-    };
-}
-
-/// The numbers are found first, so that nothing is left to be done with them but to look into an index.
+/// The accounts are found before anything is joined to them, so that nothing is left to be done but to look into an index.
 macro_rules! list_of_accounts {
     ($condition:literal) => {
         concat!(
             "SELECT ",
             account_columns!(),
-            " FROM (SELECT LEAST($2, ",
-            first_opened!("$4"),
-            ") AS before, CASE WHEN $3::timestamptz IS NULL THEN 0 ELSE ",
-            first_opened!("$3"),
-            " END AS since OFFSET 0) t, LATERAL (
-                  SELECT a.account_number, a.external_id, a.status, a.opened_at FROM accounts a
-                   WHERE a.ledger_id = $1 AND a.account_number < t.before AND a.account_number >= t.since AND ",
+            " FROM (SELECT a.account_number, a.external_id, a.status, a.opened_at FROM accounts a
+                   WHERE a.ledger_id = $1 AND a.account_number >= $2 AND a.account_number < $3 AND ",
             $condition,
-            " ORDER BY a.account_number DESC LIMIT $6) a",
+            " ORDER BY a.account_number DESC LIMIT $5) a",
             with_profile!(),
             " ORDER BY a.account_number DESC"
         )
     };
 }
 
-const LIST_PARAMETERS: &[Type] =
-    &[Type::INT8, Type::INT8, Type::TIMESTAMPTZ, Type::TIMESTAMPTZ, Type::TEXT, Type::INT8];
+const LIST_PARAMETERS: &[Type] = &[Type::INT8, Type::INT8, Type::INT8, Type::TEXT, Type::INT8];
 
 static LIST_ACCOUNTS: Statement =
-    Statement { name: "list_accounts", sql: list_of_accounts!("$5 IS NULL"), parameters: LIST_PARAMETERS };
+    Statement { name: "list_accounts", sql: list_of_accounts!("$4 IS NULL"), parameters: LIST_PARAMETERS };
 
 static LIST_ACCOUNTS_OF_STATUS: Statement = Statement {
     name: "list_accounts_of_status",
-    sql: list_of_accounts!("a.status = $5"),
+    sql: list_of_accounts!("a.status = $4"),
     parameters: LIST_PARAMETERS,
 };
 
@@ -331,12 +310,11 @@ pub async fn list_accounts(
     before: Option<AccountNumber>,
     limit: i64,
 ) -> Result<Vec<AccountRow>, ReadError> {
-    let before = before.map_or(i64::MAX, |number| number.0);
+    let Range { start: from, end: until } = filter.opened;
+    let before = before.map_or(until.0, |number| number.0.min(until.0));
     let status = filter.status.map(AccountStatus::as_str);
-    let moment = |moment: Option<Timestamp>| -> Option<OffsetDateTime> { moment.map(Timestamp::to_datetime) };
-    let (from, until) = (moment(filter.opened_from), moment(filter.opened_until));
     let statement = if status.is_some() { &LIST_ACCOUNTS_OF_STATUS } else { &LIST_ACCOUNTS };
-    let values: [Value<'_>; 6] = [&ledger.0, &before, &from, &until, &status, &limit];
+    let values: [Value<'_>; 5] = [&ledger.0, &from.0, &before, &status, &limit];
     let answers = read(database, ledger, &[(statement, &values)]).await?;
     Ok(answers[0].iter().map(AccountRow::from_row).collect::<Result<_, _>>()?)
 }

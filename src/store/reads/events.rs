@@ -12,7 +12,7 @@ use crate::{
         events::{event_columns, event_from_row},
         pool::Database,
         rows::RowError,
-        session::Statement,
+        session::{Statement, Value},
     },
 };
 
@@ -76,4 +76,39 @@ pub async fn list_events(
     Ok((Moment::from_rows(&answers[0])?, events))
 }
 
-pub(super) static STATEMENTS: &[&Statement] = &[&LIST_EVENTS];
+static LIST_EVENTS_OF_TYPES: Statement = Statement {
+    name: "list_events_of_types",
+    sql: concat!(
+        "SELECT ",
+        event_columns!(),
+        ", e.request_id,
+           (SELECT a.external_id FROM accounts a
+             WHERE a.ledger_id = $1 AND a.account_number = e.account_number) AS external_id
+           FROM events e
+          WHERE e.ledger_id = $1 AND e.position > $2 AND e.position <= $3 AND e.type = ANY ($4)
+          ORDER BY e.position
+          LIMIT $5"
+    ),
+    parameters: &[Type::INT8, Type::INT8, Type::INT8, Type::TEXT_ARRAY, Type::INT8],
+};
+
+/// Up to `limit` events of these types after a position and up to `until`, and where the ledger ends. All events in between
+/// are looked at: how many that may be is for the caller to say.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn list_events_of_types(
+    database: &Database,
+    ledger: LedgerId,
+    (after, until): (Position, Position),
+    types: &[&str],
+    limit: i64,
+) -> Result<(Moment, Vec<StoredEvent>), ReadError> {
+    let values: [Value<'_>; 5] = [&ledger.0, &after.0, &until.0, &types, &limit];
+    let queries = [(&READ_MOMENT, &[&ledger.0 as Value<'_>] as &[_]), (&LIST_EVENTS_OF_TYPES, &values)];
+    let answers = read(database, ledger, &queries).await?;
+    let events = answers[1].iter().map(StoredEvent::from_row).collect::<Result<_, _>>()?;
+    Ok((Moment::from_rows(&answers[0])?, events))
+}
+
+pub(super) static STATEMENTS: &[&Statement] = &[&LIST_EVENTS, &LIST_EVENTS_OF_TYPES];

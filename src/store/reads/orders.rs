@@ -16,6 +16,7 @@ use crate::{
         payment::{DisputeStatus, PAYMENT_STATE_VERSION, Payment, RefundRequest, RequestStatus},
     },
     store::{
+        pages::{self, LookedAt},
         pool::Database,
         rows::{RowError, state},
         session::{Statement, Value},
@@ -85,6 +86,10 @@ pub struct OrderFilter {
     pub account: Option<AccountNumber>,
     /// Only those that have come so far.
     pub status: Option<OrderStatus>,
+    /// Only this one and those placed after it.
+    pub from: Option<OrderId>,
+    /// Only those placed before this one.
+    pub before: Option<OrderId>,
 }
 
 /// A refund that was asked of us.
@@ -129,21 +134,32 @@ macro_rules! buyer_columns {
     };
 }
 
-/// Orders under a condition, newest first, with their accounts.
-macro_rules! orders_where {
-    ($condition:literal) => {
+/// Orders, newest first, with their accounts.
+macro_rules! orders_of {
+    ($($orders:expr),+) => {
         concat!(
             "SELECT ",
             buyer_columns!(),
             ", o.locale AS order_locale, o.success_url, o.cancel_url, o.session_url, o.state_version,
-               o.state::text AS state
-              FROM (SELECT * FROM orders o WHERE o.ledger_id = $1 AND ",
-            $condition,
-            " OFFSET 0) o, LATERAL (
+               o.state::text AS state, o.is_asked_for, o.is_last_looked_at
+              FROM (",
+            $($orders,)+
+            ") o, LATERAL (
                    SELECT a.account_number, a.external_id, a.stripe_customer FROM accounts a
                     WHERE a.ledger_id = $1 AND a.account_number = o.account_number OFFSET 0) a",
             with_profile!(),
             " ORDER BY o.order_id DESC"
+        )
+    };
+}
+
+/// Those under a condition.
+macro_rules! orders_where {
+    ($($condition:literal),+) => {
+        orders_of!(
+            "SELECT o.*, true AS is_asked_for, false AS is_last_looked_at FROM orders o WHERE o.ledger_id = $1 AND ",
+            $($condition,)+
+            " OFFSET 0"
         )
     };
 }
@@ -170,33 +186,57 @@ pub async fn find_order(
     Ok((Moment::from_rows(&answers[0])?, order))
 }
 
+/// Of orders under a condition, those placed from `$2` on and before `$3`, up to `$4`.
+macro_rules! list_of_orders {
+    ($condition:literal) => {
+        orders_where!(
+            $condition,
+            " AND o.order_id >= $2 AND o.order_id < $3 ORDER BY o.order_id DESC LIMIT $4"
+        )
+    };
+}
+
 static LIST_ORDERS: Statement = Statement {
     name: "list_orders",
-    sql: orders_where!("o.order_id < $2 ORDER BY o.order_id DESC LIMIT $3"),
-    parameters: &[Type::INT8, Type::UUID, Type::INT8],
+    sql: list_of_orders!("true"),
+    parameters: &[Type::INT8, Type::UUID, Type::UUID, Type::INT8],
 };
 
 static LIST_ORDERS_OF_ACCOUNT: Statement = Statement {
     name: "list_orders_of_account",
-    sql: orders_where!("o.account_number = $4 AND o.order_id < $2 ORDER BY o.order_id DESC LIMIT $3"),
-    parameters: &[Type::INT8, Type::UUID, Type::INT8, Type::INT8],
+    sql: list_of_orders!("o.account_number = $5"),
+    parameters: &[Type::INT8, Type::UUID, Type::UUID, Type::INT8, Type::INT8],
 };
 
 static LIST_ORDERS_OF_STATUS: Statement = Statement {
     name: "list_orders_of_status",
-    sql: orders_where!("o.status = $4 AND o.order_id < $2 ORDER BY o.order_id DESC LIMIT $3"),
-    parameters: &[Type::INT8, Type::UUID, Type::INT8, Type::TEXT],
+    sql: list_of_orders!("o.status = $5"),
+    parameters: &[Type::INT8, Type::UUID, Type::UUID, Type::INT8, Type::TEXT],
 };
 
+/// The orders of an account are looked through, up to `$7`: an index by its account and its status the planner would not take for
+/// sure.
 static LIST_ORDERS_OF_ACCOUNT_AND_STATUS: Statement = Statement {
     name: "list_orders_of_account_and_status",
-    sql: orders_where!(
-        "o.account_number = $4 AND o.status = $5 AND o.order_id < $2 ORDER BY o.order_id DESC LIMIT $3"
+    sql: orders_of!(
+        "SELECT o.* FROM (
+             SELECT o.*, o.status = $6 AS is_asked_for,
+                    row_number() OVER (ORDER BY o.order_id DESC) = $7 AS is_last_looked_at
+               FROM orders o
+              WHERE o.ledger_id = $1 AND o.account_number = $5 AND o.order_id >= $2 AND o.order_id < $3
+              ORDER BY o.order_id DESC LIMIT $7) o
+          WHERE o.is_asked_for OR o.is_last_looked_at
+          ORDER BY o.order_id DESC LIMIT $4"
     ),
-    parameters: &[Type::INT8, Type::UUID, Type::INT8, Type::INT8, Type::TEXT],
+    parameters: &[Type::INT8, Type::UUID, Type::UUID, Type::INT8, Type::INT8, Type::TEXT, Type::INT8],
 };
 
-/// Up to `limit` orders, newest first, of those placed before the order `before`.
+/// How many orders of an account are looked at for a page of one status, so that one who asks for what is rare cannot have all of
+/// them read at once.
+const LOOKED_AT: i64 = 1_000;
+
+/// A page of up to `limit` orders, newest first, and the order after which the next one begins, if there may be more. Of an account
+/// and a status it may be short, or empty, and not be the last.
 ///
 /// # Errors
 /// [`ReadError`].
@@ -204,13 +244,16 @@ pub async fn list_orders(
     database: &Database,
     ledger: LedgerId,
     filter: &OrderFilter,
-    before: Option<OrderId>,
     limit: i64,
-) -> Result<Vec<OrderRow>, ReadError> {
-    let before = Uuid::from_u128(before.map_or(u128::MAX, OrderId::to_bits));
+) -> Result<(Vec<OrderRow>, Option<OrderId>), ReadError> {
+    let from = Uuid::from_u128(filter.from.map_or(0, OrderId::to_bits));
+    let before = Uuid::from_u128(filter.before.map_or(u128::MAX, OrderId::to_bits));
     let account = filter.account.map_or(0, |number| number.0);
     let status = filter.status.map_or("", OrderStatus::as_str);
-    let mut values: Vec<Value<'_>> = vec![&ledger.0, &before, &limit];
+    // One more than is told says whether there is another page.
+    let told = limit.saturating_add(1);
+    let looked_at = told.max(LOOKED_AT);
+    let mut values: Vec<Value<'_>> = vec![&ledger.0, &from, &before, &told];
     let statement = match (filter.account, filter.status) {
         (None, None) => &LIST_ORDERS,
         (Some(_), None) => {
@@ -222,12 +265,14 @@ pub async fn list_orders(
             &LIST_ORDERS_OF_STATUS
         }
         (Some(_), Some(_)) => {
-            values.extend([&account as Value<'_>, &status]);
+            values.extend([&account as Value<'_>, &status, &looked_at]);
             &LIST_ORDERS_OF_ACCOUNT_AND_STATUS
         }
     };
     let answers = read(database, ledger, &[(statement, &values)]).await?;
-    Ok(answers[0].iter().map(OrderRow::from_row).collect::<Result<_, _>>()?)
+    let orders = answers[0].iter().map(|row| LookedAt::from_row(row, OrderRow::from_row(row)?));
+    let orders = orders.collect::<Result<Vec<_>, RowError>>()?;
+    Ok(pages::page(orders, limit, |row| row.order.id))
 }
 
 macro_rules! refunds_where {
