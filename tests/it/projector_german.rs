@@ -60,6 +60,14 @@ const WORDS: &[(&str, &str)] = &[
         "Took credits back: credits of a refunded payment came back",
         "Zurückgenommen: credits, Credits einer erstatteten Zahlung kamen zurück",
     ),
+    (
+        "Took credits back: a credit note was issued",
+        "Zurückgenommen: credits, eine Gutschrift wurde ausgestellt",
+    ),
+    (
+        "Gave credits back: a credit note was voided",
+        "Zurückgegeben: credits, eine Gutschrift wurde storniert",
+    ),
     ("Gave credits back: a refund failed", "Zurückgegeben: credits, eine Erstattung ist gescheitert"),
     (
         "Gave no credits back: a dispute was won",
