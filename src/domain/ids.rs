@@ -463,6 +463,8 @@ mod tests {
         let seed = Seed([7; 16]);
         let lot = LotId::new(Position(258), 3, &seed);
         assert_eq!(lot.position(), Position(258));
+        assert_eq!(LotId::first_at(Position(258)).to_bits(), 258 << 64);
+        assert!(LotId::first_at(Position(258)) < lot && lot < LotId::first_at(Position(259)));
         assert_eq!(LotId::parse(&lot.to_string()), Some(lot));
         assert_eq!(LotId::from_bits(lot.to_bits()), lot);
         assert!(lot.to_string().starts_with("lot_000000000000010203"));
