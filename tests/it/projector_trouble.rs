@@ -84,9 +84,10 @@ async fn sql_that_does_not_end_keeps_no_other_projection_waiting() {
     let mut book = place.book("patient").await;
     install_from(&with_a_sleeper(1, 60.0), &place).await;
     let superuser = place.database.superuser().await;
-    // Who is at it and since when: the same answer twice means that nothing has ended in between.
+    // Who is at it, in which transaction: the same answer twice means that nothing has ended in between. (A statement begins
+    // more than once: when it is parsed, bound, and run.)
     let attempt = async || {
-        let statement = "SELECT pid, query_start::text FROM pg_stat_activity
+        let statement = "SELECT pid, xact_start::text FROM pg_stat_activity
                           WHERE datname = current_database() AND state = 'active' AND query LIKE 'INSERT INTO asleep %'";
         let row = superuser.query_opt(statement, &[]).await.expect("the sessions");
         row.map(|row| (row.get::<_, i32>(0), row.get::<_, String>(1)))
