@@ -56,7 +56,8 @@ impl Binaries {
         if let Some(directory) = env::var_os(DIRECTORY_VARIABLE).map(PathBuf::from) {
             return Self::inspect(&directory).map_err(|reason| BinariesError::Explicit { directory, reason });
         }
-        Self::first_usable(candidates())
+        let path = env::var_os("PATH").unwrap_or_default();
+        Self::first_usable(candidates(Path::new("/"), pg_config_directory(), env::split_paths(&path)))
     }
 
     /// The directory that holds them.
@@ -127,15 +128,16 @@ fn major_version(text: &str) -> Option<u32> {
     version[..digits].parse().ok()
 }
 
-fn candidates() -> impl Iterator<Item = PathBuf> {
-    let homebrew = ["/opt/homebrew/opt", "/usr/local/opt", "/home/linuxbrew/.linuxbrew/opt"];
-    let path = env::var_os("PATH").unwrap_or_default();
-    let path: Vec<_> = env::split_paths(&path).collect();
-    pg_config_directory()
-        .into_iter()
-        .chain(newest_first(Path::new("/usr/lib/postgresql"), "", "bin"))
-        .chain(homebrew.into_iter().flat_map(|prefix| newest_first(Path::new(prefix), "postgresql@", "bin")))
-        .chain(path)
+/// Where to look, in that order: below `root` are the places that packages are installed to.
+fn candidates(
+    root: &Path,
+    pg_config: Option<PathBuf>,
+    path: impl Iterator<Item = PathBuf>,
+) -> impl Iterator<Item = PathBuf> {
+    let debian = newest_first(&root.join("usr/lib/postgresql"), "", "bin");
+    let homebrew = ["opt/homebrew/opt", "usr/local/opt", "home/linuxbrew/.linuxbrew/opt"];
+    let homebrew = homebrew.map(|prefix| newest_first(&root.join(prefix), "postgresql@", "bin"));
+    pg_config.into_iter().chain(debian).chain(homebrew.into_iter().flatten()).chain(path)
 }
 
 fn pg_config_directory() -> Option<PathBuf> {
@@ -189,6 +191,27 @@ mod tests {
         let versions = newest_first(root.path(), "", "bin");
         let expected: Vec<_> = ["17", "15", "9"].map(|v| root.path().join(v).join("bin")).into();
         assert_eq!(versions, expected);
+    }
+
+    #[test]
+    fn what_is_configured_comes_before_packages_and_packages_before_the_path() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        for place in ["usr/lib/postgresql/15", "usr/lib/postgresql/17", "opt/homebrew/opt/postgresql@16"] {
+            installation(root.path(), place, "15");
+        }
+        let path = ["/one", "/two"].map(PathBuf::from).into_iter();
+        let found = candidates(root.path(), Some("/configured".into()), path);
+        let found: Vec<String> = found.map(|place| place.display().to_string()).collect();
+        let below = |place: &str| format!("{}/{place}/bin", root.path().display());
+        let expected = [
+            "/configured".to_owned(),
+            below("usr/lib/postgresql/17"),
+            below("usr/lib/postgresql/15"),
+            below("opt/homebrew/opt/postgresql@16"),
+            "/one".to_owned(),
+            "/two".to_owned(),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Who may do what: keys that work, keys that do not, scopes, and ledgers that never see each other.
 
+use counterfoil::api;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -55,59 +56,45 @@ async fn whoever_has_no_key_that_works_is_told_so_and_nothing_else() {
     assert_eq!(none.status().as_u16(), 401);
 }
 
+/// Every operation of the specification: the scope that it says it asks for, its method, and a path.
+fn operations_with_scopes() -> Vec<(String, Method, String)> {
+    let specification = api::specification();
+    let mut operations = Vec::new();
+    for (template, methods) in specification["paths"].as_object().expect("paths") {
+        let part = |part: &str| match part {
+            "{account}" => "alice".to_owned(),
+            _ if part.starts_with('{') => "unknown".to_owned(),
+            _ => part.to_owned(),
+        };
+        let path = template.split('/').map(part).collect::<Vec<_>>().join("/");
+        for (method, operation) in methods.as_object().expect("methods") {
+            let scope = operation["security"][0]["api_key"][0].as_str().expect("a scope").to_owned();
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
+            operations.push((scope, method, path.clone()));
+        }
+    }
+    operations
+}
+
 #[tokio::test]
 async fn every_operation_asks_for_its_scope_before_it_looks_at_anything_else() {
     let app = TestApp::start().await;
     app.account_with("alice", 100).await;
-    let operations = [
-        ("read", Method::GET, "/v1/accounts/alice"),
-        ("read", Method::GET, "/v1/accounts"),
-        ("read", Method::GET, "/v1/accounts/alice/balance"),
-        ("read", Method::GET, "/v1/accounts/alice/lots"),
-        ("read", Method::GET, "/v1/accounts/alice/history"),
-        ("read", Method::GET, "/v1/features"),
-        ("read", Method::GET, "/v1/prices"),
-        ("spend", Method::POST, "/v1/accounts"),
-        ("spend", Method::PATCH, "/v1/accounts/alice"),
-        ("spend", Method::POST, "/v1/accounts/alice/spends"),
-        ("grant", Method::POST, "/v1/accounts/alice/grants"),
-        ("billing", Method::POST, "/v1/accounts/alice/purchases"),
-        ("operate", Method::POST, "/v1/accounts/alice/adjustments"),
-        ("operate", Method::POST, "/v1/accounts/alice/freeze"),
-        ("operate", Method::POST, "/v1/accounts/alice/unfreeze"),
-        ("operate", Method::POST, "/v1/accounts/alice/close"),
-        ("operate", Method::PUT, "/v1/accounts/alice/overdraft-limit"),
-        ("operate", Method::DELETE, "/v1/accounts/alice/profile"),
-        ("operate", Method::POST, "/v1/purchases/pur_00000000000000010000000000000000/refunds"),
-        ("operate", Method::GET, "/v1/inbox"),
-        ("operate", Method::GET, "/v1/inbox/evt_1"),
-        ("operate", Method::POST, "/v1/inbox/evt_1/replay"),
-        ("operate", Method::GET, "/v1/outbox"),
-        ("operate", Method::GET, "/v1/outbox/dead"),
-        ("operate", Method::GET, "/v1/outbox/eff_00000000000000000000000000000001"),
-        ("operate", Method::POST, "/v1/outbox/eff_00000000000000000000000000000001/retry"),
-        ("operate", Method::POST, "/v1/outbox/eff_00000000000000000000000000000001/discard"),
-        ("audit", Method::GET, "/v1/events"),
-        ("admin", Method::PUT, "/v1/features/f"),
-        ("admin", Method::PUT, "/v1/prices/p"),
-        ("admin", Method::DELETE, "/v1/prices/p/overrides"),
-        ("admin", Method::POST, "/v1/prices/sync"),
-        ("admin", Method::GET, "/v1/api-keys"),
-        ("admin", Method::POST, "/v1/api-keys"),
-        ("admin", Method::DELETE, "/v1/api-keys/key_00000000000000010000000000000000"),
-    ];
+    let operations = operations_with_scopes();
     let all = ["read", "spend", "grant", "billing", "operate", "audit"];
     for scope in all.into_iter().chain(["admin"]) {
         let others: Vec<&str> = all.into_iter().filter(|other| *other != scope).collect();
         let (_, without) = make_key(&app, &format!("without {scope}"), json!({"scopes": others})).await;
-        for (_, method, path) in operations.iter().filter(|(needed, ..)| *needed == scope) {
+        let of_scope: Vec<_> = operations.iter().filter(|(needed, ..)| *needed == scope).collect();
+        assert!(!of_scope.is_empty(), "nothing asks for {scope}");
+        for (_, method, path) in &of_scope {
             let body = (*method != Method::GET).then(|| json!({"not": "looked at"}));
             let refused = with_key(&app, &without, method.clone(), path, body.as_ref()).await;
             assert_eq!((refused.status, refused.code().as_str()), (403, "forbidden"), "{method} {path}");
             assert_eq!(refused.json()["error"]["detail"], json!({"scope": scope}));
         }
         let (_, alone) = make_key(&app, &format!("only {scope}"), json!({"scopes": [scope]})).await;
-        for (_, method, path) in operations.iter().filter(|(needed, ..)| *needed == scope) {
+        for (_, method, path) in &of_scope {
             let body = (*method != Method::GET).then(|| json!({"not": "looked at"}));
             let passed = with_key(&app, &alone, method.clone(), path, body.as_ref()).await;
             assert!(![401, 403].contains(&passed.status), "{scope} {method} {path}: {passed:?}");

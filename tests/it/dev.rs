@@ -56,6 +56,36 @@ impl Dev {
         }
     }
 
+    /// What the demo ledger charges for, and sells.
+    async fn sells_the_catalogue(&self) {
+        let features = self.get("/v1/features").await;
+        let features = features["items"].as_array().expect("features").iter();
+        let mut features: Vec<Value> =
+            features.map(|one| json!([one["feature"], one["cost"], one["unit"]])).collect();
+        features.sort_by_key(|one| one[1].as_i64());
+        let costs = [("job_match", 5), ("resume_analysis", 10), ("resume_improvement", 15)];
+        assert_eq!(features, costs.map(|(feature, cost)| json!([feature, cost, "credits"])));
+        let prices = self.get("/v1/prices").await;
+        let prices = prices["items"].as_array().expect("prices").iter();
+        let packs =
+            prices.filter(|price| price["money"]["amount"].is_i64() && price["grants"][0]["amount"].is_i64());
+        let packs: Vec<Value> = packs
+            .map(|one| {
+                json!([
+                    one["price_id"],
+                    one["grants"][0]["amount"],
+                    one["money"]["amount"],
+                    one["money"]["currency"]
+                ])
+            })
+            .collect();
+        for (price, credits, cents) in [("starter", 100, 500), ("pro", 500, 2_000), ("premium", 1_200, 3_500)]
+        {
+            let pack = json!([format!("price_demo_{price}"), credits, cents, "eur"]);
+            assert!(packs.contains(&pack), "{pack} is not in {packs:?}");
+        }
+    }
+
     /// The process id of its PostgreSQL.
     fn postmaster(&self) -> Pid {
         let file = self.data_directory.join("postgres/data/postmaster.pid");
@@ -69,11 +99,15 @@ impl Dev {
         self.process.wait().await.success()
     }
 
-    async fn available(&self, account: &str) -> i64 {
+    async fn get(&self, path: &str) -> Value {
         let Environment { url, api_key, .. } = self.environment();
-        let request = Client::new().get(format!("{url}/v1/accounts/{account}/balance")).bearer_auth(api_key);
-        let answer: Value = request.send().await.expect("an answer").json().await.expect("JSON");
-        answer["balances"][0]["available"].as_i64().expect("an amount")
+        let request = Client::new().get(format!("{url}{path}")).bearer_auth(api_key);
+        request.send().await.expect("an answer").json().await.expect("JSON")
+    }
+
+    async fn available(&self, account: &str) -> i64 {
+        let balance = self.get(&format!("/v1/accounts/{account}/balance")).await;
+        balance["balances"][0]["available"].as_i64().expect("an amount")
     }
 
     /// Pays at the simulated Stripe.
@@ -128,6 +162,7 @@ async fn the_lines_that_it_prints_work_as_they_are() {
     let lines: Vec<&str> = greeting.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
     assert_eq!(lines.len(), 4, "{greeting}");
     let mut answers = Vec::new();
+    dev.sells_the_catalogue().await;
     for line in lines {
         let output = Command::new("sh").args(["-c", line]).output().expect("a shell");
         let answer = String::from_utf8(output.stdout).expect("text");

@@ -202,12 +202,33 @@ async fn misuse_everything(app: &TestApp, operations: &[Operation]) {
         }
         let request = app.client.request(method.clone(), format!("{}{path}", app.url));
         send(with_headers(request.bearer_auth(format!("cfk_test_test_{CANARY}")))).await;
-        let request = app.client.request(method, format!("{}{path}", app.url));
+        let request = app.client.request(method.clone(), format!("{}{path}", app.url));
         send(with_headers(request.basic_auth(CANARY, Some(CANARY)))).await;
+        // Headers that decide what a request is: with them nothing else of it may be looked at.
+        for (name, value) in [
+            ("Accept", format!("text/{CANARY}")),
+            ("Content-Type", format!("application/{CANARY}")),
+            ("Last-Event-ID", CANARY.to_owned()),
+        ] {
+            let request = with_headers(app.request(method.clone(), &path)).header(name, value);
+            send(request.body(format!("{{\"{CANARY}\":1}}"))).await;
+        }
+    }
+}
+
+/// Links that are not there, and forms that nobody sent.
+async fn misuse_pages(app: &TestApp) {
+    for path in [format!("/buy/{CANARY}/lnk_{CANARY}"), format!("/buy/{}/lnk_{CANARY}", app.ledger.slug)] {
+        let url = format!("{}{path}?locale={CANARY}&{CANARY}={CANARY}", app.url);
+        send(with_headers(app.client.get(&url))).await;
+        let form = format!("quantity={CANARY}&locale={CANARY}&{CANARY}={CANARY}");
+        let post = app.client.post(&url).header("Content-Type", "application/x-www-form-urlencoded");
+        send(with_headers(post).body(form)).await;
     }
 }
 
 async fn misuse_the_rest(app: &TestApp) {
+    misuse_pages(app).await;
     for path in [format!("/{CANARY}"), format!("/v1/{CANARY}"), format!("/v1/accounts/{CANARY}/{CANARY}")] {
         for method in [Method::GET, Method::POST, Method::from_bytes(CANARY.as_bytes()).expect("a method")] {
             call(app, method, &path, None).await;
@@ -262,7 +283,7 @@ async fn nothing_that_a_client_sends_is_ever_logged() {
     trade(&app).await;
     assert_silent(&app, "good requests").await;
     let operations = every_operation(&app).await;
-    assert!(operations.len() >= 60, "there are only {} operations", operations.len());
+    assert!(operations.len() >= 80, "there are only {} operations", operations.len());
     misuse_everything(&app, &operations).await;
     assert_silent(&app, "bad requests for every operation").await;
     misuse_the_rest(&app).await;
@@ -328,6 +349,12 @@ async fn nothing_is_logged_when_the_database_is_away() {
     let (status, answer) = call(&app, Method::POST, &grants, Some(&grant)).await;
     assert_eq!((status, &answer["error"]["detail"]), (503, &answer["error"]["detail"]));
     call(&app, Method::GET, &format!("/v1/accounts/{CANARY}@example.com/balance"), None).await;
+    let operations = every_operation(&app).await;
+    let calls = operations.iter().map(async |operation| {
+        let method = Method::from_bytes(operation.method.as_bytes()).expect("a method");
+        call(&app, method, &operation.path(), operation.bodies.first()).await
+    });
+    futures_util::future::join_all(calls).await;
     post_webhooks(&app).await;
     assert_silent(&app, "an outage").await;
     proxy.resume();

@@ -68,6 +68,9 @@ async fn requests_events_and_projections_are_counted() {
     ] {
         assert_eq!(sample(&text, &name), Some(expected), "{name} in\n{text}");
     }
+    // Nothing is written of what is refused.
+    assert_eq!(sample(&text, "counterfoil_writer_commit_seconds_count"), Some(5.0), "{text}");
+    assert!(sample(&text, "counterfoil_writer_commit_seconds_sum") > Some(0.0), "{text}");
     wait::until("the projections to be level", async || {
         let text = scrape(&app).await;
         let is = |name: &str, expected: f64| sample(&text, name) == Some(expected);

@@ -170,6 +170,43 @@ fn modules_use_only_what_their_place_in_the_table_allows() {
     none(violations);
 }
 
+/// Where they and the code that is held against them agreed, a mistake would be made twice.
+#[test]
+fn the_model_of_the_rules_shares_none_of_the_code_that_is_held_against_it() {
+    const RULES: &[&str] = &[
+        "account",
+        "account_at",
+        "clawback",
+        "commands",
+        "decide",
+        "due",
+        "effects",
+        "evolve",
+        "follow_up",
+        "invariants",
+        "invoice_worth",
+        "purchase",
+        "sale",
+        "subscription_change",
+        "working_set",
+    ];
+    let files = files_under(&repository().join("src/domain/testing/model"));
+    assert!(files.len() > 5, "the model is elsewhere");
+    let mut violations = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("text");
+        for shared in text.split("crate::domain").skip(1) {
+            let shared = shared.split(';').next().unwrap_or_default();
+            let words: Vec<&str> =
+                shared.split(|letter: char| !letter.is_alphanumeric() && letter != '_').collect();
+            for rule in RULES.iter().filter(|rule| words.contains(*rule)) {
+                violations.push(format!("{}: the model may not use {rule}", file.display()));
+            }
+        }
+    }
+    none(violations);
+}
+
 #[test]
 fn leaves_use_only_leaves() {
     let mut violations = Vec::new();
