@@ -6,8 +6,8 @@
 //!
 //! Invariants: a ledger that is behind, or a projection that is slow or has stopped, keeps nobody else waiting (one page
 //! each, in turn, with places for brief pages alone, and slow ones one at a time); whatever fails is retried for ever with
-//! growing pauses; only an event that cannot be folded stops a build, and only for its ledger, or is passed over by one of
-//! statistics.
+//! growing pauses; only an event that cannot be folded stops a build, and only for its ledger and if no newer build is to
+//! replace it, or is passed over by one of statistics.
 
 mod commits;
 mod look;
@@ -167,19 +167,25 @@ impl Projector {
     }
 
     fn outcome_of(&mut self, task: &Task, step: Result<Step, StepError>, now: Instant) -> Outcome {
-        let (ledger, build) = task;
         match step {
             Ok(step) => {
                 self.outage = None;
                 match step {
                     Step::Folded { events, is_level, took, is_slow } => {
-                        count(build, events);
+                        count(&task.1, events);
                         Outcome::Folded { has_more: !is_level, took, is_slow }
                     }
                     Step::Smaller { is_slow } => Outcome::Tried { is_slow },
                     Step::Parked => Outcome::Tried { is_slow: false },
                     Step::Passed => Outcome::Met,
                     Step::Level | Step::Halted => Outcome::Untried { has_more: false },
+                    Step::Awaiting { position } => {
+                        self.say_once(
+                            task,
+                            &format!("it is to be replaced, and does not know the event at {position}"),
+                        );
+                        Outcome::Failed
+                    }
                 }
             }
             Err(error @ StepError::Connection(_)) => {
@@ -187,17 +193,23 @@ impl Projector {
                 Outcome::Untried { has_more: true }
             }
             Err(error) => {
-                let (projection, number, error) = (&build.projection, build.build, describe_causes(&error));
-                if self.queue.is_ailing(task) {
-                    tracing::debug!(projection, build = number, %ledger, error, "a page still cannot be folded");
-                } else {
-                    tracing::warn!(
-                        projection, build = number, %ledger, error,
-                        "a page of events cannot be folded; will be tried again"
-                    );
-                }
+                self.say_once(task, &describe_causes(&error));
                 Outcome::Failed
             }
+        }
+    }
+
+    /// The first failure of a task in a row is worth a warning.
+    fn say_once(&self, task: &Task, error: &str) {
+        let (ledger, build) = task;
+        let (projection, number) = (&build.projection, build.build);
+        if self.queue.is_ailing(task) {
+            tracing::debug!(projection, build = number, %ledger, error, "a page still cannot be folded");
+        } else {
+            tracing::warn!(
+                projection, build = number, %ledger, error,
+                "a page of events cannot be folded; will be tried again"
+            );
         }
     }
 

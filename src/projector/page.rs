@@ -2,18 +2,20 @@
 //!
 //! A page that fails because of an event is tried again with half its size, so that everything before the event is
 //! folded and the event is found; the events after a failed half are never folded first. A page of one event that fails
-//! halts the ledger's build, or is passed over, if the projection is one of statistics.
+//! halts the ledger's build, or is passed over, if the projection is one of statistics. A build that is being replaced by a
+//! newer one is not halted: what writes new kinds of events during an upgrade brings the build that knows them.
 
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::PoolError;
+use tokio_postgres::{Client, Error};
 
 use crate::store::{
     errors::describe,
     pool::Database,
     projections::{
         Build, LedgerId,
-        fold::{FoldError, Page, fold_page, give_up},
+        fold::{FoldError, GivenUp, Page, fold_page, give_up},
     },
 };
 
@@ -68,6 +70,11 @@ pub enum Step {
     Parked,
     /// An event stands in the way.
     Halted,
+    /// An event stands in the way, and a newer build may take over.
+    Awaiting {
+        /// The event's.
+        position: i64,
+    },
 }
 
 /// Why a step failed: nothing that the events are to blame for.
@@ -136,23 +143,36 @@ pub async fn step(
             Ok(Step::Smaller { is_slow: true })
         }
         Err(FoldError::Events { events, source }) => {
-            let after = events.after;
-            let category = source.code().map_or("unknown", |code| code.code()).to_owned();
-            let reason = source.as_db_error().map_or("unknown", |refusal| refusal.message()).to_owned();
-            let recorded = give_up(&mut client, ledger, build, after, &category, &reason).await;
-            let consequence = if build.parks { "it is passed over" } else { "the projection has stopped" };
-            if recorded.map_err(StepError::Record)? {
-                let position = after + 1;
-                let error = describe(&source);
-                tracing::error!(
-                    projection = build.projection, build = build.build, %ledger, position, error, consequence,
-                    "an event cannot be folded"
-                );
-            }
-            Ok(if build.parks { Step::Parked } else { Step::Halted })
+            stand_before(&mut client, ledger, build, events.after, &source).await.map_err(StepError::Record)
         }
         Err(other) => Err(other.into()),
     }
+}
+
+/// What becomes of a build and the event after a position that it cannot fold.
+async fn stand_before(
+    client: &mut Client,
+    ledger: LedgerId,
+    build: &Build,
+    after: i64,
+    refusal: &Error,
+) -> Result<Step, Error> {
+    let category = refusal.code().map_or("unknown", |code| code.code()).to_owned();
+    let reason = refusal.as_db_error().map_or("unknown", |refusal| refusal.message()).to_owned();
+    let given_up = give_up(client, ledger, build, after, &category, &reason).await?;
+    let consequence = if build.parks { "it is passed over" } else { "the projection has stopped" };
+    if given_up == GivenUp::Recorded {
+        let (position, error) = (after + 1, describe(refusal));
+        tracing::error!(
+            projection = build.projection, build = build.build, %ledger, position, error, consequence,
+            "an event cannot be folded"
+        );
+    }
+    Ok(match given_up {
+        GivenUp::Awaited => Step::Awaiting { position: after + 1 },
+        GivenUp::Recorded | GivenUp::Moved if build.parks => Step::Parked,
+        GivenUp::Recorded | GivenUp::Moved => Step::Halted,
+    })
 }
 
 #[cfg(test)]

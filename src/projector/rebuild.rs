@@ -81,7 +81,7 @@ pub async fn rebuild(
         if progress.is_serving && (is_level || progress.position >= progress.head) {
             return Ok(());
         }
-        if outcome == Step::Passed {
+        if matches!(outcome, Step::Passed | Step::Awaiting { .. }) {
             tokio::time::sleep(PASSED_PAUSE).await;
         }
     }

@@ -46,6 +46,7 @@ mod projector_plans;
 mod projector_subscriptions;
 mod projector_support;
 mod projector_trouble;
+mod projector_upgrade;
 mod proof;
 mod proof_export;
 mod proof_lies;

@@ -187,8 +187,19 @@ pub async fn fold_page(
     Ok(if events > 0 { Page::Folded { events, is_level } } else { Page::Level })
 }
 
-/// Records that a build cannot fold the event after `position`, unless the cursor has moved meanwhile: the ledger's build
-/// stops there, or passes over the event if it is one that parks.
+/// What became of an event that a build cannot fold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GivenUp {
+    /// The ledger's build has stopped there, or has passed over it if it is one that parks.
+    Recorded,
+    /// Nothing: a newer build is being filled, which may know the event, and takes over then.
+    Awaited,
+    /// Nothing: the cursor has moved meanwhile.
+    Moved,
+}
+
+/// Records that a build cannot fold the event after `position`: the ledger's build stops there, or passes over the event if
+/// it is one that parks. One that would stop does not as long as the ledger follows a newer build that goes on.
 ///
 /// # Errors
 /// Those of the database.
@@ -199,7 +210,7 @@ pub async fn give_up(
     position: i64,
     category: &str,
     reason: &str,
-) -> Result<bool, Error> {
+) -> Result<GivenUp, Error> {
     let [ledger_id, projection, number] = key(&ledger.0, build);
     let parameters = [
         ledger_id,
@@ -217,11 +228,24 @@ pub async fn give_up(
             transaction.execute_typed(REMEMBER, &parameters).await?;
         }
         is_passed
+    } else if is_being_replaced(&transaction, ledger, build).await? {
+        return Ok(GivenUp::Awaited);
     } else {
         transaction.execute_typed(HALT, &parameters).await? == 1
     };
     transaction.commit().await?;
-    Ok(is_recorded)
+    Ok(if is_recorded { GivenUp::Recorded } else { GivenUp::Moved })
+}
+
+async fn is_being_replaced(
+    transaction: &Transaction<'_>,
+    ledger: LedgerId,
+    build: &Build,
+) -> Result<bool, Error> {
+    let statement = "SELECT EXISTS (SELECT FROM projection_cursors n
+                                     WHERE n.ledger_id = $1 AND n.projection = $2 AND n.build > $3
+                                       AND n.halted_at IS NULL)";
+    transaction.query_typed_one(statement, &key(&ledger.0, build)).await?.try_get(0)
 }
 
 const HALT: &str = "
