@@ -10,6 +10,8 @@ CREATE TABLE usage (
     amount          bigint NOT NULL,
     PRIMARY KEY (ledger_id, day, feature, unit)
 );
+-- Of a feature that is rarely used, its own days are read and not those of all others.
+CREATE INDEX usage_feature ON usage (ledger_id, feature, day, unit);
 
 -- The same by account.
 CREATE TABLE account_usage (
@@ -23,3 +25,4 @@ CREATE TABLE account_usage (
     amount          bigint NOT NULL,
     PRIMARY KEY (ledger_id, account_number, day, feature, unit)
 );
+CREATE INDEX account_usage_feature ON account_usage (ledger_id, account_number, feature, day, unit);

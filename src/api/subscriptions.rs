@@ -142,7 +142,8 @@ pub struct Subscriptions;
 impl Subscriptions {
     /// List an account's subscriptions
     ///
-    /// Those that have ended as well, as far as the ledger knows them.
+    /// Newest first, those that have ended as well, as far as the ledger knows them. Of a status a page may be short, or empty,
+    /// and not be the last: `next_cursor` says.
     #[oai(path = "/v1/accounts/:account/subscriptions", method = "get", operation_id = "list_subscriptions")]
     async fn list(
         &self,

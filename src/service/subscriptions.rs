@@ -16,7 +16,7 @@ use crate::{
 pub struct SubscriptionPage {
     /// The subscriptions, newest first.
     pub subscriptions: Vec<SubscriptionRow>,
-    /// The place after which the next page begins, if there is one.
+    /// The place after which the next page begins, if there may be one.
     pub next: Option<Position>,
 }
 
@@ -51,12 +51,8 @@ impl Service {
         let (_, number) = reads::accounts::find_number(&self.database, caller.ledger, account).await?;
         let number = number.ok_or(ServiceError::NotFound(NotFound::Account))?;
         let (database, ledger) = (&self.database, caller.ledger);
-        let mut subscriptions =
-            list_subscriptions(database, ledger, number, status, before, limit + 1).await?;
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let has_more = subscriptions.len() > limit;
-        subscriptions.truncate(limit);
-        let next = subscriptions.last().filter(|_| has_more).map(|row| row.subscription.started);
+        let (subscriptions, next) =
+            list_subscriptions(database, ledger, number, status, before, limit).await?;
         Ok(SubscriptionPage { subscriptions, next })
     }
 }

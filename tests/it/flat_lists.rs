@@ -1,21 +1,29 @@
 //! Every list costs the same on its first page, deep inside and at its end, whatever it is filtered by, and however the
 //! planner thinks of its tables: looked at in a ledger where to read a table through would be noticed.
 //!
-//! What is not here is short by itself: prices and features, lots of an account (a thousand open ones of a unit at most),
-//! subscriptions of one account in one status.
+//! What is not here is short by itself: prices and features, lots of an account (a thousand open ones of a unit at most).
 
 use std::fmt::Write as _;
 
+use counterfoil::domain::{
+    ids::{AccountNumber, Position, StripeId},
+    subscription::{SUBSCRIPTION_STATE_VERSION, Subscription, SubscriptionStatus, SubscriptionTerms},
+    time::Timestamp,
+};
 use counterfoil::store::{
     projections::reports::{outstanding_statement, usage_statement},
     reads,
-    reconciliation::findings::{FindingFilter, FindingKind, FindingState, findings_statement},
+    reconciliation::{
+        findings::{FindingFilter, FindingKind, FindingState, findings_statement},
+        runs::LIST_RUNS,
+    },
 };
 use tokio_postgres::Client;
 
 use crate::{
+    api_support::Requests,
     projector_support::{Book, Place},
-    support::plan::touched_by,
+    support::{app::TestApp, plan::touched_by},
     writer_storage::sql_type,
 };
 
@@ -54,6 +62,10 @@ async fn fill(superuser: &Client, place: &Place, book: &Book) {
     let opened = "timestamptz '2020-01-01 00:00Z' + n * interval '1 minute'";
     let whose = format!("CASE WHEN n % 2 = 0 THEN {BUSY} ELSE n END");
     let rare = "n % 1000 = 0";
+    // A hundred features on each of a thousand days; one was used once.
+    let used = format!(
+        "date '2020-01-01' + (n / 100)::int, CASE n WHEN {ROWS} / 2 THEN 'rare' ELSE 'feature ' || n % 100 END, 'credits', 1, 1, 1"
+    );
     let rows = [
         (
             "accounts (ledger_id, account_number, external_id, status, opened_at, version, decided_on, state_version, state)",
@@ -76,7 +88,9 @@ async fn fill(superuser: &Client, place: &Place, book: &Book) {
         ),
         (
             "subscriptions (ledger_id, subscription_id, account_number, status, started, version, state_version, state)",
-            format!("'sub_' || n, {whose}, 'active', n, n, 1, '{{}}'"),
+            format!(
+                "'sub_' || n, {whose}, CASE WHEN {rare} THEN 'paused' ELSE 'active' END, n, n, 1, '{{}}'"
+            ),
         ),
         (
             "api_keys (ledger_id, key_id, secret_hash, name, scopes, created_at)",
@@ -105,9 +119,8 @@ async fn fill(superuser: &Client, place: &Place, book: &Book) {
         (format!("{books}.deferred_days"),
          "n, 'eur', date '2020-01-01' + d, d".to_owned(),
          ", generate_series(0, CASE n % 100 WHEN 0 THEN 1000 ELSE 0 END) d".to_owned()),
-        (format!("{usage}.account_usage"), "n, date '2020-01-01', 'report', 'credits', 1, 1, 1".to_owned(), String::new()),
-        (format!("{usage}.usage"), "date '2020-01-01' + (n / 100)::int, 'feature ' || n % 100, 'credits', 1, 1, 1".to_owned(),
-         String::new()),
+        (format!("{usage}.account_usage"), format!("{whose}, {used}"), String::new()),
+        (format!("{usage}.usage"), used.clone(), String::new()),
     ];
     let mut statements = "SET session_replication_role = replica;".to_owned();
     let rows = rows.map(|(table, values)| (table.to_owned(), values, String::new()));
@@ -173,8 +186,18 @@ fn lists_by_id() -> Vec<List> {
         let more = format!(", {BUSY}, '{status}', {LOOKED_AT}");
         lists.push(orders("list_orders_of_account_and_status", status, &more));
     }
-    let pages = newest_first(|n| format!("{BUSY}, {n}, {PAGE}, ''"));
-    lists.push(list("list_subscriptions", "busy", &pages));
+    for status in ["", "active", "paused", "canceled"] {
+        let looked_at = if status.is_empty() { PAGE } else { LOOKED_AT };
+        let pages = newest_first(|n| format!("{BUSY}, {n}, {PAGE}, '{status}', {looked_at}"));
+        lists.push(list("list_subscriptions", status, &pages));
+    }
+    lists.push(List {
+        name: "runs".to_owned(),
+        sql: LIST_RUNS.to_owned(),
+        types: "bigint, uuid, bigint".to_owned(),
+        pages: newest_first(|n| format!("{}, {PAGE}", id(n))).to_vec(),
+        at_most: 100,
+    });
     // Of 100,000 lots 70 are open.
     lists.push(list("read_lots", "of all that it ever had", &[format!("'account {BUSY}'")]));
     lists
@@ -215,13 +238,25 @@ async fn reports(place: &Place) -> Vec<List> {
             at_most: 1_500,
         });
     }
-    let days = ["2020-01-01", "2021-01-01", "2022-09-01"];
+    let (days, types) =
+        (["2020-01-01", "2021-01-01", "2022-09-01"], "bigint, bigint, date, date, text, bigint");
     for (account, what) in [("NULL", "everyone"), ("7", "one account")] {
         lists.push(List {
             name: format!("usage by {what}"),
-            sql: usage_statement(&usage.schema, account != "NULL"),
-            types: "bigint, bigint, date, date, text, bigint".to_owned(),
+            sql: usage_statement(&usage.schema, account != "NULL", false),
+            types: types.to_owned(),
             pages: days.map(|day| format!("{account}, '{day}', '{day}', NULL, 10001")).to_vec(),
+            at_most: 100,
+        });
+        // One that was used once in all those days, one that never was, and one that was used on ten of a thousand.
+        let pages = [("2010-01-01", "rare"), ("2010-01-01", "never"), ("2022-09-17", "feature 8")];
+        lists.push(List {
+            name: format!("usage of one feature by {what}"),
+            sql: usage_statement(&usage.schema, account != "NULL", true),
+            types: types.to_owned(),
+            pages: pages
+                .map(|(from, feature)| format!("{account}, '{from}', '2030-01-01', '{feature}', 10001"))
+                .to_vec(),
             at_most: 100,
         });
     }
@@ -249,4 +284,55 @@ async fn a_page_of_any_list_touches_as_little_deep_inside_as_at_the_beginning() 
         }
         superuser.batch_execute("ANALYZE").await.expect("analysed");
     }
+}
+
+#[tokio::test]
+async fn a_rare_status_is_found_among_the_subscriptions_of_an_account_in_pages_that_may_be_empty() {
+    const MANY: i32 = 2_500;
+    let app = TestApp::start().await;
+    app.account_with("ada", 0).await;
+    let subscription = Subscription {
+        id: StripeId::parse("sub_1").expect("an id"),
+        account: AccountNumber(1),
+        order: None,
+        terms: SubscriptionTerms {
+            as_of: Timestamp::default(),
+            status: SubscriptionStatus::Active,
+            items: Vec::new(),
+            period_end: None,
+            cancel_at_period_end: false,
+            collection_paused: false,
+        },
+        started: Position(1),
+        started_at: Timestamp::default(),
+        lots: Vec::new(),
+        changes: Vec::new(),
+        requests: Vec::new(),
+        version: Position(1),
+    };
+    let state = serde_json::to_string(&subscription).expect("JSON");
+    let many = format!(
+        "INSERT INTO subscriptions (ledger_id, subscription_id, account_number, status, started, version, state_version, state)
+         SELECT a.ledger_id, 'sub_' || n, a.account_number, s.status, n, n, {SUBSCRIPTION_STATE_VERSION},
+                '{state}'::jsonb || jsonb_build_object('id', 'sub_' || n, 'started', n, 'version', n,
+                                                       'terms', '{state}'::jsonb -> 'terms' || jsonb_build_object('status', s.status))
+           FROM accounts a, generate_series(1, {MANY}) n,
+                LATERAL (SELECT CASE n WHEN 3 THEN 'paused' ELSE 'active' END AS status) s"
+    );
+    app.database.superuser().await.batch_execute(&many).await.expect("subscriptions");
+    let (mut pages, mut cursor) = (Vec::<Vec<String>>::new(), String::new());
+    while pages.len() < 10 {
+        let path = format!("/v1/accounts/ada/subscriptions?status=paused{cursor}");
+        let page = app.get(&path).await;
+        let items = page["items"].as_array().expect("items");
+        pages.push(
+            items.iter().map(|item| item["subscription_id"].as_str().expect("an id").to_owned()).collect(),
+        );
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(pages, [vec![], vec![], vec!["sub_3".to_owned()]]);
+    let page = app.get("/v1/accounts/ada/subscriptions?limit=2&status=active").await;
+    let ids = page["items"].as_array().expect("items").iter().map(|item| &item["subscription_id"]);
+    assert_eq!(ids.collect::<Vec<_>>(), ["sub_2500", "sub_2499"]);
 }

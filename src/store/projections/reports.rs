@@ -173,18 +173,19 @@ pub struct UsageRow {
 }
 
 /// What reads what was used from a schema: of a ledger, by the account `$2` or, if it is null, by everyone, from a day to a
-/// day, of a feature if one is given, so many lines.
-pub fn usage_statement(schema: &str, by_one_account: bool) -> String {
+/// day, of the feature `$5` or, if it is null, of all, so many lines.
+pub fn usage_statement(schema: &str, by_one_account: bool, of_one_feature: bool) -> String {
     let (table, of_account) = if by_one_account {
         ("account_usage", "u.account_number = $2")
     } else {
         ("usage", "$2::bigint IS NULL")
     };
+    // A condition that may be absent would be no condition of the index by feature.
+    let of_feature = if of_one_feature { "u.feature = $5" } else { "$5::text IS NULL" };
     format!(
         "SELECT u.day, u.feature, u.unit, u.uses, u.quantity, u.amount
            FROM {schema}.{table} u
-          WHERE u.ledger_id = $1 AND {of_account} AND u.day >= $3 AND u.day <= $4
-            AND ($5::text IS NULL OR u.feature = $5)
+          WHERE u.ledger_id = $1 AND {of_account} AND {of_feature} AND u.day >= $3 AND u.day <= $4
           ORDER BY u.day, u.feature, u.unit LIMIT $6"
     )
 }
@@ -205,7 +206,7 @@ pub async fn usage(
     let Some(usage) = serving(transaction.client(), ledger, "usage").await? else {
         return nothing(&transaction, ledger).await;
     };
-    let statement = usage_statement(&usage.schema, account.is_some());
+    let statement = usage_statement(&usage.schema, account.is_some(), feature.is_some());
     let (from, to) = (days.from.to_date(), days.to.to_date());
     let account = account.map(|number| number.0);
     let feature = feature.map(FeatureKey::as_str);

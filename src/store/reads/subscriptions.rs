@@ -11,6 +11,7 @@ use crate::{
         subscription::{SUBSCRIPTION_STATE_VERSION, Subscription, SubscriptionStatus},
     },
     store::{
+        pages::{self, LookedAt},
         pool::Database,
         reads::READ_MOMENT,
         rows::{RowError, state},
@@ -45,12 +46,12 @@ impl SubscriptionRow {
 
 // As in `working_set`: `OFFSET 0` keeps each look-up as it is, so that the planner can do nothing but use its index.
 
-macro_rules! subscriptions_where {
-    ($condition:literal) => {
+macro_rules! subscriptions_of {
+    ($rows:literal) => {
         concat!(
-            "SELECT a.external_id, a.stripe_customer, s.state_version, s.state::text AS state
-               FROM (SELECT * FROM subscriptions s WHERE s.ledger_id = $1 AND ",
-            $condition,
+            "SELECT a.external_id, a.stripe_customer, s.state_version, s.state::text AS state, s.is_asked_for, s.is_last_looked_at
+               FROM (",
+            $rows,
             " OFFSET 0) s, LATERAL (
                     SELECT a.external_id, a.stripe_customer FROM accounts a
                      WHERE a.ledger_id = $1 AND a.account_number = s.account_number OFFSET 0) a
@@ -61,17 +62,32 @@ macro_rules! subscriptions_where {
 
 static READ_SUBSCRIPTION: Statement = Statement {
     name: "read_subscription",
-    sql: subscriptions_where!("s.subscription_id = $2"),
+    sql: subscriptions_of!(
+        "SELECT s.*, true AS is_asked_for, false AS is_last_looked_at FROM subscriptions s
+          WHERE s.ledger_id = $1 AND s.subscription_id = $2"
+    ),
     parameters: &[Type::INT8, Type::TEXT],
 };
 
+/// Subscriptions of an account that became known before `$3`: they are looked through, up to `$6`, for those of a status.
 static LIST_SUBSCRIPTIONS: Statement = Statement {
     name: "list_subscriptions",
-    sql: subscriptions_where!(
-        "s.account_number = $2 AND s.started < $3 AND ($5 = '' OR s.status = $5) ORDER BY s.started DESC LIMIT $4"
+    sql: subscriptions_of!(
+        "SELECT s.* FROM (
+             SELECT s.*, ($5 = '' OR s.status = $5) AS is_asked_for,
+                    row_number() OVER (ORDER BY s.started DESC) = $6 AS is_last_looked_at
+               FROM subscriptions s
+              WHERE s.ledger_id = $1 AND s.account_number = $2 AND s.started < $3
+              ORDER BY s.started DESC LIMIT $6) s
+          WHERE s.is_asked_for OR s.is_last_looked_at
+          ORDER BY s.started DESC LIMIT $4"
     ),
-    parameters: &[Type::INT8, Type::INT8, Type::INT8, Type::INT8, Type::TEXT],
+    parameters: &[Type::INT8, Type::INT8, Type::INT8, Type::INT8, Type::TEXT, Type::INT8],
 };
+
+/// How many subscriptions of an account are looked at for a page of one status, so that one who asks for what is rare cannot have
+/// all of them read at once.
+const LOOKED_AT: i64 = 1_000;
 
 /// The subscription of that id, if the ledger knows it, as of the moment that is told.
 ///
@@ -90,8 +106,9 @@ pub async fn find_subscription(
     Ok((moment, answers[1].first().map(SubscriptionRow::from_row).transpose()?))
 }
 
-/// Up to `limit` subscriptions of an account, of one status if any is named, newest first, of those that became known
-/// before the position `before`.
+/// A page of up to `limit` subscriptions of an account, of one status if any is named, newest first, of those that became known
+/// before the position `before`; and that before which those of the next page did, if there may be more. Of a status it may be
+/// short, or empty, and not be the last.
 ///
 /// # Errors
 /// [`ReadError`].
@@ -102,12 +119,17 @@ pub async fn list_subscriptions(
     status: Option<SubscriptionStatus>,
     before: Option<Position>,
     limit: i64,
-) -> Result<Vec<SubscriptionRow>, ReadError> {
+) -> Result<(Vec<SubscriptionRow>, Option<Position>), ReadError> {
     let before = before.map_or(i64::MAX, |position| position.0);
+    // One more than is told says whether there is another page.
+    let told = limit.saturating_add(1);
+    let looked_at = if status.is_none() { told } else { told.max(LOOKED_AT) };
     let status = status.map_or("", SubscriptionStatus::as_str);
-    let values: [Value<'_>; 5] = [&ledger.0, &account.0, &before, &limit, &status];
+    let values: [Value<'_>; 6] = [&ledger.0, &account.0, &before, &told, &status, &looked_at];
     let answers = read(database, ledger, &[(&LIST_SUBSCRIPTIONS, &values)]).await?;
-    Ok(answers[0].iter().map(SubscriptionRow::from_row).collect::<Result<_, _>>()?)
+    let rows = answers[0].iter().map(|row| LookedAt::from_row(row, SubscriptionRow::from_row(row)?));
+    let rows = rows.collect::<Result<Vec<_>, RowError>>()?;
+    Ok(pages::page(rows, limit, |row| row.subscription.started))
 }
 
 /// What a change was asked for, found by the position in its id.

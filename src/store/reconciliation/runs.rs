@@ -276,6 +276,13 @@ pub async fn record_progress(
     Ok(())
 }
 
+/// What reads a page of runs: of a ledger, before a run, so many, newest first.
+pub const LIST_RUNS: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM reconciliation_runs WHERE ledger_id = $1 AND run_id < $2 ORDER BY run_id DESC LIMIT $3"
+);
+
 /// Up to `limit` runs, newest first, before `before`.
 ///
 /// # Errors
@@ -286,15 +293,10 @@ pub async fn list_runs(
     before: Option<ReconciliationId>,
     limit: i64,
 ) -> Result<Vec<Run>, RowError> {
-    let statement = concat!(
-        "SELECT ",
-        columns!(),
-        " FROM reconciliation_runs WHERE ledger_id = $1 AND run_id < $2 ORDER BY run_id DESC LIMIT $3"
-    );
     let before = before.map_or(Uuid::max(), |run| Uuid::from_u128(run.to_bits()));
     let parameters: [Parameter<'_>; 3] =
         [(&ledger.0, Type::INT8), (&before, Type::UUID), (&limit, Type::INT8)];
-    read(client, ledger, statement, &parameters).await?.iter().map(Run::from_row).collect()
+    read(client, ledger, LIST_RUNS, &parameters).await?.iter().map(Run::from_row).collect()
 }
 
 /// One run, if it is still kept.
