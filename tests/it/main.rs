@@ -62,6 +62,7 @@ mod reconcile_invoices;
 mod reconcile_restore;
 mod reconcile_support;
 mod reports;
+mod reports_over_time;
 mod roles;
 mod sandbox;
 mod selling;

@@ -118,6 +118,11 @@ impl Dice {
 
 /// Trades for some days by a test clock, with all that moves money. Gives the first day.
 pub async fn trade_for(app: &TestApp, days: i64) -> Day {
+    trade_in_steps(app, days, 86_400).await
+}
+
+/// The same with so many seconds from one day of trade to the next.
+pub async fn trade_in_steps(app: &TestApp, days: i64, seconds: i64) -> Day {
     let mut dice = Dice(5);
     let mut purchases: Vec<(String, i64)> = Vec::new();
     for account in ["ada", "bob", "eve"] {
@@ -127,7 +132,7 @@ pub async fn trade_for(app: &TestApp, days: i64) -> Day {
     for turn in 0..days * 9 {
         if turn > 0 && turn % 9 == 0 {
             let moved = app
-                .keyed("/v1/test/clock/advance", &format!("day {turn}"), &json!({"seconds": 86_400}))
+                .keyed("/v1/test/clock/advance", &format!("day {turn}"), &json!({"seconds": seconds}))
                 .await;
             assert_eq!(moved.status, 201, "{moved:?}");
         }
@@ -261,8 +266,8 @@ async fn at_any_date_revenue_the_journal_and_what_is_outstanding_tie_to_the_lots
     }
 }
 
-/// Each day opens with what the day before closed with, and adds up.
-fn check_roll_forward(lines: &[Value]) {
+/// Each day or month opens with what the one before closed with, and adds up.
+pub fn check_roll_forward(lines: &[Value]) {
     let mut closed = BTreeMap::new();
     for line in lines {
         let number = |name: &str| line[name].as_i64().expect("an amount");
@@ -274,7 +279,8 @@ fn check_roll_forward(lines: &[Value]) {
     }
 }
 
-async fn all_pages(app: &TestApp, path: &str) -> Vec<Value> {
+/// All items of a report in pages, whose path has a query.
+pub async fn all_pages(app: &TestApp, path: &str) -> Vec<Value> {
     let (mut items, mut next) = (Vec::new(), path.to_owned());
     loop {
         let page = app.get(&next).await;
