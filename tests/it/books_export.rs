@@ -40,7 +40,7 @@ const PLOTS: [Plot; 5] = [
 ];
 
 /// What the histories together have to come to, so that their journals are worth reading.
-const SITUATIONS: [&str; 41] = [
+const SITUATIONS: [&str; 44] = [
     "account.opened",
     "credits.purchased",
     "credits.granted",
@@ -79,6 +79,9 @@ const SITUATIONS: [&str; 41] = [
     "refund succeeded in part",
     "refund succeeded in whole",
     "refund failed",
+    "credit note issued",
+    "credit note voided",
+    "sum of a charge",
     "EUR",
     "JPY",
     "KWD",
@@ -126,7 +129,13 @@ fn name_of(fact: &PaymentFact, paid: i64) -> String {
         PaymentFact::Dispute { status: DisputeStatus::Open, .. } => "dispute open",
         PaymentFact::Dispute { status: DisputeStatus::Won, .. } => "dispute won",
         PaymentFact::Dispute { status: DisputeStatus::Lost, .. } => "dispute lost",
-        _ => "something else",
+        PaymentFact::CreditNote { status: RefundStatus::Cancelled | RefundStatus::Failed, .. } => {
+            "credit note voided"
+        }
+        PaymentFact::CreditNote { .. } => "credit note issued",
+        PaymentFact::ChargeRefunded { .. } => "sum of a charge",
+        PaymentFact::Dispute { status: DisputeStatus::Inquiry, .. } => "dispute inquiry",
+        PaymentFact::FraudWarning { .. } => "fraud warning",
     };
     name.to_owned()
 }
