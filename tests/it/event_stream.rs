@@ -1,7 +1,10 @@
 //! The live stream of events, over HTTP: nothing is missed and nothing comes twice, whatever happens to whoever follows.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,7 +21,10 @@ use counterfoil::{
 };
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::{
     api_support::{Answer, Requests},
@@ -29,6 +35,9 @@ use crate::{
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Round trips of one look at a ledger's events, at most.
+const LOOKING_AROUND: u64 = 4;
 
 /// A stream that is read.
 struct Live {
@@ -337,4 +346,72 @@ async fn whoever_is_slow_misses_nothing_and_keeps_nobody_waiting() {
     let ended = timeout(PATIENCE, slow.next()).await.expect("in time").expect("an end");
     assert!(ended.is_none());
     writers.drain().await;
+}
+
+/// How many round trips to the database are made for so many followers of one ledger, while that many accounts are opened one
+/// after another.
+async fn round_trips_of(app: &TestApp, followers: usize, accounts: u128) -> u64 {
+    let proxy = Proxy::start(app.database.port()).await;
+    let open_database = |url| {
+        let url = DatabaseUrl::parse(&url).expect("an address");
+        Database::open(&url, 8).expect("a database")
+    };
+    let database = open_database(proxy.url(&app.database.runtime_url()));
+    // What is counted is reading: the writers go past the proxy.
+    let writers = Writers::new(open_database(app.database.runtime_url()), WriterSettings::default());
+    let clients =
+        StripeClients::new(Vault::new(database.clone(), KeyRing::default()), ClientSettings::default());
+    let service = Service::new(database, Arc::clone(&writers), clients, None);
+    let caller = service.authorise(&app.ledger.api_key, Scope::Admin).await.expect("a key that works");
+    let open = async |turn: u128| {
+        let command = open(&format!("one-of-{followers}-{turn}"));
+        let request_id = RequestId::from_bits(turn);
+        let request = Request { command, key: None, fingerprint: [0; 32], request_id };
+        service.submit(&caller, request).await.expect("an account").head
+    };
+    let (reached, last) =
+        (Arc::new(AtomicUsize::new(0)), open(0).await.0 + i64::try_from(accounts).expect("few"));
+    let mut reading = JoinSet::new();
+    for _ in 0..followers {
+        let (mut follower, begun) = service.follow(&caller, Position(0), None).await.expect("a follower");
+        let reached = Arc::clone(&reached);
+        reading.spawn(async move {
+            let mut read = Position(0);
+            while read.0 < last {
+                let next = timeout(PATIENCE, follower.next()).await.expect("in time").expect("events");
+                let (run, after) = next.expect("a stream that goes on");
+                assert_eq!(after, read);
+                read = run.last();
+                reached.fetch_add(usize::from(after < begun && read >= begun), Ordering::Relaxed);
+            }
+        });
+    }
+    // All are level: each has read what there was, and nothing but the looking around of one task is left.
+    wait::until("all to be level", async || {
+        let before = proxy.round_trips();
+        sleep(Duration::from_millis(300)).await;
+        let are_there = reached.load(Ordering::Relaxed) == followers;
+        (are_there && proxy.round_trips() - before <= 3 * LOOKING_AROUND).then_some(())
+    })
+    .await;
+    let before = proxy.round_trips();
+    for turn in 1..=accounts {
+        open(turn).await;
+    }
+    while let Some(read) = reading.join_next().await {
+        read.expect("everything");
+    }
+    let trips = proxy.round_trips() - before;
+    service.begin_to_go_down();
+    writers.drain().await;
+    trips
+}
+
+#[tokio::test]
+async fn fifty_who_follow_a_ledger_cost_the_database_no_more_than_one() {
+    let app = TestApp::start().await;
+    let (alone, fifty) = (round_trips_of(&app, 1, 40).await, round_trips_of(&app, 50, 40).await);
+    // Each commit is read once, or together with the next one.
+    assert!(alone >= 20, "{alone} round trips for one");
+    assert!(fifty <= 2 * alone + 40, "{fifty} round trips for fifty, {alone} for one");
 }
