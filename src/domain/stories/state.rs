@@ -99,6 +99,14 @@ fn a_stored_lot_names_the_pools_that_are_not_empty_and_reads_back() {
 }
 
 #[test]
+fn a_lot_has_a_row_of_its_own_if_it_is_one_of_many_or_nothing_is_left_of_it() {
+    let open = lot(1, 5);
+    assert!(!open.has_row());
+    assert!(Lot { spilled: true, ..open.clone() }.has_row());
+    assert!(Lot { remaining: 0, ..open }.has_row());
+}
+
+#[test]
 fn a_lot_that_never_expires_is_used_after_any_that_does() {
     let far = Lot { expires_at: Some(start().plus(Span::days(365 * 1_000))), ..lot(2, 1) };
     let never = lot(1, 1);
