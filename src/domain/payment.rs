@@ -270,7 +270,8 @@ impl RequestStatus {
 pub struct Payment {
     /// Which payment.
     pub reference: PaymentReference,
-    /// What was paid, once its purchase is known.
+    /// P of rule 7, once its purchase is known: what was paid; of an invoice what it came to, of which the customer's balance
+    /// may have paid a part.
     pub money: Option<PaidMoney>,
     /// What it bought.
     pub purchases: BTreeSet<PurchaseId>,

@@ -91,7 +91,7 @@ pub(super) fn paid(
             line: line.line.clone(),
             payment_intent: invoice.payment_intent.clone(),
             money,
-            paid_with: invoice.money,
+            paid_with: invoice.came_to,
             period: line.period,
             sold,
         };
@@ -197,6 +197,7 @@ mod tests {
             order: None,
             payment_intent: Some(id("pi_1")),
             money: PaidMoney::new(gross, 0, eur()).expect("money"),
+            came_to: PaidMoney::new(gross, 0, eur()).expect("money"),
             is_change,
             lines,
         }

@@ -23,8 +23,8 @@ use crate::{
     },
     store::configuration::Configuration,
     stripe::{
-        self, AccountMarker, ClosedSession, Fact, NeedsStripe, PaidSession, PaymentReport, PriceReport,
-        ProductReport, SessionEnding, SoldPrice, StatedCredits,
+        self, AccountMarker, ClosedSession, Fact, NeedsStripe, PaidElsewhere, PaidSession, PaymentReport,
+        PriceReport, ProductReport, SessionEnding, SoldPrice, StatedCredits,
     },
 };
 
@@ -64,10 +64,7 @@ pub(super) fn commands(
         Fact::SessionClosed(closed) => Ok(vec![end_of_order(closed)]),
         Fact::PaymentReport(report) => payment_facts(report),
         // What it bought is on record without a payment, so that no fact of one can take it back.
-        Fact::CreditedElsewhere(_) if owner.subscription_is_known => {
-            Err(Quarantined::PaidOutsideOfStripe.into())
-        }
-        Fact::CreditedElsewhere(_) => Err(Ignored::NoFact(stripe::Ignored::NoPaymentIntent).into()),
+        Fact::CreditedElsewhere(told) => Err(credited_elsewhere(told.paid_by, owner)),
         Fact::PriceTold(report) => Ok(vec![price(report, ledger)?]),
         Fact::ProductTold(report) => Ok(vec![product(report, ledger)?]),
         Fact::CustomerDeleted(customer) => Ok(vec![end_of_customer(customer, owner.account)?]),
@@ -78,6 +75,16 @@ pub(super) fn commands(
         Fact::InvoicePaid(invoice) => {
             billing::paid(invoice, ledger, owner.account, owner.subscription_is_known)
         }
+    }
+}
+
+/// People have to look at a note on an invoice of ours that no payment paid.
+fn credited_elsewhere(paid_by: PaidElsewhere, owner: Owner) -> NotDone {
+    match (paid_by, owner.subscription_is_known) {
+        (PaidElsewhere::OutsideOfStripe, true) => Quarantined::PaidOutsideOfStripe.into(),
+        (PaidElsewhere::Balance, true) => Quarantined::PaidFromBalance.into(),
+        (PaidElsewhere::OutsideOfStripe, false) => Ignored::NoFact(stripe::Ignored::NoPaymentIntent).into(),
+        (PaidElsewhere::Balance, false) => Ignored::NoFact(stripe::Ignored::NothingPaid).into(),
     }
 }
 

@@ -170,6 +170,11 @@ pub(super) enum Quarantined {
         "paid_outside_of_stripe: the invoice was paid outside of Stripe, so that its credits have to be adjusted by hand"
     )]
     PaidOutsideOfStripe,
+    /// A credit note on an invoice of ours that the customer's balance paid, all of it.
+    #[error(
+        "paid_from_balance: the invoice was paid from the customer's balance, so that its credits have to be adjusted by hand"
+    )]
+    PaidFromBalance,
     /// No id of Stripe's is that long.
     #[error("id_too_long: an id leaves no room for the key of its fact")]
     IdTooLong,

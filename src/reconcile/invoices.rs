@@ -106,7 +106,7 @@ impl Turn<'_> {
                 return Ok(difference);
             }
         }
-        let other = billed().find(|billed| billed.side.as_ref().is_some_and(|side| *side != invoice.side));
+        let other = billed().find(|billed| billed.side.as_ref().is_some_and(|side| !invoice.agrees(side)));
         Ok(other.map(|billed| invoice.difference(FindingKind::AmountDiffers, billed.details())))
     }
 
@@ -244,6 +244,9 @@ struct Invoice<'a> {
     customer: Option<StripeId>,
     lines: Vec<StripeId>,
     is_paid: bool,
+    /// What was paid for it.
+    paid: Option<i64>,
+    /// What it came to; if nothing was paid, nothing.
     side: Side,
 }
 
@@ -268,13 +271,20 @@ impl<'a> Invoice<'a> {
         let lines = lines.into_iter().flatten().filter_map(|line| text(&line["id"])).collect();
         // Expanded or not.
         let customer = text(&json["customer"]).or_else(|| text(&json["customer"]["id"]));
-        let side = Side {
-            amount: json["amount_paid"].as_i64(),
-            currency: json["currency"].as_str().and_then(Currency::parse),
-            status: None,
-        };
         let is_paid = json["status"] == "paid";
-        Self { subscription, customer, lines, is_paid, side, object }
+        let paid = json["amount_paid"].as_i64();
+        let amount = match paid {
+            Some(1..) if is_paid => stripe::came_to(&object),
+            paid => paid,
+        };
+        let currency = json["currency"].as_str().and_then(Currency::parse);
+        let side = Side { amount, currency, status: None };
+        Self { subscription, customer, lines, is_paid, paid, side, object }
+    }
+
+    /// Whether the ledger has recorded it so. Older events name what was paid, without what came from the customer's balance.
+    fn agrees(&self, recorded: &Side) -> bool {
+        *recorded == self.side || *recorded == Side { amount: self.paid, ..self.side.clone() }
     }
 
     fn id(&self) -> &StripeId {
@@ -302,7 +312,7 @@ impl<'a> Invoice<'a> {
 #[derive(Clone, PartialEq, Debug)]
 struct Billed {
     line: StripeId,
-    /// What was paid for the whole invoice; none if the line was for nothing.
+    /// What the whole invoice came to; none if the line was for nothing.
     side: Option<Side>,
     is_trial: bool,
     payment: Option<PaymentReference>,
@@ -454,6 +464,23 @@ mod tests {
             [granted(GrantSource::Requested), purchased(PurchaseSource::InvoiceLine(line()), Some(900))];
         assert_eq!(Billed::of(&one_of_two).expect("a line").side, Some(eur(900)));
         assert_eq!(Billed::of(&[purchased(PurchaseSource::External, None)]), None);
+    }
+
+    #[test]
+    fn what_the_balance_paid_is_part_of_what_an_invoice_came_to_except_in_older_events() {
+        let invoice = |status: &str, paid: i64| {
+            let json = json!({"id": "in_1", "object": "invoice", "status": status, "amount_paid": paid, "currency": "eur",
+                "total": 1_000, "pre_payment_credit_notes_amount": 100, "lines": {"data": []}});
+            let object = StripeObject::read("invoice", json).expect("an invoice");
+            Invoice::of(Cow::Owned(object), id("sub_1"))
+        };
+        let half = invoice("paid", 500);
+        assert_eq!(half.side, eur(900));
+        let agreed: Vec<i64> =
+            [900, 500, 1_000, 400, 0].into_iter().filter(|sum| half.agrees(&eur(*sum))).collect();
+        assert_eq!(agreed, [900, 500]);
+        assert_eq!((invoice("paid", 0).side, invoice("open", 0).side), (eur(0), eur(0)));
+        assert_eq!(invoice("paid", 1_500).side, eur(1_500), "with what was owed from before");
     }
 
     #[test]

@@ -8,10 +8,11 @@
 //!
 //! Invariants:
 //! - what went back by refunds is taken off, so that no money counts twice;
-//! - only its invoice knows which payment a note is of: events never carry it, so that Stripe is asked.
+//! - only its invoice knows which payment a note is of: events never carry it, so that Stripe is asked;
+//! - a note gives back a part of what the invoice came to, which is what its payment is recorded with.
 
 use super::{
-    fact::{CreditedElsewhere, Fact, PaymentReport},
+    fact::{CreditedElsewhere, Fact, PaidElsewhere, PaymentReport},
     fields::Fields,
     invoice,
     no_fact::{Ignored, NeedsStripe, NoFact, Nonsense, Problem},
@@ -47,21 +48,24 @@ pub(super) fn report(note: &Fields<'_>) -> Result<Fact, NoFact> {
     }
     let invoice = note.object("invoice")?.ok_or_else(|| needs("invoice"))?;
     let paid = invoice.count("amount_paid")?.ok_or_else(|| needs("invoice.amount_paid"))?;
-    if paid == 0 {
-        return Err(Ignored::NothingPaid.into());
-    }
-    let payment = invoice::payment_intent(&invoice, paid)?.ok_or_else(|| needs("invoice.payments"))?;
-    Ok(match payment {
-        Some(payment_intent) => {
-            let facts = vec![PaymentFact::CreditNote { note: id, status, amount, currency }];
-            Fact::PaymentReport(PaymentReport { payment_intent, facts })
-        }
-        None => Fact::CreditedElsewhere(CreditedElsewhere {
-            note: id,
-            subscription: invoice::subscription(&invoice)?,
-            customer: invoice.id("customer")?,
-        }),
-    })
+    let paid_by = match paid {
+        0 if !invoice.has("total") => return Err(needs("invoice.total")),
+        0 if invoice::came_to(&invoice, paid)? == 0 => return Err(Ignored::NothingPaid.into()),
+        0 => PaidElsewhere::Balance,
+        _ => match invoice::payment_intent(&invoice, paid)?.ok_or_else(|| needs("invoice.payments"))? {
+            None => PaidElsewhere::OutsideOfStripe,
+            Some(payment_intent) => {
+                let facts = vec![PaymentFact::CreditNote { note: id, status, amount, currency }];
+                return Ok(Fact::PaymentReport(PaymentReport { payment_intent, facts }));
+            }
+        },
+    };
+    Ok(Fact::CreditedElsewhere(CreditedElsewhere {
+        note: id,
+        paid_by,
+        subscription: invoice::subscription(&invoice)?,
+        customer: invoice.id("customer")?,
+    }))
 }
 
 /// The part of it that was given after the invoice was paid; none if the body does not tell.

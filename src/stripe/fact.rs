@@ -133,15 +133,26 @@ pub struct PaymentReport {
     pub facts: Vec<PaymentFact>,
 }
 
-/// A credit note that gave something back of an invoice that was paid outside of Stripe.
+/// A credit note that gave something back of an invoice that no payment of Stripe's paid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreditedElsewhere {
     /// The note, `cn_…`.
     pub note: StripeId,
+    /// What paid the invoice.
+    pub paid_by: PaidElsewhere,
     /// The subscription that the invoice is of, if it is of one.
     pub subscription: Option<StripeId>,
     /// Whose it is at Stripe, `cus_…`.
     pub customer: Option<StripeId>,
+}
+
+/// What pays an invoice if no payment of Stripe's does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaidElsewhere {
+    /// Money that did not come through Stripe.
+    OutsideOfStripe,
+    /// The customer's balance at Stripe, all of it.
+    Balance,
 }
 
 /// How a price is at Stripe.
@@ -198,6 +209,8 @@ pub struct PaidInvoice {
     pub payment_intent: Option<StripeId>,
     /// All that was paid.
     pub money: PaidMoney,
+    /// What it came to: that, and what the customer's balance paid.
+    pub came_to: PaidMoney,
     /// Whether it was made for a change of the subscription.
     pub is_change: bool,
     /// All of its lines.

@@ -56,7 +56,7 @@ pub(super) fn paid(invoice: &Fields<'_>) -> Result<Fact, NoFact> {
         return Err(needs("lines"));
     }
     let lines = list.objects("data")?.ok_or_else(|| needs("lines"))?;
-    let money = money(invoice)?.ok_or_else(|| needs("amount_paid"))?;
+    let (money, came_to) = money(invoice)?.ok_or_else(|| needs("amount_paid"))?;
     let payment_intent = match money.gross {
         0 => None,
         gross => payment_intent(invoice, gross)?.ok_or_else(|| needs("payments"))?,
@@ -77,6 +77,7 @@ pub(super) fn paid(invoice: &Fields<'_>) -> Result<Fact, NoFact> {
         order,
         payment_intent,
         money,
+        came_to,
     }))
 }
 
@@ -152,16 +153,29 @@ fn marks<'body>(invoice: &Fields<'body>, lines: &[Fields<'body>]) -> Result<Opti
     }
 }
 
-/// What was paid: not what was taken from the customer's balance, which was paid before.
-fn money(invoice: &Fields<'_>) -> Result<Option<PaidMoney>, Nonsense> {
-    let (Some(gross), Some(currency)) = (invoice.count("amount_paid")?, invoice.currency()?) else {
+/// What was paid, and what the invoice came to. What was taken from the customer's balance was paid before, and is in the
+/// latter only.
+fn money(invoice: &Fields<'_>) -> Result<Option<(PaidMoney, PaidMoney)>, Nonsense> {
+    let (Some(paid), Some(currency)) = (invoice.count("amount_paid")?, invoice.currency()?) else {
         return Ok(None);
     };
-    let total = invoice.signed("total")?.unwrap_or(gross);
+    let total = invoice.signed("total")?.unwrap_or(paid);
     let tax = tax(invoice)?;
-    let tax = if gross < total { proportion(tax, gross, total) } else { tax.min(gross) };
-    let contradiction = || invoice.nonsense("amount_paid", Problem::OutOfRange);
-    PaidMoney::new(gross, tax.max(0), currency).map(Some).ok_or_else(contradiction)
+    let with_tax = |name: &str, gross: i64| {
+        let tax = if gross < total { proportion(tax, gross, total) } else { tax.min(gross) };
+        let contradiction = || invoice.nonsense(name, Problem::OutOfRange);
+        PaidMoney::new(gross, tax.max(0), currency).ok_or_else(contradiction)
+    };
+    Ok(Some((with_tax("amount_paid", paid)?, with_tax("total", came_to(invoice, paid)?)?)))
+}
+
+/// What a paid invoice came to, with taxes, however it was paid: `paid` of it, and the rest from the customer's balance.
+/// Credit notes lowered it as long as it was not paid, and no longer.
+pub(super) fn came_to(invoice: &Fields<'_>, paid: i64) -> Result<i64, Nonsense> {
+    let total = invoice.signed("total")?.unwrap_or(paid);
+    let lowered = invoice.count("pre_payment_credit_notes_amount")?.unwrap_or(0);
+    // What the customer owed from before is paid with it.
+    Ok(total.saturating_sub(lowered).max(paid))
 }
 
 fn tax(invoice: &Fields<'_>) -> Result<i64, Nonsense> {

@@ -35,9 +35,9 @@ mod terms;
 
 pub use envelope::{Event, Identity, Payload, event_about};
 pub use fact::{
-    AccountMarker, BegunSubscription, ClosedSession, CreditedElsewhere, Fact, InvoicedLine, PaidInvoice,
-    PaidSession, PaymentReport, PriceReport, ProductReport, SessionEnding, SoldPrice, StatedCredits,
-    SubscriptionReport,
+    AccountMarker, BegunSubscription, ClosedSession, CreditedElsewhere, Fact, InvoicedLine, PaidElsewhere,
+    PaidInvoice, PaidSession, PaymentReport, PriceReport, ProductReport, SessionEnding, SoldPrice,
+    StatedCredits, SubscriptionReport,
 };
 pub use invoice::PreviewedInvoice;
 pub use no_fact::{Ignored, NeedsStripe, NoFact, Nonsense, Problem};
@@ -102,6 +102,13 @@ pub fn read_preview(
 /// The subscription that an invoice is of, if it is of one, whichever shape it has.
 pub fn subscription_of(invoice: &StripeObject) -> Option<StripeId> {
     invoice::subscription(&invoice.fields().ok()?).ok().flatten()
+}
+
+/// What a paid invoice came to, in the smallest part of its currency, whatever of it the customer's balance paid. None if it
+/// does not tell.
+pub fn came_to(invoice: &StripeObject) -> Option<i64> {
+    let invoice = invoice.fields().ok()?;
+    invoice::came_to(&invoice, invoice.count("amount_paid").ok()??).ok()
 }
 
 /// Whether events of this type may tell the ledger something.

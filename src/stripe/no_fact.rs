@@ -54,7 +54,7 @@ pub enum Ignored {
     /// A credit note that lowered what was due, or whose refunds tell of all that it gave back.
     #[error("the credit note gives nothing back but what its refunds tell")]
     NothingCredited,
-    /// A credit note on an invoice for which nothing had to be paid.
+    /// A credit note on an invoice for which nothing had to be paid, or which the balance paid of a customer of others.
     #[error("nothing was paid for the invoice")]
     NothingPaid,
 }

@@ -91,6 +91,65 @@ async fn what_a_note_gave_to_the_balance_pays_the_next_renewal() {
     shop.is_in_order().await;
 }
 
+/// A shop where alice's third period, again EUR 10.00, was paid from her balance in part.
+async fn renewed_with(from_balance: i64) -> (Shop, Subscribed) {
+    let (shop, subscribed) = renewed().await;
+    shop.credits_back(&subscribed, &format!("amount={from_balance}&credit_amount={from_balance}")).await;
+    shop.settles_at("alice", (100 - from_balance / 10, 0, 0)).await;
+    shop.days_pass(30).await;
+    shop.settles_at("alice", (100, 0, 0)).await;
+    shop.inbox_rests().await;
+    let invoice = shop.invoices(&subscribed).await.pop().expect("an invoice");
+    let paid = json!(1_000 - from_balance);
+    assert_eq!((&invoice["total"], &invoice["amount_paid"]), (&json!(1_000), &paid));
+    (shop, subscribed)
+}
+
+#[tokio::test]
+async fn what_goes_back_of_an_invoice_that_the_balance_paid_in_part_is_a_part_of_all_of_it() {
+    let (shop, subscribed) = renewed_with(500).await;
+    shop.compares(&[]).await;
+    let bought = shop.events("credits.purchased").await.pop().expect("a purchase")["body"].clone();
+    let gross = |name: &str| bought[name]["gross"].clone();
+    assert_eq!(
+        (gross("money"), gross("paid_with"), &bought["cost"]),
+        (json!(500), json!(1_000), &json!(500))
+    );
+    // Cents that make no whole credits: what counts is their sum.
+    for (cents, left) in [(333, 67), (333, 34), (34, 30)] {
+        shop.credits_back(&subscribed, &format!("amount={cents}&credit_amount={cents}")).await;
+        shop.settles_at("alice", (left, 0, 0)).await;
+    }
+    shop.credits_back(&subscribed, "amount=300&refund_amount=300").await;
+    shop.settles_at("alice", (0, 0, 0)).await;
+    assert_eq!(shop.events("purchase.clawed").await.last().expect("an event")["body"]["after"]["taken"], 100);
+    shop.compares(&[]).await;
+    shop.is_in_order().await;
+}
+
+#[tokio::test]
+async fn a_refund_of_all_that_a_card_paid_leaves_what_the_balance_paid() {
+    let (shop, subscribed) = renewed_with(500).await;
+    shop.gives_back(&shop.last_payment(&subscribed).await, 500).await;
+    shop.settles_at("alice", (50, 0, 0)).await;
+    shop.credits_back(&subscribed, "amount=500&credit_amount=500").await;
+    shop.settles_at("alice", (0, 0, 0)).await;
+    shop.compares(&[]).await;
+    shop.is_in_order().await;
+}
+
+#[tokio::test]
+async fn a_note_on_an_invoice_that_the_balance_paid_is_for_people() {
+    let (shop, subscribed) = renewed_with(1_000).await;
+    shop.credits_back(&subscribed, "amount=500&credit_amount=500").await;
+    let put_aside = shop.quarantined().await;
+    let reason = put_aside["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("paid_from_balance: "), "{reason}");
+    assert_eq!(shop.balance("alice").await, (100, 0, 0), "nothing is guessed");
+    shop.compares(&[]).await;
+    shop.verify().await;
+}
+
 #[tokio::test]
 async fn notes_in_the_shape_of_before_their_refunds_were_listed_are_understood() {
     let (shop, subscribed) = renewed().await;

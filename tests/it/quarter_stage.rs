@@ -20,6 +20,8 @@ pub struct Payment {
     /// The order of a pack.
     order: String,
     paid: i64,
+    /// What it is held against: that, and what the customer's balance paid beside it.
+    came_to: i64,
     /// What went back for good, and what is disputed, as the model knows it.
     back: (i64, i64),
     /// What was asked back, whether it has arrived or not.
@@ -291,12 +293,12 @@ impl Life {
         let expiry = price.lives.map(|days| Expiry { at: now + days * DAY, slack: SLACK });
         self.holdings.buy(&intent, &price.times(quantity), expiry);
         let (paid, order) = (number(&session["amount_total"]), text(&marks["counterfoil_order"]));
-        self.pay(intent, Bought::Pack, order, paid);
+        self.pay(intent, Bought::Pack, order, [paid, paid]);
     }
 
-    fn pay(&mut self, intent: String, what: Bought, order: String, paid: i64) {
+    fn pay(&mut self, intent: String, what: Bought, order: String, [paid, came_to]: [i64; 2]) {
         let (back, asked, dispute, is_closed) = ((0, 0), 0, None, false);
-        self.payments.push(Payment { intent, what, order, paid, back, asked, dispute, is_closed });
+        self.payments.push(Payment { intent, what, order, paid, came_to, back, asked, dispute, is_closed });
     }
 
     /// A paid invoice: what it says of changes, by period, comes first, then whole periods.
@@ -332,7 +334,8 @@ impl Life {
             }
         }
         if let Some(intent) = payment {
-            self.pay(intent.to_owned(), Bought::Period, String::new(), amount_paid);
+            let came_to = number(&invoice["total"]).max(amount_paid);
+            self.pay(intent.to_owned(), Bought::Period, String::new(), [amount_paid, came_to]);
         }
     }
 
@@ -350,7 +353,7 @@ impl Life {
             let back = (gone, sum(disputes, &["needs_response", "under_review"]));
             if back != payment.back {
                 payment.back = back;
-                self.holdings.money_back(&payment.intent, payment.paid, back.0, back.1, now);
+                self.holdings.money_back(&payment.intent, payment.came_to, back.0, back.1, now);
             }
         }
     }

@@ -36,7 +36,7 @@ pub fn describe(body: &[u8]) -> String {
         }
         Ok(Fact::CreditedElsewhere(told)) => {
             let of = told.subscription.map_or("no subscription".to_owned(), |id| id.to_string());
-            format!("{} of an invoice that was paid outside of Stripe, {of}", told.note)
+            format!("{} of an invoice paid by {:?}, {of}", told.note, told.paid_by)
         }
         Ok(Fact::PriceTold(report)) => describe_price(&report),
         Ok(Fact::ProductTold(report)) => {
@@ -63,8 +63,9 @@ fn describe_subscription(report: &SubscriptionReport) -> String {
 fn describe_invoice(invoice: &PaidInvoice) -> String {
     let mut words = vec![format!("invoice {} of {}", invoice.invoice, invoice.subscription)];
     words.extend(invoice.account.as_ref().map(|account| account.account_id().to_owned()));
-    let money = invoice.money;
+    let (money, came_to) = (invoice.money, invoice.came_to);
     words.push(format!("for {} {} (tax {})", money.gross, money.currency, money.tax));
+    words.extend((came_to != money).then(|| format!("of {} (tax {})", came_to.gross, came_to.tax)));
     words.push(invoice.payment_intent.as_ref().map_or("no payment".to_owned(), ToString::to_string));
     words.extend(invoice.is_change.then(|| "a change".to_owned()));
     let line = |line: &InvoicedLine| {
@@ -210,7 +211,7 @@ const TABLE: &[(&str, &str)] = &[
     ("credit_note_created__balance_expanded", "pi_in_new: cn_expanded Succeeded 1000 eur"),
     (
         "credit_note_created__invoice_paid_outside_of_stripe",
-        "cn_bank of an invoice that was paid outside of Stripe, sub_of_nobody",
+        "cn_bank of an invoice paid by OutsideOfStripe, sub_of_nobody",
     ),
     ("credit_note_created__mixed", "pi_in_new: cn_mixed Succeeded 600 eur"),
     (
@@ -224,6 +225,7 @@ const TABLE: &[(&str, &str)] = &[
     ("credit_note_created__nothing_paid", "ignored: nothing_paid"),
     ("credit_note_created__other_ledger", "pi_in_new: cn_other Succeeded 1000 eur"),
     ("credit_note_created__out_of_band", "pi_in_new: cn_outOfBand Succeeded 1000 eur"),
+    ("credit_note_created__paid_from_balance", "cn_wholly of an invoice paid by Balance, sub_of_nobody"),
     (
         "credit_note_created__payments_at_stripe",
         "needs `invoice.payments` of credit_note cn_payments from Stripe",
@@ -246,7 +248,11 @@ const TABLE: &[(&str, &str)] = &[
     ("invoice_paid__but_open", "`data.object.status` contradicts `type`"),
     (
         "invoice_paid__half_from_balance",
-        "invoice in_balance of sub_1, customer-7, for 1190 eur (tax 190), pi_in_balance: 2000 for 1 x price_demo_pro",
+        "invoice in_balance of sub_1, customer-7, for 1190 eur (tax 190), of 2380 (tax 380), pi_in_balance: 2000 for 1 x price_demo_pro",
+    ),
+    (
+        "invoice_paid__lowered_by_a_credit_note",
+        "invoice in_lowered of sub_1, customer-7, for 1190 eur (tax 190), of 1785 (tax 285), pi_in_lowered: 2000 for 1 x price_demo_pro",
     ),
     ("invoice_paid__more_lines_at_stripe", "needs `lines` of invoice in_long from Stripe"),
     (

@@ -203,6 +203,23 @@ async fn a_credit_note_on_an_invoice_of_ours_that_was_paid_elsewhere_is_for_peop
 }
 
 #[tokio::test]
+async fn a_credit_note_on_an_invoice_of_ours_that_the_balance_paid_is_for_people() {
+    let ledger = WebhookLedger::new(LedgerMode::Test).await;
+    let mut paid = body("invoice_paid__half_from_balance");
+    paid["data"]["object"]["amount_paid"] = json!(0);
+    ledger.deliver_and_settle(&paid).await;
+    assert_eq!(ledger.credits(ACCOUNT).await, 500);
+    let mut event = body("credit_note_created__paid_from_balance");
+    let told = ledger.deliver_and_settle(&event).await;
+    assert_eq!(ledger.fate(&told).await, "ignored nothing_paid", "another product's");
+    event = as_another_event(&event);
+    event["data"]["object"]["invoice"]["parent"]["subscription_details"]["subscription"] = json!("sub_1");
+    let told = ledger.deliver_and_settle(&event).await;
+    assert_eq!(ledger.fate(&told).await, "quarantined paid_from_balance");
+    assert_eq!(ledger.credits(ACCOUNT).await, 500);
+}
+
+#[tokio::test]
 async fn what_stripe_does_not_tell_either_is_put_aside_and_says_what_is_missing() {
     let (ledger, server) = ledger_with(|request| {
         let id = request.path.rsplit('/').next().expect("an id").to_owned();

@@ -115,7 +115,8 @@ pub struct RecordInvoiceLine {
     pub payment_intent: Option<StripeId>,
     /// What was paid for the line.
     pub money: PaidMoney,
-    /// What was paid for the whole invoice.
+    /// What the whole invoice came to, of which the customer's balance may have paid a part: what goes back is held against
+    /// it.
     pub paid_with: PaidMoney,
     /// What it is paid for.
     pub period: Period,

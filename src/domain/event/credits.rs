@@ -42,7 +42,8 @@ pub struct CreditsPurchased {
     pub quantity: Option<i64>,
     /// What was paid for the whole purchase.
     pub money: PaidMoney,
-    /// What was paid in all by the payment, where it paid for more than this purchase.
+    /// What everything came to that the payment paid for, where that is not `money`: it paid for more than this purchase, or
+    /// the customer's balance paid a part. The share of it that goes back is the share of the credits that is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paid_with: Option<PaidMoney>,
     /// This lot's share of the money without tax, in the money's currency.
