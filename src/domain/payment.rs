@@ -10,7 +10,7 @@ use super::{
     ids::{OrderId, PaymentReference, Position, PurchaseId, RefundRequestId, StripeId},
 };
 
-/// The version of the shape of a stored [`Payment`].
+/// The newest version of the shape of a stored [`Payment`].
 pub const PAYMENT_STATE_VERSION: i16 = 3;
 
 /// How far a refund has come; later ranks win over earlier ones, equal ranks change nothing.
@@ -319,6 +319,12 @@ impl Payment {
             requested: BTreeMap::new(),
             version: Position::default(),
         }
+    }
+
+    /// The version of the shape that it is stored in: the oldest that can hold it, so that a process of the version before
+    /// goes on beside this one until there is something that it cannot know. The third has credit notes.
+    pub fn state_version(&self) -> i16 {
+        if self.credit_notes.is_empty() { 2 } else { PAYMENT_STATE_VERSION }
     }
 
     /// Whether the fact says nothing that is not known already: its rank is not above, its sum not higher, and it ties no

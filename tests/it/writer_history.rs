@@ -5,7 +5,16 @@ use std::time::Duration;
 use counterfoil::{
     domain::{
         Command, EventBody, Rejection,
-        command::GrantCredits,
+        amount::{Currency, PaidMoney},
+        catalogue::{Price, PriceGrant},
+        command::{
+            Bought, GrantCredits, PaidOrder, PaidThrough, PlaceOrder, RecordPaymentFact, RecordPurchase,
+            RecordSubscription, RequestRefund, SetPrice, Subscriber,
+        },
+        ids::{OrderId, PaymentReference, PriceId, StripeId},
+        order::OrderDetails,
+        payment::{PaymentFact, RefundStatus},
+        subscription::{SubscriptionStatus, SubscriptionTerms},
         time::{Span, Timestamp},
     },
     writer::{SubmitError, WriterSettings, system_clock},
@@ -15,7 +24,8 @@ use tokio_postgres::Client;
 use crate::{
     support::proxy::{Cut, Proxy},
     writer_support::{
-        Book, accepted, grant, keyed, open, plain, rejected, set_feature, spend, types, writers,
+        Book, accepted, account, amount, grant, keyed, open, plain, rejected, set_feature, spend, types,
+        unit, writers,
     },
 };
 
@@ -280,19 +290,132 @@ async fn a_process_that_meets_a_newer_event_writes_no_more() {
     book.check().await;
 }
 
-#[tokio::test]
-async fn a_process_that_meets_newer_state_writes_no_more() {
+fn stripe(id: &str) -> StripeId {
+    StripeId::parse(id).expect("an id")
+}
+
+fn eur() -> Currency {
+    Currency::parse("eur").expect("a currency")
+}
+
+/// What is told of the payment of the order.
+fn told(fact: PaymentFact) -> Command {
+    Command::RecordPaymentFact(RecordPaymentFact { payment: PaymentReference::Stripe(stripe("pi_1")), fact })
+}
+
+fn credit_note(number: u8) -> Command {
+    let (note, status) = (stripe(&format!("cn_{number}")), RefundStatus::Succeeded);
+    told(PaymentFact::CreditNote { note, status, amount: 50, currency: eur() })
+}
+
+fn subscription(day: i64) -> Command {
+    let terms = SubscriptionTerms {
+        as_of: Timestamp::from_unix_seconds(1_763_692_800 + 86_400 * day).expect("in range"),
+        status: SubscriptionStatus::Active,
+        items: Vec::new(),
+        period_end: None,
+        cancel_at_period_end: false,
+        collection_paused: false,
+    };
+    let subscriber = Subscriber::Named(account("alice"));
+    Command::RecordSubscription(RecordSubscription {
+        subscription: stripe("sub_1"),
+        subscriber,
+        order: None,
+        terms,
+    })
+}
+
+/// Alice has credits, a subscription, and an order that she has paid for.
+async fn business() -> (Book, OrderId) {
     let book = Book::open().await;
     book.account_with("alice", 10).await;
+    let price = PriceId::parse("price_pack").expect("a price");
+    let grant = PriceGrant { unit: unit(), amount: amount(100), expires_days: None, priority: 50, share: 1 };
+    book.accept(Command::SetPrice(SetPrice::from(Price {
+        price: price.clone(),
+        display_name: "A pack".to_owned(),
+        display_order: 1,
+        active: true,
+        money: 500,
+        currency: eur(),
+        grants: vec![grant],
+        rollover: None,
+        operator: None,
+        stripe: None,
+    })))
+    .await;
+    let place = PlaceOrder {
+        trial_days: None,
+        account: account("alice"),
+        price,
+        quantity: amount(1),
+        details: OrderDetails::default(),
+        note: Default::default(),
+    };
+    let placed = book.accept(Command::PlaceOrder(place)).await;
+    let EventBody::OrderPlaced(placed) = &placed.events[0].body else { panic!("{placed:?}") };
+    let order = placed.order;
+    let (session, payment_intent) = (stripe("cs_1"), Some(stripe("pi_1")));
+    book.accept(Command::RecordPurchase(RecordPurchase {
+        account: account("alice"),
+        paid_through: PaidThrough::CheckoutSession { session, payment_intent },
+        order: Some(PaidOrder { order, subtotal: 500 }),
+        bought: Bought { price: None, totals: Default::default() },
+        money: PaidMoney::new(500, 0, eur()).expect("money"),
+        note: Default::default(),
+    }))
+    .await;
+    book.accept(subscription(0)).await;
+    (book, order)
+}
+
+#[tokio::test]
+async fn a_process_that_meets_newer_state_writes_no_more() {
+    let (book, order) = business().await;
     let superuser = book.database.superuser().await;
-    for (table, columns) in [("accounts", "state_version"), ("ledger_settings", "state_version")] {
-        let set = |version: i16| format!("UPDATE {table} SET {columns} = {version}");
-        superuser.batch_execute(&set(99)).await.expect("state of a newer version");
+    let refund = RequestRefund { order, amount: Some(amount(1)), note: Default::default() };
+    for (table, command) in [
+        ("accounts", spend("alice", 1)),
+        ("ledger_settings", spend("alice", 1)),
+        ("payments", credit_note(1)),
+        ("purchases", credit_note(2)),
+        ("orders", Command::RequestRefund(refund)),
+        ("subscriptions", subscription(1)),
+    ] {
+        let add = |versions: i16| format!("UPDATE {table} SET state_version = state_version + {versions}");
+        let changed = superuser.execute(&add(90), &[]).await.expect("state of a newer version");
+        assert!(changed > 0, "{table}");
+        let before = book.head().await;
         let fresh = writers(book.database.runtime_url(), WriterSettings::default());
-        let outcome = fresh.submit(book.ledger, plain(spend("alice", 1))).await;
+        let outcome = fresh.submit(book.ledger, plain(command.clone())).await;
         assert_eq!(outcome, Err(SubmitError::NewerVersion), "{table}");
-        assert!(fresh.met_newer_version());
-        superuser.batch_execute(&set(1)).await.expect("state of this version");
+        assert!(fresh.met_newer_version(), "{table}");
+        assert_eq!(book.head().await, before, "{table}");
+        superuser.execute(&add(-90), &[]).await.expect("state of this version");
+        // What was refused is no matter of the command.
+        let fresh = writers(book.database.runtime_url(), WriterSettings::default());
+        accepted(fresh.submit(book.ledger, plain(command)).await);
+        assert!(!fresh.met_newer_version(), "{table}");
     }
+    book.check().await;
+}
+
+#[tokio::test]
+async fn a_payment_is_kept_in_the_oldest_shape_that_can_hold_it_so_that_older_processes_go_on() {
+    let (book, order) = business().await;
+    let superuser = book.database.superuser().await;
+    let version = async || -> i16 {
+        superuser.query_one("SELECT state_version FROM payments", &[]).await.expect("a payment").get(0)
+    };
+    assert_eq!(version().await, 2);
+    let refund = RequestRefund { order, amount: Some(amount(1)), note: Default::default() };
+    book.accept(Command::RequestRefund(refund)).await;
+    book.accept(told(PaymentFact::FraudWarning { warning: stripe("issfr_1") })).await;
+    assert_eq!(version().await, 2);
+    book.accept(credit_note(1)).await;
+    assert_eq!(version().await, 3);
+    book.accept(told(PaymentFact::FraudWarning { warning: stripe("issfr_2") })).await;
+    assert_eq!(version().await, 3, "it still has the note");
     book.check().await;
 }

@@ -10,7 +10,6 @@ use crate::{
     domain::{
         EventBody,
         ids::{AccountNumber, LotId, PaymentReference, PurchaseId},
-        payment::PAYMENT_STATE_VERSION,
         purchase::PURCHASE_STATE_VERSION,
     },
     store::session::{Pipeline, Session, Statement, Value},
@@ -139,12 +138,13 @@ impl HolderColumns {
 static WRITE_PAYMENTS: Statement = Statement {
     name: "write_payments",
     sql: "INSERT INTO payments (ledger_id, payment, version, state_version, state)
-          SELECT h.ledger_id, u.payment, u.version, $2, u.state::jsonb
-            FROM ledger_heads h, unnest($3::text[], $4::int8[], $5::text[]) AS u (payment, version, state)
+          SELECT h.ledger_id, u.payment, u.version, u.state_version, u.state::jsonb
+            FROM ledger_heads h,
+                 unnest($2::text[], $3::int8[], $4::int2[], $5::text[]) AS u (payment, version, state_version, state)
            WHERE h.ledger_id = $1
           ON CONFLICT (ledger_id, payment) DO UPDATE
              SET version = excluded.version, state_version = excluded.state_version, state = excluded.state",
-    parameters: &[Type::INT8, Type::INT2, Type::TEXT_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY],
+    parameters: &[Type::INT8, Type::TEXT_ARRAY, Type::INT8_ARRAY, Type::INT2_ARRAY, Type::TEXT_ARRAY],
 };
 
 /// Payments of which something new is known.
@@ -153,6 +153,7 @@ pub(super) struct PaymentColumns {
     ledger: i64,
     references: Vec<String>,
     versions: Vec<i64>,
+    state_versions: Vec<i16>,
     states: Vec<String>,
 }
 
@@ -162,6 +163,7 @@ impl PaymentColumns {
         for payment in changes.set.payments.values().filter(|payment| changes.is_changed(payment.version)) {
             columns.references.push(payment.reference.to_string());
             columns.versions.push(payment.version.0);
+            columns.state_versions.push(payment.state_version());
             columns.states.push(serde_json::to_string(payment)?);
         }
         Ok(columns)
@@ -172,7 +174,7 @@ impl PaymentColumns {
             return;
         }
         let values: Vec<Value<'_>> =
-            vec![&self.ledger, &PAYMENT_STATE_VERSION, &self.references, &self.versions, &self.states];
+            vec![&self.ledger, &self.references, &self.versions, &self.state_versions, &self.states];
         pipeline.rows(session, &WRITE_PAYMENTS, values);
     }
 }
