@@ -90,8 +90,10 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let workers = Workers::start(&database, &arguments, &ledger)?;
     let done = asked(&database, &ledger, &arguments).await;
     workers.finish().await;
+    // What a run found stays, however it ended.
+    let told = tell_findings(&database, &ledger).await;
     done?;
-    tell_findings(&database, &ledger).await
+    told
 }
 
 /// What works while the command waits: the same parts that a service has.

@@ -7,7 +7,9 @@
 //! Invariants:
 //! - no more is held than a page of either side, and which ids were compared of late;
 //! - a difference is recorded only after Stripe's events were taken in once more and both sides were asked again: what was
-//!   on its way is none.
+//!   on its way is none;
+//! - what the ledger's key may not read keeps nothing else from being compared, and the run from being done: its time is
+//!   compared again.
 
 use std::{
     collections::HashSet,
@@ -46,7 +48,7 @@ use crate::{
     },
     stripe::{
         self, Payload, StripeObject,
-        client::{MadeIn, StripeClient},
+        client::{CallError, MadeIn, StripeClient},
     },
 };
 
@@ -85,6 +87,38 @@ enum Listed {
     Disputes,
 }
 
+impl Listed {
+    /// The name in findings.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Sessions => "checkout_sessions",
+            Self::Invoices => "invoices",
+            Self::Refunds => "refunds",
+            Self::CreditNotes => "credit_notes",
+            Self::Disputes => "disputes",
+        }
+    }
+
+    /// Where Stripe would list it; nothing of what the ledger alone knows.
+    fn with(subject: &Subject) -> Option<Self> {
+        match subject {
+            Subject::Session(_) => Some(Self::Sessions),
+            Subject::Invoice(..) => Some(Self::Invoices),
+            Subject::Refund(..) => Some(Self::Refunds),
+            Subject::CreditNote(..) => Some(Self::CreditNotes),
+            Subject::Dispute(..) => Some(Self::Disputes),
+            Subject::Order(_) => None,
+        }
+    }
+}
+
+/// What came of a question.
+enum Told<T> {
+    Answer(T),
+    /// The ledger's key may not ask.
+    Forbidden,
+}
+
 /// A comparison under way.
 struct Comparison<'a> {
     turn: &'a Turn<'a>,
@@ -92,6 +126,8 @@ struct Comparison<'a> {
     run: &'a Run,
     counts: &'a mut RunCounts,
     seen: Seen,
+    /// What the ledger's key may not read.
+    forbidden: Vec<(Listed, CallError)>,
 }
 
 impl Turn<'_> {
@@ -107,8 +143,9 @@ impl Turn<'_> {
         let oldest = before(self.ledger.created_at, LOOK_BACK);
         let since = asked_since.max(oldest);
         let invoices_since = before(since, INVOICES_LOOK_BACK).max(oldest);
+        let client = &access.client;
         let mut comparison =
-            Comparison { turn: self, client: &access.client, run, counts, seen: Seen::default() };
+            Comparison { turn: self, client, run, counts, seen: Seen::default(), forbidden: Vec::new() };
         let last = run.until.unwrap_or(begun.now);
         let mut from = since;
         loop {
@@ -120,11 +157,15 @@ impl Turn<'_> {
                 true => (invoices_since, before(since, DISPUTES_LOOK_BACK)),
                 false => (from, from),
             };
-            comparison.compare_listed(Listed::Sessions, made).await?;
-            comparison.compare_listed(Listed::Invoices, MadeIn { since: invoices_since, ..made }).await?;
-            comparison.compare_listed(Listed::Refunds, made).await?;
-            comparison.compare_listed(Listed::CreditNotes, made).await?;
-            comparison.compare_listed(Listed::Disputes, MadeIn { since: disputes_since, ..made }).await?;
+            for (what, since) in [
+                (Listed::Sessions, made.since),
+                (Listed::Invoices, invoices_since),
+                (Listed::Refunds, made.since),
+                (Listed::CreditNotes, made.since),
+                (Listed::Disputes, disputes_since),
+            ] {
+                comparison.compare_if_allowed(what, MadeIn { since, ..made }).await?;
+            }
             comparison.compare_recorded(made).await?;
             let done = to.since(since).whole_seconds().saturating_mul(1_000);
             comparison.counts.permille = (done / last.since(since).whole_seconds().max(1)).min(999);
@@ -135,6 +176,9 @@ impl Turn<'_> {
         }
         comparison.compare_webhooks().await?;
         comparison.look_again(begun.now, asked_since).await?;
+        if let Some((what, error)) = comparison.forbidden.into_iter().next() {
+            return Err(Trouble::Forbidden { what: what.as_str(), error });
+        }
         if run.since.is_none() && run.until.is_none() {
             let moved = Moved::Compared(begun.now, AGAIN);
             if !turn::advance(&*self.connection().await?, self.id(), self.fence, moved).await? {
@@ -176,6 +220,47 @@ impl Turn<'_> {
 }
 
 impl Comparison<'_> {
+    /// What Stripe made in a time, as far as the key may read it.
+    async fn compare_if_allowed(&mut self, what: Listed, made: MadeIn) -> Result<(), Trouble> {
+        if self.is_forbidden(what) {
+            return Ok(());
+        }
+        let compared = self.compare_listed(what, made).await;
+        self.go_on(what, compared).await?;
+        Ok(())
+    }
+
+    fn is_forbidden(&self, what: Listed) -> bool {
+        self.forbidden.iter().any(|(known, _)| *known == what)
+    }
+
+    /// Goes on without what the key may not read, of which is told once.
+    async fn go_on<T>(&mut self, of: Listed, told: Result<T, Trouble>) -> Result<Told<T>, Trouble> {
+        match told {
+            Err(Trouble::Call(error)) if error.is_forbidden() => {
+                if !self.is_forbidden(of) {
+                    let trouble = Trouble::Forbidden { what: of.as_str(), error: error.clone() };
+                    self.turn.tell_forbidden(of.as_str(), &trouble, self.counts).await?;
+                    self.forbidden.push((of, error));
+                }
+                Ok(Told::Forbidden)
+            }
+            told => told.map(Told::Answer),
+        }
+    }
+
+    /// Whether Stripe and the ledger disagree about one thing, as far as the key may read it.
+    async fn examine(&mut self, subject: &Subject) -> Result<Told<Option<Difference>>, Trouble> {
+        let Some(of) = Listed::with(subject) else {
+            return Ok(Told::Answer(self.turn.examine(self.client, subject).await?));
+        };
+        if self.is_forbidden(of) {
+            return Ok(Told::Forbidden);
+        }
+        let examined = self.turn.examine(self.client, subject).await;
+        self.go_on(of, examined).await
+    }
+
     /// What Stripe made in a time.
     async fn compare_listed(&mut self, what: Listed, made: MadeIn) -> Result<(), Trouble> {
         let mut after = None;
@@ -229,8 +314,9 @@ impl Comparison<'_> {
                 let name = name_of(&subject);
                 if !self.seen.has(&name) {
                     self.seen.note(&name);
-                    let difference = self.turn.examine(self.client, &subject).await?;
-                    self.confirm(difference.into_iter().collect()).await?;
+                    if let Told::Answer(Some(difference)) = self.examine(&subject).await? {
+                        self.confirm(vec![difference]).await?;
+                    }
                 }
             }
             self.turn.tell_progress(self.run, self.counts).await?;
@@ -248,7 +334,7 @@ impl Comparison<'_> {
         self.turn.inbox_rests().await?;
         for difference in differences {
             let Some(subject) = Subject::of(&difference) else { continue };
-            if let Some(difference) = self.turn.examine(self.client, &subject).await? {
+            if let Told::Answer(Some(difference)) = self.examine(&subject).await? {
                 self.record(difference).await?;
             }
         }
@@ -293,7 +379,10 @@ impl Comparison<'_> {
         let body = stored.and_then(|(_, body)| body);
         let subject = body.and_then(|body| subject_of_webhook(&body));
         let difference = match subject {
-            Some(subject) => self.turn.examine(self.client, &subject).await?,
+            Some(subject) => match self.examine(&subject).await? {
+                Told::Answer(difference) => difference,
+                Told::Forbidden => return Ok(()),
+            },
             None => None,
         };
         let difference = difference.unwrap_or_else(|| Difference {
@@ -339,7 +428,11 @@ impl Comparison<'_> {
             _ => {}
         }
         let Some(subject) = Subject::of(old) else { return Ok(self.is_still_put_aside(&old.object).await?) };
-        let Some(difference) = self.turn.examine(self.client, &subject).await? else { return Ok(false) };
+        let difference = match self.examine(&subject).await? {
+            Told::Answer(Some(difference)) => difference,
+            Told::Answer(None) => return Ok(false),
+            Told::Forbidden => return Ok(true),
+        };
         let is_same = (difference.kind, &difference.object) == (old.kind, &old.object);
         self.record(difference).await?;
         Ok(is_same)

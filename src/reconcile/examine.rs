@@ -239,6 +239,7 @@ impl Turn<'_> {
     ) -> Result<Vec<Difference>, Trouble> {
         let mut told: Vec<(PaymentReference, PaymentFact)> = Vec::new();
         for object in objects {
+            // The list brings notes with their invoices and what was paid on those, so that hardly one has to be asked for.
             let fact = match self.fact_of(object) {
                 Err(NoFact::NeedsStripe(needs)) if object.kind() == Some(CREDIT_NOTE) => {
                     let whole = found(patiently(|| client.fetch_credit_note(&needs.id)).await)?;

@@ -27,6 +27,14 @@ pub(super) enum Trouble {
     /// Stripe did not tell.
     #[error("{}: {_0}", code_of(_0))]
     Call(#[from] CallError),
+    /// Stripe does not let the ledger's key read all that is to be compared. The rest was, and it is on record.
+    #[error("{}: may not read {what}: {error}", code_of(error))]
+    Forbidden {
+        /// What it may not read.
+        what: &'static str,
+        /// What Stripe says.
+        error: CallError,
+    },
     /// What was put into the inbox waits there.
     #[error("inbox_busy: what Stripe has told waits in the inbox")]
     InboxBusy,
@@ -91,6 +99,7 @@ impl Trouble {
         match self {
             Self::NoStripe(error) => error.is_permanent(),
             Self::Call(error) => error.class == CallClass::Permanent,
+            Self::Forbidden { .. } => true,
             Self::InboxBusy | Self::HistoryMoved | Self::Stopped(_) => false,
         }
     }

@@ -36,6 +36,8 @@ const COMPARE_AFTER: Duration = Duration::from_secs(600);
 const RECOVER_AFTER: Duration = Duration::from_secs(5);
 /// What is about Stripe's events as a whole has this in the place of an object.
 const ALL_EVENTS: &str = "events";
+/// There are no more things that cannot be read.
+const PAGE: i64 = 100;
 
 /// A ledger whose lease is held.
 pub(super) struct Turn<'a> {
@@ -204,6 +206,9 @@ impl Turn<'_> {
             RunKind::Recovery => (PutOff::Recovery, RECOVER_AFTER),
         };
         self.put_off(what, by).await?;
+        if matches!(trouble, Trouble::Forbidden { .. }) {
+            return Ok(());
+        }
         let standing = self.standing().await?;
         let since = standing.events_read_at.unwrap_or(self.ledger.created_at);
         let patience = i64::try_from(every.as_secs().saturating_mul(3)).unwrap_or(i64::MAX);
@@ -222,12 +227,33 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// One kind of what is compared cannot be read, which a person has to put right. The next comparison that can has it
+    /// vanish.
+    pub(super) async fn tell_forbidden(
+        &self,
+        what: &str,
+        trouble: &Trouble,
+        counts: &mut RunCounts,
+    ) -> Result<(), Stopped> {
+        let ledger = self.id();
+        tracing::warn!(%ledger, what, error = %trouble, "reconciliation with Stripe goes on without what the key may not read");
+        let difference = Difference {
+            kind: FindingKind::EventsNotRead,
+            object: what.to_owned(),
+            details: Details::default(),
+            reason: Some(trouble.to_string()),
+        };
+        self.record(&difference, counts).await?;
+        Ok(())
+    }
+
     /// Events can be read: if they could not be, that is over.
     pub(super) async fn tell_no_trouble(&self) -> Result<(), Stopped> {
         let client = self.connection().await?;
         let filter =
             FindingFilter { kind: Some(FindingKind::EventsNotRead), state: Some(FindingState::Open) };
-        for finding in findings::list_findings(&client, self.id(), filter, None, 1).await? {
+        let open = findings::list_findings(&client, self.id(), filter, None, PAGE).await?;
+        for finding in open.iter().filter(|finding| finding.difference.object == ALL_EVENTS) {
             findings::settle(&client, self.id(), finding.id, &Settled::Vanished).await?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
+    reconcile_support::said,
     subscriptions_support::Subscribed,
     support::{shop::Shop, simulator::id},
 };
@@ -211,5 +212,43 @@ async fn a_void_of_which_nothing_was_told_is_found_and_an_invented_note_is_undon
     shop.repairs(&found[0]).await;
     assert_eq!(shop.balance("alice").await, (100, 0, 0));
     shop.compares(&[]).await;
+    shop.verify().await;
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_read_notes_keeps_nothing_else_from_being_compared() {
+    let (shop, subscribed) = renewed().await;
+    shop.credits_back(&subscribed, "amount=100&credit_amount=100").await;
+    shop.settles_at("alice", (90, 0, 0)).await;
+    let (_, payment) = shop.sold_to("bob").await;
+    shop.inbox_rests().await;
+    shop.compares(&[]).await;
+    shop.events_are_forgotten().await;
+    let note = id(&shop.credits_back(&subscribed, "amount=500&credit_amount=500").await);
+    let dispute = shop.disputes(&payment, json!({})).await;
+    shop.fault(json!({"api": "forbidden", "path": "/v1/credit_notes"})).await;
+    for arguments in [&[][..], &[], &["--events"]] {
+        let output = shop.reconcile(arguments).await;
+        assert!(!output.status.success(), "{}", said(&output));
+        let mut found = shop.findings("open").await;
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        let kinds: Vec<(&str, &str)> =
+            found.iter().map(|(kind, of, _)| (kind.as_str(), of.as_str())).collect();
+        assert_eq!(kinds, [("dispute_not_recorded", dispute.as_str()), ("events_not_read", "credit_notes")]);
+        let reason = found[1].2["reason"].as_str().expect("a reason");
+        assert!(reason.starts_with("stripe_key_refused: may not read credit_notes: "), "{reason}");
+    }
+    let runs = shop.runs().await;
+    assert_eq!([&runs[0]["state"], &runs[1]["state"]], ["done", "failed"], "{runs:?}");
+    assert!(
+        runs[1]["error"].as_str().is_some_and(|error| error.starts_with("stripe_key_refused: ")),
+        "{runs:?}"
+    );
+    shop.no_more_faults().await;
+    shop.webhooks_are_lost().await;
+    shop.compares(&[("refund_not_recorded", &note), ("dispute_not_recorded", &dispute)]).await;
+    shop.reconciles(&["--repair"]).await;
+    assert_eq!((shop.balance("alice").await, shop.balance("bob").await), ((40, 0, 0), (0, 100, 0)));
+    assert_eq!(shop.findings("vanished").await.len(), 1);
     shop.verify().await;
 }

@@ -184,7 +184,7 @@ pub enum FindingKind {
     OrderPaidTwice,
     /// Stripe keeps events for 30 days, and some were not read in that time.
     EventsMissed,
-    /// Stripe's events cannot be read.
+    /// Stripe's events cannot be read; or all of one kind that is compared, such as `credit_notes`, because the key may not.
     EventsNotRead,
 }
 

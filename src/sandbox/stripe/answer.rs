@@ -31,6 +31,8 @@ pub(super) enum Class {
     Missing,
     /// No key, or a wrong one.
     Unauthorized,
+    /// The key is restricted, and may not do this.
+    Forbidden,
     /// The bank said no. What led there stays recorded.
     Declined,
     /// The key was used for something else.
@@ -49,6 +51,7 @@ impl Class {
             Self::Parameters | Self::State | Self::KeyReused => StatusCode::BAD_REQUEST,
             Self::Missing => StatusCode::NOT_FOUND,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::Declined => StatusCode::PAYMENT_REQUIRED,
             Self::Conflict => StatusCode::CONFLICT,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,

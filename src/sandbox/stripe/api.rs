@@ -85,6 +85,10 @@ impl Api {
                 let message = "This object cannot be accessed right now because another API request or Stripe process is currently accessing it. If you see this error intermittently, retry the request.";
                 return refused(Failure::new(Class::Conflict, message).code("lock_timeout"));
             }
+            Some(ApiFaultKind::Forbidden) => {
+                let message = "The provided key does not have the required permissions for this endpoint on this account.";
+                return refused(Failure::new(Class::Forbidden, message).code("more_permissions_required"));
+            }
             _ => {}
         }
         if let Err(failure) = authenticate(request.headers(), &self.shared.settings.api_key) {

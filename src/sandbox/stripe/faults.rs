@@ -65,6 +65,7 @@ pub(super) struct ApiFault {
 pub(super) enum ApiFaultKind {
     RateLimit,
     Conflict,
+    Forbidden,
     ServerError,
     BadGateway,
     Garbage,
@@ -84,6 +85,7 @@ const WEBHOOK_FAULTS: &[(&str, WebhookFault)] = &[
 const API_FAULTS: &[(&str, ApiFaultKind)] = &[
     ("rate_limit", ApiFaultKind::RateLimit),
     ("conflict", ApiFaultKind::Conflict),
+    ("forbidden", ApiFaultKind::Forbidden),
     ("server_error", ApiFaultKind::ServerError),
     ("bad_gateway", ApiFaultKind::BadGateway),
     ("garbage", ApiFaultKind::Garbage),
@@ -248,7 +250,10 @@ fn target(order: &Value) -> Result<Option<Target>, Failure> {
             let usually_committed =
                 matches!(kind, ApiFaultKind::Hang | ApiFaultKind::Cut | ApiFaultKind::Garbage);
             let is_committed = match kind {
-                ApiFaultKind::RateLimit | ApiFaultKind::Conflict | ApiFaultKind::Down => false,
+                ApiFaultKind::RateLimit
+                | ApiFaultKind::Conflict
+                | ApiFaultKind::Forbidden
+                | ApiFaultKind::Down => false,
                 ApiFaultKind::Slow => true,
                 _ => order.get("committed").and_then(Value::as_bool).unwrap_or(usually_committed),
             };

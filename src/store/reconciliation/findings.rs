@@ -44,7 +44,7 @@ pub enum FindingKind {
     OrderPaidTwice,
     /// Stripe keeps events for 30 days, and some were not read in that time.
     EventsMissed,
-    /// Stripe's events cannot be read.
+    /// Stripe's events cannot be read, or all that is compared of one kind.
     EventsNotRead,
 }
 

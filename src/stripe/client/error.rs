@@ -215,6 +215,11 @@ impl CallError {
     pub fn is_unauthorised(&self) -> bool {
         matches!(&self.cause, CallCause::Refused(refusal) if matches!(refusal.status, 401 | 403))
     }
+
+    /// Whether the API key is good, and restricted so that it may not do this.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(&self.cause, CallCause::Refused(refusal) if refusal.status == 403)
+    }
 }
 
 /// Stripe's type of the error that a key was used before with other parameters.
