@@ -1,6 +1,6 @@
 //! Whole stories of payments, told by Stripe in any order, more than once and not always in full: the credits end the same.
 //!
-//! A story is a list of events about one checkout. Each run shuffles it, repeats some events (as the same event and as
+//! A story is a list of events about one checkout, or one renewal of a subscription. Each run shuffles it, repeats some events (as the same event and as
 //! another one that tells the same) and drops some that others make up for.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ const BEFORE: i64 = 40;
 /// What stands for the id of the order.
 const ORDER: &str = "the order";
 
-/// Something that Stripe may tell of the checkout `tag`.
+/// Something that Stripe may tell of the checkout or the renewal `tag`.
 type Telling = fn(tag: &str) -> Value;
 
 struct Story {
@@ -93,6 +93,46 @@ fn charge(tag: &str, file: &str, amount_refunded: i64, refunds: Value) -> Value 
             "refunds": refunds,
         }),
     )
+}
+
+/// A renewal for 500 credits that came to 2380 cents; what was not paid came from the customer's balance.
+fn renewal(tag: &str, kind: &str, paid: i64) -> Value {
+    let (subscription, payment) = (format!("sub_{tag}"), format!("pi_{tag}"));
+    let mut event = changed(
+        "invoice_paid__new_shape",
+        json!({
+            "id": format!("in_{tag}"),
+            "customer": format!("cus_{tag}"),
+            "amount_paid": paid,
+            "parent": {
+                "type": "subscription_details",
+                "subscription_details": {
+                    "metadata": {"counterfoil_account": tag},
+                    "subscription": subscription,
+                },
+            },
+        }),
+    );
+    event["type"] = json!(kind);
+    let invoice = &mut event["data"]["object"];
+    let line = &mut invoice["lines"]["data"][0];
+    line["id"] = json!(format!("il_{tag}"));
+    line["parent"]["subscription_item_details"]["subscription"] = json!(subscription);
+    invoice["payments"]["data"][0]["payment"]["payment_intent"] = json!(payment);
+    event
+}
+
+/// A credit note on a renewal of which so much was paid, with the refunds that are part of it.
+fn note(tag: &str, file: &str, number: u8, [paid, amount]: [i64; 2], refunds: Value) -> Value {
+    let invoice = renewal(tag, "invoice.paid", paid)["data"]["object"].clone();
+    let changes = json!({
+        "id": format!("cn_{tag}_{number}"),
+        "amount": amount,
+        "post_payment_amount": amount,
+        "invoice": invoice,
+        "refunds": refunds,
+    });
+    changed(file, changes)
 }
 
 /// The body in `file` under a new event id, its object changed.
@@ -203,6 +243,36 @@ const STORIES: &[Story] = &[
         ],
         losable: &[&[], &[1]],
         credits: 500,
+    },
+    // A renewal with a note to the balance, another one that is void in the end, and a refund beside them.
+    Story {
+        events: &[
+            |tag| renewal(tag, "invoice.paid", 2_380),
+            |tag| renewal(tag, "invoice.payment_succeeded", 2_380),
+            |tag| note(tag, "credit_note_created__balance_expanded", 1, [2_380, 1_190], json!([])),
+            |tag| note(tag, "credit_note_updated__memo", 1, [2_380, 1_190], json!([])),
+            |tag| note(tag, "credit_note_created__balance_expanded", 2, [2_380, 595], json!([])),
+            |tag| note(tag, "credit_note_voided", 2, [2_380, 595], json!([])),
+            |tag| refund(tag, "refund_updated__succeeded", 1, 238, "succeeded"),
+            |tag| charge(tag, "charge_refunded__half", 238, Value::Null),
+        ],
+        losable: &[&[], &[0], &[1], &[2], &[3], &[4], &[6], &[7], &[0, 2, 4, 6], &[1, 3, 4, 7]],
+        credits: 200,
+    },
+    // A renewal that the balance paid half of, and a note of half of it all that gives back by a refund and to the balance.
+    Story {
+        events: &[
+            |tag| renewal(tag, "invoice.paid", 1_190),
+            |tag| {
+                let refunds = json!([{"refund": format!("re_{tag}_1"), "amount_refunded": 476}]);
+                note(tag, "credit_note_created__balance_expanded", 1, [1_190, 1_190], refunds)
+            },
+            |tag| refund(tag, "refund_created__pending", 1, 476, "pending"),
+            |tag| refund(tag, "refund_updated__succeeded", 1, 476, "succeeded"),
+            |tag| charge(tag, "charge_refunded__half", 476, Value::Null),
+        ],
+        losable: &[&[], &[2], &[4], &[2, 3], &[2, 4]],
+        credits: 250,
     },
 ];
 
