@@ -194,6 +194,12 @@ pub struct Made<T>(pub T);
 /// Read: 200.
 pub struct Found<T>(pub T);
 
+/// Done by several commands, or by none if there was nothing to do: 200.
+pub struct Done<T> {
+    body: T,
+    token: Option<PositionToken>,
+}
+
 impl<T> Created<T> {
     /// The answer to a command that made something.
     pub fn new(accepted: &Accepted, body: T) -> Self {
@@ -212,6 +218,13 @@ impl<T> Changed<T> {
     /// The answer to a command that changed something.
     pub fn new(accepted: &Accepted, body: T) -> Self {
         Self { body, envelope: Envelope::of(accepted) }
+    }
+}
+
+impl<T> Done<T> {
+    /// The answer to a request whose last command, if there was one, left the ledger at `token`.
+    pub fn new(token: Option<PositionToken>, body: T) -> Self {
+        Self { body, token }
     }
 }
 
@@ -244,6 +257,16 @@ impl<T: ToJSON> IntoResponse for Changed<T> {
     }
 }
 
+impl<T: ToJSON> IntoResponse for Done<T> {
+    fn into_response(self) -> Response {
+        let response = Found(self.body).into_response();
+        match self.token {
+            Some(token) => Envelope { replayed: false, token }.respond(response),
+            None => response,
+        }
+    }
+}
+
 impl<T: ToJSON> IntoResponse for Made<T> {
     fn into_response(self) -> Response {
         let response = Response::builder().status(error::CREATED).content_type(Json::<T>::CONTENT_TYPE);
@@ -269,21 +292,29 @@ fn described<T: Type>(status: u16, description: &'static str, headers: Vec<MetaH
     MetaResponses { responses: vec![response] }
 }
 
-fn headers_of_writes() -> Vec<MetaHeader> {
-    let header = |name: &str, description: &str, required, schema| MetaHeader {
+fn header(name: &str, description: &str, required: bool, schema: MetaSchema) -> MetaHeader {
+    MetaHeader {
         name: name.to_owned(),
         description: Some(description.to_owned()),
         required,
         deprecated: false,
         schema: MetaSchemaRef::Inline(Box::new(schema)),
+    }
+}
+
+fn position_header(required: bool) -> MetaHeader {
+    let description = match required {
+        true => "Pass it as `min_position` to a read that must see what was written.",
+        false => {
+            "Pass it as `min_position` to a read that must see what was written; absent if nothing had to be."
+        }
     };
+    header(POSITION_TOKEN, description, required, MetaSchema::new("string"))
+}
+
+fn headers_of_writes() -> Vec<MetaHeader> {
     vec![
-        header(
-            POSITION_TOKEN,
-            "Pass it as `min_position` to a read that must see what was written.",
-            true,
-            MetaSchema::new("string"),
-        ),
+        position_header(true),
         header(
             REPLAYED,
             "`true` if this is the answer to an earlier request with the same Idempotency-Key.",
@@ -328,6 +359,16 @@ impl<A: ApiResponse, B: ApiResponse> ApiResponse for Either<A, B> {
 impl<T: Type + ToJSON> ApiResponse for Changed<T> {
     fn meta() -> MetaResponses {
         described::<T>(200, "Done, or found to be so already.", headers_of_writes())
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Type + ToJSON> ApiResponse for Done<T> {
+    fn meta() -> MetaResponses {
+        described::<T>(200, "Done, or found to be so already.", vec![position_header(false)])
     }
 
     fn register(registry: &mut Registry) {

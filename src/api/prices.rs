@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    answers::{Changed, Found, Written},
+    answers::{Changed, Done, Found, Written},
     auth::{Admin, Authorised, Read},
     error::{ApiError, AskingStripe, Failure, Reading, Writing},
     idempotency::{OptionalIdempotencyKey, fingerprint},
@@ -341,7 +341,8 @@ pub struct PriceSync {
 
 impl From<service::PriceSync> for PriceSync {
     fn from(sync: service::PriceSync) -> Self {
-        let service::PriceSync { created, changed, unchanged, ignored, refused, named, position } = sync;
+        let service::PriceSync { created, changed, unchanged, ignored, refused, named, position, token: _ } =
+            sync;
         let position = position.map(|position| position.0);
         let items = named.into_iter().filter_map(SyncedPrice::of).collect();
         Self { created, changed, unchanged, ignored, refused, items, position }
@@ -409,8 +410,9 @@ impl Prices {
     /// credits they are for, and those that are known. May be repeated at any time: what is known already is unchanged.
     /// If it fails midway, what was taken in before stays.
     #[oai(path = "/v1/prices/sync", method = "post", operation_id = "sync_prices")]
-    async fn sync(&self, caller: Authorised<Admin>) -> Result<Found<PriceSync>, Failure<AskingStripe>> {
-        Ok(Found(caller.service.sync_prices(&caller.caller, caller.request_id()).await?.into()))
+    async fn sync(&self, caller: Authorised<Admin>) -> Result<Done<PriceSync>, Failure<AskingStripe>> {
+        let sync = caller.service.sync_prices(&caller.caller, caller.request_id()).await?;
+        Ok(Done::new(sync.token, sync.into()))
     }
 
     /// Read a price

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::{Caller, Service, ServiceError};
+use super::{Caller, PositionToken, Service, ServiceError};
 use crate::{
     domain::{
         Command, Rejection,
@@ -52,6 +52,8 @@ pub struct PriceSync {
     pub named: Vec<SyncedPrice>,
     /// The position of the last event that it led to; none if nothing had to be changed.
     pub position: Option<Position>,
+    /// What a read may wait for that must see all of it; none if nothing had to be changed.
+    pub token: Option<PositionToken>,
 }
 
 /// What became of one price.
@@ -78,12 +80,14 @@ pub enum SyncOutcome {
     Refused(String),
 }
 
-/// What became of one price, and the position of the last event that it led to.
-type Synced = (SyncOutcome, Option<Position>);
+/// What became of one price; and the position of the last event that it led to, with where the ledger ended then.
+type Synced = (SyncOutcome, Option<(Position, PositionToken)>);
 
 impl PriceSync {
-    fn count(&mut self, price: String, (outcome, position): Synced) {
-        self.position = self.position.max(position);
+    fn count(&mut self, price: String, (outcome, written): Synced) {
+        if let Some((position, token)) = written.filter(|(position, _)| self.position < Some(*position)) {
+            (self.position, self.token) = (Some(position), Some(token));
+        }
         let (count, is_named) = match &outcome {
             SyncOutcome::Created => (&mut self.created, true),
             SyncOutcome::Changed => (&mut self.changed, true),
@@ -212,17 +216,19 @@ impl Sync<'_> {
             request_id: Some(self.request_id.clone()),
         };
         let outcome = self.service.writers.submit(self.caller.ledger, submission).await?;
-        let position = match &outcome {
-            Outcome::Accepted(accepted) => accepted.events.last().map(|event| event.position),
+        let written = match &outcome {
+            Outcome::Accepted(accepted) => {
+                accepted.events.last().map(|event| (event.position, PositionToken::of(accepted)))
+            }
             Outcome::Rejected(_) => None,
         };
         let outcome = match outcome {
-            Outcome::Accepted(_) if position.is_none() => SyncOutcome::Unchanged,
+            Outcome::Accepted(_) if written.is_none() => SyncOutcome::Unchanged,
             Outcome::Accepted(_) if known.is_some() => SyncOutcome::Changed,
             Outcome::Accepted(_) => SyncOutcome::Created,
             Outcome::Rejected(Rejection::PriceGrantsNothing { .. }) => SyncOutcome::Ignored,
             Outcome::Rejected(rejection) => SyncOutcome::Refused(rejection.to_string()),
         };
-        Ok((outcome, position))
+        Ok((outcome, written))
     }
 }

@@ -1,5 +1,6 @@
 //! What the tests of the HTTP interface share: accounts with credits, and answers looked at from outside.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::{Method, Response, header::HeaderMap};
 use serde_json::{Value, json};
 
@@ -41,6 +42,14 @@ impl Answer {
     /// The text of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+
+    /// The position in the token that reads wait by; none if nothing was written.
+    #[track_caller]
+    pub fn written_up_to(&self) -> Option<i64> {
+        let token = URL_SAFE_NO_PAD.decode(self.header("X-Position-Token")?).expect("base64");
+        let (_, position) = token.split_last_chunk().expect("an incarnation and a position");
+        Some(i64::from_be_bytes(*position))
     }
 
     /// The error's code, after a look at the shape that every error has.

@@ -127,8 +127,10 @@ async fn a_sync_takes_in_what_is_ours_and_says_what_became_of_each_price() {
         price("price_gold", json!({"credits": "5", "credit_unit": "gold"})),
     ])
     .await;
-    let report = shop.sync().await.json();
-    assert_eq!(report["position"], shop.app.get("/v1/events").await["head"]);
+    let synced = shop.sync().await;
+    let report = synced.json();
+    let head = shop.app.get("/v1/events").await["head"].clone();
+    assert_eq!((&report["position"], json!(synced.written_up_to())), (&head, head.clone()));
     assert_eq!(report["items"][0], json!({"price_id": "price_1", "outcome": "created"}));
     assert_eq!(report["items"][1], json!({"price_id": "price_both", "outcome": "created"}));
     let refused = &report["items"].as_array().expect("items")[2..];
@@ -142,7 +144,8 @@ async fn a_sync_takes_in_what_is_ours_and_says_what_became_of_each_price() {
         ]
     );
     assert_eq!(shop.counts().await, [0, 0, 2, 2, 3], "again, it changes nothing");
-    assert_eq!(shop.sync().await.json().get("position"), None);
+    let idle = shop.sync().await;
+    assert_eq!((idle.json().get("position"), idle.written_up_to()), (None, None));
     let known = shop.price("price_1").await;
     assert_eq!((&known["display_name"], &known["active"]), (&json!("Pack"), &json!(true)));
     assert_eq!((&known["product_id"], &known["overridden"]), (&json!("prod_1"), &json!([])));

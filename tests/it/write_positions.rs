@@ -1,4 +1,5 @@
-//! Every answer to a write tells the position of what it has written, and a repeat tells the same.
+//! Every answer to a write tells the position of what it has written, and a repeat tells the same. The header of each has a
+//! token that a read waits by.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -28,6 +29,7 @@ async fn write(
     }
     let answer = Answer::of(request.send().await.expect("an answer")).await;
     assert!((200..300).contains(&answer.status), "{path}: {answer:?}");
+    assert_eq!(json!(answer.written_up_to()), head(app).await, "{path}: {answer:?}");
     answer
 }
 
@@ -78,7 +80,12 @@ async fn a_write_tells_the_position_of_its_last_event_and_so_does_its_repeat_wha
     let nothing = write(&app, &Method::PATCH, "/v1/accounts/alice", None, Some(&json!({}))).await;
     assert_eq!(nothing.json().get("position"), None);
     let overrides = "/v1/prices/price_pack/overrides";
-    app.send(Method::DELETE, overrides, None).await;
+    let refused = app.send(Method::DELETE, overrides, None).await;
+    assert_eq!(
+        (refused.status, refused.written_up_to()),
+        (400, None),
+        "Stripe has told nothing of it: {refused:?}"
+    );
     for path in ["/v1/accounts/alice", "/v1/features/analysis", "/v1/prices/price_pack", "/v1/settings/rules"]
     {
         assert_eq!(app.get(path).await.get("position"), None, "{path} is read, not written");
