@@ -310,7 +310,7 @@ impl EventStream {
         }
         let recorded = filters::time_range("recorded", recorded_from, recorded_until)?;
         let (service, types) = (&caller.service, filters::names(types));
-        let range = Range { after, until, limit: limit.0.map(Into::into), types };
+        let range = Range::new(after, until, limit.0.map(Into::into), types);
         let range = range.recorded(service.positions_recorded(&caller.caller, recorded).await?);
         if form == Form::Lines {
             return Ok(Events::Lines(lines(caller.service, caller.caller, range, line).await?));
@@ -318,7 +318,7 @@ impl EventStream {
         let limit = limit.0.unwrap_or_default().into();
         let query = range.page(range.after, Position(i64::MAX), limit);
         let page = service.events(&caller.caller, &query).await?;
-        check_range(range.after, range.until, page.head)?;
+        range.check(page.head)?;
         let events = page.events.into_iter().map(Event::from).collect();
         let end = range.until.map_or(page.head, |until| until.min(page.head));
         let has_more = page.reached < end;
@@ -347,9 +347,22 @@ pub(super) struct Range {
     pub limit: Option<i64>,
     /// Of these types; of all if there are none.
     pub types: Vec<&'static str>,
+    /// The positions as they were asked for, before moments narrowed them down.
+    asked: (Position, Option<Position>),
 }
 
 impl Range {
+    /// The events after a position and up to another.
+    fn new(after: Position, until: Option<Position>, limit: Option<i64>, types: Vec<&'static str>) -> Self {
+        Self { after, until, limit, types, asked: (after, until) }
+    }
+
+    /// As [`check_range`], of the positions as they were asked for.
+    fn check(&self, head: Position) -> Result<(), ApiError> {
+        let (after, until) = self.asked;
+        check_range(after, until, head)
+    }
+
     /// The part of it that is at these positions.
     fn recorded(self, positions: ops::Range<Position>) -> Self {
         let after = self.after.max(Position(positions.start.0 - 1));
@@ -400,7 +413,7 @@ async fn lines(
     let begin = range.after.0.saturating_add(STREAM_PAGE.min(most));
     let query = range.page(range.after, Position(begin), STREAM_PAGE);
     let (first, head) = page(&service, &caller, &query, line).await?;
-    check_range(range.after, range.until, head)?;
+    range.check(head)?;
     let end = range.until.unwrap_or(head).0.min(range.after.0.saturating_add(most));
     // Positions have no gaps: where each page begins is known before the one in front of it is read.
     let rest = (begin..end).step_by(STREAM_PAGE as usize).map(move |start| {
@@ -461,6 +474,6 @@ pub(super) async fn canonical_lines(
         text.extend(leaf_bytes(caller, &event)?);
         Ok(())
     };
-    let range = Range { after, until: None, limit: left, types: Vec::new() };
+    let range = Range::new(after, None, left, Vec::new());
     lines(service, caller, range, line).await
 }

@@ -233,12 +233,20 @@ async fn a_range_has_its_end_and_one_that_is_not_there_is_refused() {
     assert_eq!(page["events"].as_array().map(Vec::len), Some(2));
     for (query, field) in [
         (format!("?until={}", head + 1), "until"),
+        (format!("?until={}&recorded_until=1999-01-01T00:00:00Z", head + 1), "until"),
+        (format!("?after={}&recorded_from=1999-01-01T00:00:00Z", head + 1), "after"),
         ("?after=4&until=3".to_owned(), "until"),
         ("?until=soon".to_owned(), "until"),
     ] {
-        let refused = lines(&query).await;
-        assert_eq!((refused.status, refused.field().as_str()), (400, field), "{query}: {refused:?}");
+        let page = Answer::of(
+            app.request(Method::GET, &format!("/v1/events{query}")).send().await.expect("an answer"),
+        );
+        for refused in [lines(&query).await, page.await] {
+            assert_eq!((refused.status, refused.field().as_str()), (400, field), "{query}: {refused:?}");
+        }
     }
+    let narrowed = lines(&format!("?until={head}&recorded_until=1999-01-01T00:00:00Z")).await;
+    assert_eq!((narrowed.status, narrowed.text.as_str()), (200, ""));
     for (query, last_seen, field) in [
         (format!("?after={}", head + 1), None, "after"),
         ("?until=2".to_owned(), None, "until"),
