@@ -36,9 +36,6 @@ use crate::{
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Round trips of one look at a ledger's events, at most.
-const LOOKING_AROUND: u64 = 4;
-
 /// A stream that is read.
 struct Live {
     response: Response,
@@ -394,14 +391,24 @@ async fn round_trips_of(app: &TestApp, followers: usize, accounts: u128) -> u64 
             }
         });
     }
-    // All are level: each has read what there was, and nothing but the looking around of one task is left.
-    wait::until("all to be level", async || {
-        let before = proxy.round_trips();
-        sleep(Duration::from_millis(300)).await;
-        let are_there = reached.load(Ordering::Relaxed) == followers;
-        (are_there && proxy.round_trips() - before <= 3 * LOOKING_AROUND).then_some(())
+    wait::until("all to read what there is", async || {
+        (reached.load(Ordering::Relaxed) == followers).then_some(())
     })
     .await;
+    // Each looks once more before he is level. After that only the looking around is left, as much at any time.
+    let meanwhile = async || {
+        let before = proxy.round_trips();
+        sleep(Duration::from_millis(300)).await;
+        proxy.round_trips() - before
+    };
+    let mut last = u64::MAX;
+    loop {
+        let trips = meanwhile().await;
+        if trips >= last {
+            break;
+        }
+        last = trips;
+    }
     let before = proxy.round_trips();
     for turn in 1..=accounts {
         open(turn).await;
