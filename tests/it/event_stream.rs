@@ -426,7 +426,7 @@ async fn round_trips_of(app: &TestApp, followers: usize, accounts: u128) -> u64 
 async fn fifty_who_follow_a_ledger_cost_the_database_no_more_than_one() {
     let app = TestApp::start().await;
     let (alone, fifty) = (round_trips_of(&app, 1, 40).await, round_trips_of(&app, 50, 40).await);
-    // Each commit is read once, or together with the next one.
-    assert!(alone >= 20, "{alone} round trips for one");
+    // Each commit is read once, or together with those after it.
+    assert!(alone >= 5, "{alone} round trips for one");
     assert!(fifty <= 2 * alone + 40, "{fifty} round trips for fifty, {alone} for one");
 }
