@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use super::{
     AT_ONCE, SealError,
-    outside::{Outside, OutsideError, Standing},
+    outside::{CALL_LIMIT, Outside, OutsideError, Standing},
 };
 use crate::{
     audit::{
@@ -28,7 +28,7 @@ use crate::{
             Halt, Log, StoredCheckpoint, StoredTile,
             keys::LogKey,
             seal::{
-                Seal, SealingLease, acquire_log, event_of, find_distance, halt_log, load_sealed, load_tiles,
+                Distance, Seal, SealingLease, acquire_log, event_of, find_distance, halt_log, load_sealed, load_tiles,
                 note_published, position_of, read_events, release_log, seal,
             },
         },
@@ -39,8 +39,20 @@ use crate::{
 const LEASE: Duration = Duration::from_secs(15);
 /// How much of a lease must be left for something to be begun.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
+// What is sent under a lease is not waited for beyond its end.
+const _: () = assert!(CALL_LIMIT.as_millis() < LEASE_MARGIN.as_millis());
+
+/// What a process keeps of a log between two steps.
+#[derive(Default)]
+pub(super) struct Held {
+    /// The last lease that it took and did not give back. It may have run out.
+    lease: Option<SealingLease>,
+    /// What it goes on from; nothing after a failure, because then it is not known how far the log has come.
+    open: Option<OpenLog>,
+}
+
 /// A log that this process seals, with what it goes on from.
-pub(super) struct OpenLog {
+struct OpenLog {
     slug: LedgerSlug,
     lease: SealingLease,
     until: Instant,
@@ -58,9 +70,9 @@ pub(super) struct OpenLog {
 pub(super) enum Step {
     /// The log goes on.
     Sealed {
-        /// The log, with its lease.
-        open: Box<OpenLog>,
-        /// How many events were sealed.
+        /// How far it is sealed.
+        sealed: Position,
+        /// How many events were added.
         events: i64,
         /// Whether nothing was left.
         is_level: bool,
@@ -88,54 +100,93 @@ fn halt<T>(code: &str, because: impl Into<String>) -> Result<T, Stop> {
     Err(Stop::Halt(Halt { code: code.to_owned(), because: because.into() }))
 }
 
-/// Seals what there is, up to a page, and publishes what was sealed.
+/// Seals what there is, up to a page, and publishes what was sealed. After anything but [`Step::Sealed`] the lease is to
+/// be given back.
 pub(super) async fn step(
     vault: &Vault,
     outside: &Outside,
     ledger: LedgerId,
-    open: Option<OpenLog>,
+    held: &mut Held,
 ) -> Result<Step, SealError> {
     let client = vault.database().pool().get().await?;
-    let Some(distance) = find_distance(&client, ledger).await? else { return Ok(Step::Passed) };
-    let number = distance.log.number;
-    let work = async {
-        // A lease that is about to run out is taken anew: nobody else has it yet.
-        let open = open.filter(|open| open.lease.log == number);
-        let held = open.as_ref().map(|open| open.lease);
-        let open = open.filter(OpenLog::may_go_on);
-        let mut open = match open {
-            Some(open) => open,
-            None => match acquire_log(&client, ledger, number, LEASE, held).await? {
-                Some(lease) => OpenLog::load(vault, &client, ledger, lease).await?,
-                None => return Err(Stop::Lost),
-            },
-        };
-        if distance.incarnation != open.log.incarnation {
-            return halt("history_lost", "the ledger has lost events that may have been sealed");
-        }
-        if distance.head < open.log.sealed {
-            let (head, sealed) = (distance.head, open.log.sealed);
-            return halt(
-                "behind",
-                format!("the ledger ends at {head}, and events up to {sealed} are sealed"),
-            );
-        }
-        open.compare_with(outside, &client, ledger).await?;
-        open.refresh_keys(vault, &client, ledger).await?;
-        open.publish(outside, &client, ledger).await?;
-        let before = open.log.sealed;
-        let is_level = open.seal_page(&client, ledger).await?;
-        open.publish(outside, &client, ledger).await?;
-        Ok(Step::Sealed { events: open.log.sealed.0 - before.0, open: Box::new(open), is_level })
-    };
-    match work.await {
+    match held.step(vault, outside, &client, ledger).await {
         Ok(step) => Ok(step),
         Err(Stop::Lost) => Ok(Step::Passed),
         Err(Stop::Error(error)) => Err(error),
         Err(Stop::Halt(halt)) => {
-            halt_log(&client, ledger, number, &halt).await?;
-            Ok(Step::Halted(halt))
+            // What was found under a lease that somebody else has by now may be his doing: he looks for himself.
+            let is_halted = match held.lease {
+                Some(lease) => halt_log(&client, ledger, lease, &halt).await?,
+                None => false,
+            };
+            Ok(if is_halted { Step::Halted(halt) } else { Step::Passed })
         }
+    }
+}
+
+impl Held {
+    /// Whether there is a lease to be given back.
+    pub(super) fn has_lease(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    async fn step(
+        &mut self,
+        vault: &Vault,
+        outside: &Outside,
+        client: &Client,
+        ledger: LedgerId,
+    ) -> Result<Step, Stop> {
+        let Some(mut distance) = find_distance(client, ledger).await? else { return Err(Stop::Lost) };
+        let number = distance.log.number;
+        let open = self.open.take().filter(|open| open.lease.log == number && open.may_go_on());
+        let mut open = match open {
+            Some(open) => open,
+            None => {
+                let open = self.take_over(vault, client, ledger, number).await?;
+                // Whoever had the log until now may have sealed what was written since it was looked at.
+                let again = find_distance(client, ledger).await?;
+                distance = again.filter(|again| again.log.number == number).ok_or(Stop::Lost)?;
+                open
+            }
+        };
+        open.compare_with_ledger(&distance)?;
+        open.compare_with(outside, client, ledger).await?;
+        open.refresh_keys(vault, client, ledger).await?;
+        open.publish(outside, client, ledger).await?;
+        let before = open.log.sealed;
+        let is_level = open.seal_page(client, ledger).await?;
+        open.publish(outside, client, ledger).await?;
+        let sealed = open.log.sealed;
+        self.open = Some(open);
+        Ok(Step::Sealed { sealed, events: sealed.0 - before.0, is_level })
+    }
+
+    /// Takes the lease, also from itself: one that is about to run out is taken anew, as is one after a failure.
+    async fn take_over(
+        &mut self,
+        vault: &Vault,
+        client: &Client,
+        ledger: LedgerId,
+        number: i32,
+    ) -> Result<OpenLog, Stop> {
+        let before = self.lease.filter(|lease| lease.log == number);
+        // Begun before the database begins it, so that it never ends later here than there.
+        let until = Instant::now() + LEASE;
+        self.lease = acquire_log(client, ledger, number, LEASE, before).await?;
+        let Some(lease) = self.lease else { return Err(Stop::Lost) };
+        OpenLog::load(vault, client, ledger, lease, until).await
+    }
+
+    /// Gives the lease back, so that whoever comes next need not wait for it to run out. One that cannot be given back is
+    /// remembered, and taken anew by whoever has it.
+    pub(super) async fn release(&mut self, vault: &Vault, ledger: LedgerId) -> Result<(), SealError> {
+        self.open = None;
+        let Some(lease) = self.lease else { return Ok(()) };
+        let client = vault.database().pool().get().await?;
+        release_log(&client, ledger, lease).await?;
+        self.lease = None;
+        Ok(())
     }
 }
 
@@ -146,8 +197,8 @@ impl OpenLog {
         client: &Client,
         ledger: LedgerId,
         lease: SealingLease,
+        until: Instant,
     ) -> Result<Self, Stop> {
-        let until = Instant::now() + LEASE;
         let ledgers = list_ledgers(client).await?;
         let slug = ledgers.into_iter().find(|found| found.ledger == ledger).map(|found| found.slug);
         let Some(slug) = slug else { return Err(Stop::Lost) };
@@ -178,18 +229,22 @@ impl OpenLog {
         Ok(Self { slug, lease, until, log, tree, last, keys, verifiers, signers, held_against })
     }
 
-    pub(super) fn sealed(&self) -> Position {
-        self.log.sealed
-    }
-
     /// Whether the lease holds for long enough to begin something.
     fn may_go_on(&self) -> bool {
         Instant::now() + LEASE_MARGIN < self.until
     }
 
-    pub(super) async fn release(self, vault: &Vault, ledger: LedgerId) -> Result<(), SealError> {
-        let client = vault.database().pool().get().await?;
-        Ok(release_log(&client, ledger, self.lease).await?)
+    /// Holds the log against its ledger, as that was found when the log was known to be no further than this.
+    fn compare_with_ledger(&self, distance: &Distance) -> Result<(), Stop> {
+        if distance.incarnation != self.log.incarnation {
+            return halt("history_lost", "the ledger has lost events that may have been sealed");
+        }
+        let (head, sealed) = (distance.head, self.log.sealed);
+        if head < sealed {
+            let because = format!("the ledger ends at {head}, and events up to {sealed} are sealed");
+            return halt("behind", because);
+        }
+        Ok(())
     }
 
     /// A key may have been added, or its time may have passed.

@@ -40,7 +40,7 @@ use crate::{
         SEALER_EVENTS, SEALER_HALTED, SEALER_LAG_EVENTS, SEALER_LAG_SECONDS, SEALER_UNPUBLISHED,
     },
 };
-use log::{OpenLog, Step};
+use log::{Held, Step};
 use outside::{Outside, OutsideError};
 
 /// A checkpoint is signed when so many events wait, whatever the time, and takes in no more than these.
@@ -51,7 +51,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_SHARE: u32 = 20;
 /// How many logs are worked on at a time.
 const WORKERS: usize = 4;
-/// Pauses after failures begin with this and double up to [`LONGEST_PAUSE`].
+/// Pauses after failures begin with this and double up to [`LONGEST_PAUSE`], for each log on its own.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -79,17 +79,32 @@ pub enum SealError {
 pub struct Sealer {
     vault: Vault,
     outside: Outside,
-    open: BTreeMap<LedgerId, OpenLog>,
-    /// How far each log was sealed when it was looked at last, of those that go on.
+    held: BTreeMap<LedgerId, Held>,
+    /// How far each log was sealed when it was looked at last, of those that go on and were not found to be sealed
+    /// elsewhere since.
     sealed: BTreeMap<LedgerId, Position>,
+    /// The logs that could not be sealed when that was tried last.
+    troubles: BTreeMap<LedgerId, Trouble>,
+}
+
+/// Something that failed and is tried again, each time after a longer pause.
+struct Trouble {
     pause: Duration,
+    until: Instant,
+}
+
+impl Trouble {
+    fn after(before: Option<Self>) -> Self {
+        let pause = before.map_or(FIRST_PAUSE, |before| (before.pause * 2).min(LONGEST_PAUSE));
+        Self { pause, until: Instant::now() + pause }
+    }
 }
 
 impl Sealer {
     /// A sealer with the keys of `vault`, publishing to `outside`.
     pub fn new(vault: Vault, outside: Outside) -> Self {
-        let (open, sealed, pause) = (BTreeMap::new(), BTreeMap::new(), Duration::ZERO);
-        Self { vault, outside, open, sealed, pause }
+        let (held, sealed, troubles) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { vault, outside, held, sealed, troubles }
     }
 
     /// Runs until `stop` ends, woken by the heads that this process moves.
@@ -100,41 +115,63 @@ impl Sealer {
     ) {
         let mut stop = std::pin::pin!(stop);
         let mut look_at = Instant::now();
+        let mut unseen = None;
         let mut due = BTreeSet::new();
         loop {
-            let until = if due.is_empty() { look_at } else { Instant::now() + self.pause };
+            let retry_at = self.troubles.values().map(|trouble| trouble.until).min();
+            let idle_until = retry_at.map_or(look_at, |retry_at| retry_at.min(look_at));
+            let until = if due.is_empty() { idle_until } else { Instant::now() };
             tokio::select! {
                 () = &mut stop => break,
                 () = tokio::time::sleep_until(until) => {}
                 Ok(()) = heads.changed(), if due.is_empty() => {
-                    let heads = heads.borrow_and_update().clone();
-                    due.extend(self.full(&heads));
-                    if due.is_empty() && Instant::now() < look_at {
-                        continue;
-                    }
+                    due.extend(full(&self.sealed, &heads.borrow_and_update()));
                 }
             }
-            let mut failure = None;
             if Instant::now() >= look_at {
-                let started = Instant::now();
-                match self.look_around().await {
-                    Ok(behind) => due.extend(behind),
-                    Err(error) => failure = Some(describe_causes(&error)),
-                }
-                look_at = Instant::now() + LOOK_INTERVAL.max(started.elapsed() * LOOK_SHARE).max(self.pause);
+                let behind;
+                (behind, look_at) = self.look_again(&mut unseen).await;
+                due.extend(behind);
             }
-            due = self.one_step_each(due, &mut failure).await;
-            self.pause_after(failure);
+            self.choose(&mut due);
+            due = self.one_step_each(due).await;
         }
         self.let_go().await;
     }
 
-    /// The ledgers of which so many events wait that no more are waited for.
-    fn full(&self, heads: &HashMap<LedgerId, Position>) -> Vec<LedgerId> {
-        let is_full = |(ledger, head): &(&LedgerId, &Position)| {
-            self.sealed.get(*ledger).is_some_and(|sealed| head.0 - sealed.0 >= AT_ONCE)
-        };
-        heads.iter().filter(is_full).map(|(ledger, _)| *ledger).collect()
+    /// Looks around; returns who has something to do, and when to look again.
+    async fn look_again(&mut self, unseen: &mut Option<Trouble>) -> (Vec<LedgerId>, Instant) {
+        let started = Instant::now();
+        match self.look_around().await {
+            Ok(behind) => {
+                *unseen = None;
+                (behind, Instant::now() + LOOK_INTERVAL.max(started.elapsed() * LOOK_SHARE))
+            }
+            Err(error) => {
+                let error = describe_causes(&error);
+                if unseen.is_none() {
+                    tracing::warn!(error, "logs cannot be looked at; will be tried again");
+                } else {
+                    tracing::debug!(error, "logs still cannot be looked at");
+                }
+                let trouble = Trouble::after(unseen.take());
+                let look_at = trouble.until;
+                *unseen = Some(trouble);
+                (Vec::new(), look_at)
+            }
+        }
+    }
+
+    /// Leaves out those that failed and are not to be tried yet, and adds those that are.
+    fn choose(&self, due: &mut BTreeSet<LedgerId>) {
+        let now = Instant::now();
+        for (ledger, trouble) in &self.troubles {
+            if trouble.until <= now {
+                due.insert(*ledger);
+            } else {
+                due.remove(ledger);
+            }
+        }
     }
 
     /// Finds out how far every log is, and returns those with something to do.
@@ -145,14 +182,14 @@ impl Sealer {
             let Some(distance) = find_distance(&client, ledger.ledger).await? else { continue };
             lag.take_in(&distance, self.outside.is_anywhere());
             if distance.log.halted.is_some() {
-                self.open.remove(&ledger.ledger);
+                self.held.remove(&ledger.ledger);
                 continue;
             }
             sealed.insert(ledger.ledger, distance.log.sealed);
             let is_unpublished = self.outside.is_anywhere() && distance.log.published < distance.log.sealed;
             let is_level =
                 distance.head == distance.log.sealed && distance.incarnation == distance.log.incarnation;
-            let is_elsewhere = distance.is_leased && !self.open.contains_key(&ledger.ledger);
+            let is_elsewhere = distance.is_leased && !self.held.contains_key(&ledger.ledger);
             if (!is_level || is_unpublished) && !is_elsewhere {
                 behind.push(ledger.ledger);
             }
@@ -163,29 +200,37 @@ impl Sealer {
     }
 
     /// Returns who has more to seal than one step takes.
-    async fn one_step_each(
-        &mut self,
-        due: BTreeSet<LedgerId>,
-        failure: &mut Option<String>,
-    ) -> BTreeSet<LedgerId> {
-        let attempts: Vec<_> = due.into_iter().map(|ledger| (ledger, self.open.remove(&ledger))).collect();
+    async fn one_step_each(&mut self, due: BTreeSet<LedgerId>) -> BTreeSet<LedgerId> {
+        let attempts: Vec<_> =
+            due.into_iter().map(|ledger| (ledger, self.held.remove(&ledger).unwrap_or_default())).collect();
         let (vault, outside) = (&self.vault, &self.outside);
-        let steps = attempts
-            .into_iter()
-            .map(|(ledger, open)| async move { (ledger, log::step(vault, outside, ledger, open).await) });
+        let steps = attempts.into_iter().map(|(ledger, mut held)| async move {
+            let outcome = log::step(vault, outside, ledger, &mut held).await;
+            if !matches!(outcome, Ok(Step::Sealed { .. })) {
+                // Somebody else may be able to go on.
+                give_back(&mut held, vault, ledger).await;
+            }
+            (ledger, held, outcome)
+        });
         let outcomes: Vec<_> = stream::iter(steps).buffer_unordered(WORKERS).collect().await;
         let mut unfinished = BTreeSet::new();
-        for (ledger, outcome) in outcomes {
+        for (ledger, held, outcome) in outcomes {
+            if held.has_lease() {
+                self.held.insert(ledger, held);
+            }
+            let before = self.troubles.remove(&ledger);
             match outcome {
-                Ok(Step::Sealed { open, events, is_level }) => {
+                Ok(Step::Sealed { sealed, events, is_level }) => {
                     counter!(SEALER_EVENTS).increment(events.unsigned_abs());
-                    self.sealed.insert(ledger, open.sealed());
-                    self.open.insert(ledger, *open);
+                    self.sealed.insert(ledger, sealed);
                     if !is_level {
                         unfinished.insert(ledger);
                     }
                 }
-                Ok(Step::Passed) => {}
+                // How far it is sealed elsewhere is not known until the next look; until then nobody is woken for it.
+                Ok(Step::Passed) => {
+                    self.sealed.remove(&ledger);
+                }
                 Ok(Step::Halted(halt)) => {
                     tracing::error!(
                         ledger = ledger.0,
@@ -195,34 +240,42 @@ impl Sealer {
                     );
                     self.sealed.remove(&ledger);
                 }
-                Err(error) => *failure = Some(describe_causes(&error)),
+                Err(error) => self.note_failure(ledger, before, &error),
             }
         }
         unfinished
     }
 
     /// The first failure of a row is worth a warning; the lag metric tells the rest.
-    fn pause_after(&mut self, failure: Option<String>) {
-        match failure {
-            None => self.pause = Duration::ZERO,
-            Some(error) if self.pause.is_zero() => {
-                tracing::warn!(error, "a log cannot be sealed; will be tried again");
-                self.pause = FIRST_PAUSE;
-            }
-            Some(error) => {
-                tracing::debug!(error, "a log still cannot be sealed");
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-            }
+    fn note_failure(&mut self, ledger: LedgerId, before: Option<Trouble>, error: &SealError) {
+        let error = describe_causes(error);
+        if before.is_none() {
+            tracing::warn!(ledger = ledger.0, error, "a log cannot be sealed; will be tried again");
+        } else {
+            tracing::debug!(ledger = ledger.0, error, "a log still cannot be sealed");
         }
+        self.troubles.insert(ledger, Trouble::after(before));
     }
 
     /// Lets another process go on at once.
     async fn let_go(self) {
-        for (ledger, open) in self.open {
-            if let Err(error) = open.release(&self.vault, ledger).await {
-                tracing::debug!(error = describe_causes(&error), "a lease is left to run out");
-            }
+        for (ledger, mut held) in self.held {
+            give_back(&mut held, &self.vault, ledger).await;
         }
+    }
+}
+
+/// The ledgers of which so many events wait that no more are waited for.
+fn full(sealed: &BTreeMap<LedgerId, Position>, heads: &HashMap<LedgerId, Position>) -> Vec<LedgerId> {
+    let is_full = |(ledger, head): &(&LedgerId, &Position)| {
+        sealed.get(*ledger).is_some_and(|sealed| head.0 - sealed.0 >= AT_ONCE)
+    };
+    heads.iter().filter(is_full).map(|(ledger, _)| *ledger).collect()
+}
+
+async fn give_back(held: &mut Held, vault: &Vault, ledger: LedgerId) {
+    if let Err(error) = held.release(vault, ledger).await {
+        tracing::debug!(ledger = ledger.0, error = describe_causes(&error), "a lease is not given back");
     }
 }
 

@@ -13,8 +13,8 @@ use std::{
 
 use crate::config::CheckpointSettings;
 
-/// How long a POST may take.
-const POST_LIMIT: Duration = Duration::from_secs(10);
+/// How long a POST or a GET may take.
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(3);
 /// Longer than any checkpoint.
 const LONGEST_NOTE: u64 = 64 * 1024;
 
@@ -74,7 +74,7 @@ impl Outside {
             Some(url) => {
                 let url = reqwest::Url::parse(url).map_err(|error| OutsideError::Url(error.to_string()))?;
                 let client = reqwest::Client::builder()
-                    .timeout(POST_LIMIT)
+                    .timeout(CALL_LIMIT)
                     .redirect(reqwest::redirect::Policy::none())
                     .build()
                     .map_err(|error| OutsideError::Url(error.to_string()))?;

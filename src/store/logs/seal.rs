@@ -303,20 +303,27 @@ pub async fn note_published(
     Ok(())
 }
 
-/// Halts a log for good: nothing is signed in its name again.
+/// Halts a log for good: nothing is signed in its name again. Returns whether it was halted: not if the lease is lost or
+/// has run out, because then what it would be halted for may be what another process did since.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn halt_log(client: &Client, ledger: LedgerId, number: i32, halt: &Halt) -> Result<(), RowError> {
-    let sql = "UPDATE logs SET halted = $3, halted_because = $4, halted_at = now(), fence = fence + 1
-                WHERE ledger_id = $1 AND number = $2 AND halted IS NULL";
+pub async fn halt_log(
+    client: &Client,
+    ledger: LedgerId,
+    lease: SealingLease,
+    halt: &Halt,
+) -> Result<bool, RowError> {
+    let sql = "UPDATE logs SET halted = $4, halted_because = $5, halted_at = now(), fence = fence + 1
+                WHERE ledger_id = $1 AND number = $2 AND fence = $3 AND leased_until > now() AND halted IS NULL";
     let values: &[Parameter<'_>] = &[
         (&ledger.0, Type::INT8),
-        (&number, Type::INT4),
+        (&lease.log, Type::INT4),
+        (&lease.fence, Type::INT8),
         (&halt.code, Type::TEXT),
         (&halt.because, Type::TEXT),
     ];
     let work = client.execute_typed(sql, values);
-    scope::within(client, &scope::begin_writing_durably(ledger), work).await?;
-    Ok(())
+    let halted = scope::within(client, &scope::begin_writing_durably(ledger), work).await?;
+    Ok(halted > 0)
 }
