@@ -50,6 +50,7 @@ mod projector_upgrade;
 mod proof;
 mod proof_export;
 mod proof_lies;
+mod proof_sealer;
 mod proof_support;
 mod proof_tampering;
 mod quarter;

@@ -5,8 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use counterfoil::audit::{checkpoint::Checkpoint, tile::TileId, tlog_proof::TlogProof};
-use futures_util::future::join_all;
+use counterfoil::audit::{checkpoint::Checkpoint, merkle::Hash, tile::TileId, tlog_proof::TlogProof};
 use reqwest::Method;
 use serde_json::json;
 use tlog_tiles::{Tile, TileHashReader, TileReader, check_record, prove_record, record_hash};
@@ -49,14 +48,7 @@ async fn what_is_written_is_sealed_and_verified_from_outside() {
 async fn a_head_takes_in_a_thousand_events_at_most_however_many_wait() {
     let mut sealed = Sealed::start_with(&[("COUNTERFOIL_WORKERS", "false")]).await;
     sealed.app.account_with("ada", 10_000).await;
-    let (app, body) = (&sealed.app, json!({"unit": "credits", "amount": 1}));
-    let spend = async |number: i32| {
-        let answer = app.keyed("/v1/accounts/ada/spends", &format!("spend {number}"), &body).await;
-        assert_eq!(answer.status, 201, "{}", answer.text);
-    };
-    for begin in (0..1_200).step_by(100) {
-        join_all((begin..begin + 100).map(spend)).await;
-    }
+    sealed.spend_often("ada", 0..1_200).await;
     assert!(sealed.checkpoint().await.is_none(), "nothing is sealed yet");
     sealed.app.set("COUNTERFOIL_WORKERS", None);
     sealed.app.restart().await;
@@ -93,6 +85,26 @@ impl TileReader for Fetched {
     fn save_tiles(&self, _: &[Tile], _: &[Vec<u8>]) {}
 }
 
+/// The head in a signed note, if that is one by the published format.
+fn opened_by_others(note: &str, key: &str) -> tlog_tiles::Checkpoint {
+    let verifier = signed_note::StandardVerifier::new(key).expect("a key by the format");
+    let known = signed_note::VerifierList::new(vec![Box::new(verifier)]);
+    let opened = signed_note::Note::from_bytes(note.as_bytes()).expect("a note");
+    opened.verify(&known).expect("a good signature");
+    tlog_tiles::Checkpoint::from_bytes(opened.text()).expect("a checkpoint")
+}
+
+/// Head and path of a proof, by the letter of its format: a first line, the index of the leaf, the path with a hash in
+/// each line, an empty line, the signed head.
+fn proof_taken_apart(text: &str, index: u64, key: &str) -> (tlog_tiles::Checkpoint, Vec<tlog_tiles::Hash>) {
+    let (proof, note) = text.split_once("\n\n").expect("an empty line");
+    let mut lines = proof.split('\n');
+    assert_eq!(lines.next(), Some("c2sp.org/tlog-proof@v1"));
+    assert_eq!(lines.next(), Some(format!("index {index}").as_str()));
+    let path = lines.map(|line| tlog_tiles::Hash::parse_hash(line).expect("a hash")).collect();
+    (opened_by_others(note, key), path)
+}
+
 #[tokio::test]
 async fn others_implementations_of_the_formats_accept_head_tiles_and_proofs() {
     let sealed = Sealed::start().await;
@@ -103,11 +115,7 @@ async fn others_implementations_of_the_formats_accept_head_tiles_and_proofs() {
     sealed.everything_sealed().await;
     let note = sealed.app.send(Method::GET, "/v1/audit/checkpoint", None).await.text;
     let key = sealed.keys[0].to_string();
-    let verifier = signed_note::StandardVerifier::new(&key).expect("a key by the format");
-    let known = signed_note::VerifierList::new(vec![Box::new(verifier)]);
-    let opened = signed_note::Note::from_bytes(note.as_bytes()).expect("a note");
-    opened.verify(&known).expect("a good signature");
-    let head = tlog_tiles::Checkpoint::from_bytes(opened.text()).expect("a checkpoint");
+    let head = opened_by_others(&note, &key);
     assert!(head.size() > 512);
 
     let mut fetched = Vec::new();
@@ -134,10 +142,11 @@ async fn others_implementations_of_the_formats_accept_head_tiles_and_proofs() {
         check_record(&path, head.size(), *head.hash(), index, leaf).expect("a proof");
         // By the proof that the service makes.
         let text = sealed.app.send(Method::GET, &format!("/v1/audit/proof/{position}"), None).await.text;
-        let proof = TlogProof::parse(&text).expect("a proof");
-        let told = Checkpoint::open(&proof.checkpoint, &sealed.keys).expect("signed");
-        let path = proof.path.iter().map(|hash| tlog_tiles::Hash(hash.0)).collect();
-        check_record(&path, told.size, tlog_tiles::Hash(told.root.0), index, leaf).expect("a proof");
+        let (told, path) = proof_taken_apart(&text, index, &key);
+        check_record(&path, told.size(), *told.hash(), index, leaf).expect("a proof");
+        let proof = TlogProof::parse(&text).expect("a proof by our own reading");
+        let accepted = proof.verify(Hash(leaf.0), &sealed.keys).expect("a proof");
+        assert_eq!((proof.index, accepted.size), (index, told.size()));
     }
     // A bundle of entries holds the leaves themselves.
     let bundle =

@@ -1,8 +1,9 @@
 //! What the tests of the proof share: a service that seals, and an auditor outside.
 
-use std::{path::PathBuf, process::Output};
+use std::{ops::Range, path::PathBuf, process::Output};
 
 use counterfoil::audit::{checkpoint::Checkpoint, note::VerifierKey};
+use futures_util::future::join_all;
 use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -78,6 +79,19 @@ impl Sealed {
                 .keyed(&format!("/v1/accounts/{account}/spends"), &format!("{account}-{number}"), &body)
                 .await;
             assert_eq!(answer.status, 201, "{}", answer.text);
+        }
+    }
+
+    /// Spends a credit for each of those numbers: as many events.
+    pub async fn spend_often(&self, account: &str, numbers: Range<usize>) {
+        let (path, body) =
+            (format!("/v1/accounts/{account}/spends"), json!({"unit": "credits", "amount": 1}));
+        let spend = async |number: usize| {
+            let answer = self.app.keyed(&path, &format!("spend {number}"), &body).await;
+            assert_eq!(answer.status, 201, "{}", answer.text);
+        };
+        for begin in numbers.clone().step_by(100) {
+            join_all((begin..numbers.end.min(begin + 100)).map(spend)).await;
         }
     }
 
