@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use futures_util::future::join;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::{
-    AT_ONCE, SealError,
+    AT_ONCE, LOOK_INTERVAL, SealError,
     outside::{CALL_LIMIT, Outside, OutsideError, Standing},
 };
 use crate::{
@@ -28,8 +29,8 @@ use crate::{
             Halt, Log, StoredCheckpoint, StoredTile,
             keys::LogKey,
             seal::{
-                Distance, Seal, SealingLease, acquire_log, event_of, find_distance, halt_log, load_sealed, load_tiles,
-                note_published, position_of, read_events, release_log, seal,
+                Distance, Seal, SealingLease, acquire_log, event_of, find_distance, halt_log, load_sealed,
+                load_tiles, note_published, position_of, read_events, release_log, seal,
             },
         },
     },
@@ -64,6 +65,15 @@ struct OpenLog {
     signers: Vec<Signer>,
     /// The checkpoint outside that the log was held against last.
     held_against: Option<String>,
+    /// Until when the last checkpoint need not stand outside, because a later one is about to; at once if there is none.
+    publish_by: Option<Instant>,
+}
+
+/// The next events of a log.
+struct Page {
+    leaves: Vec<Hash>,
+    /// Whether there were no more than fit.
+    is_level: bool,
 }
 
 /// What came of a step.
@@ -151,12 +161,20 @@ impl Held {
             }
         };
         open.compare_with_ledger(&distance)?;
-        open.compare_with(outside, client, ledger).await?;
+        // An answer from far away is waited for while the events are read; either is read to its end, because a
+        // transaction must not be left open.
+        let (standing, page) = join(outside.last(&open.log.origin), open.read_page(client, ledger)).await;
+        open.compare_with(standing?, client, ledger).await?;
         open.refresh_keys(vault, client, ledger).await?;
-        open.publish(outside, client, ledger).await?;
+        if open.has_to_publish() {
+            open.publish(outside, client, ledger).await?;
+        }
         let before = open.log.sealed;
-        let is_level = open.seal_page(client, ledger).await?;
-        open.publish(outside, client, ledger).await?;
+        let Page { leaves, is_level } = page?;
+        open.seal_leaves(leaves, client, ledger).await?;
+        if is_level || open.has_to_publish() {
+            open.publish(outside, client, ledger).await?;
+        }
         let sealed = open.log.sealed;
         self.open = Some(open);
         Ok(Step::Sealed { sealed, events: sealed.0 - before.0, is_level })
@@ -225,8 +243,8 @@ impl OpenLog {
                 Ok(_) => {}
             }
         }
-        let (keys, signers, held_against) = (Vec::new(), Vec::new(), None);
-        Ok(Self { slug, lease, until, log, tree, last, keys, verifiers, signers, held_against })
+        let (keys, signers, held_against, publish_by) = (Vec::new(), Vec::new(), None, None);
+        Ok(Self { slug, lease, until, log, tree, last, keys, verifiers, signers, held_against, publish_by })
     }
 
     /// Whether the lease holds for long enough to begin something.
@@ -260,11 +278,11 @@ impl OpenLog {
     /// Holds the log against the last checkpoints that stand outside.
     async fn compare_with(
         &mut self,
-        outside: &Outside,
+        standing: Vec<Standing>,
         client: &Client,
         ledger: LedgerId,
     ) -> Result<(), Stop> {
-        for standing in outside.last(&self.log.origin).await? {
+        for standing in standing {
             if self.held_against.as_ref() != Some(&standing.note) {
                 self.compare_with_one(standing, client, ledger).await?;
             }
@@ -304,6 +322,11 @@ impl OpenLog {
         Ok(())
     }
 
+    /// Whether the last checkpoint is not to wait for a later one to be published in its place.
+    fn has_to_publish(&self) -> bool {
+        self.publish_by.is_none_or(|publish_by| publish_by <= Instant::now())
+    }
+
     /// Sends the last checkpoint to where it does not stand yet.
     async fn publish(&mut self, outside: &Outside, client: &Client, ledger: LedgerId) -> Result<(), Stop> {
         let Some(last) = self.last.as_ref().filter(|last| last.sealed > self.log.published) else {
@@ -326,20 +349,35 @@ impl OpenLog {
             }
             Err(error) => return Err(error.into()),
         }
+        self.publish_by = None;
         self.log.published = last.sealed;
         self.held_against = Some(last.note.clone());
         Ok(note_published(client, ledger, self.lease, last.sealed).await?)
     }
 
-    /// Adds the next events to the log. Returns whether there were no more than fit.
-    async fn seal_page(&mut self, client: &Client, ledger: LedgerId) -> Result<bool, Stop> {
-        let rows = read_events(client, ledger, self.log.sealed, AT_ONCE).await?;
-        let Some(last_row) = rows.last() else { return Ok(true) };
-        let (after, sealed) = (self.log.sealed, position_of(last_row)?);
+    /// Reads the next events.
+    async fn read_page(&self, client: &Client, ledger: LedgerId) -> Result<Page, Stop> {
+        let after = self.log.sealed;
+        let rows = read_events(client, ledger, after, AT_ONCE).await?;
+        let Some(last_row) = rows.last() else { return Ok(Page { leaves: Vec::new(), is_level: true }) };
+        let last = position_of(last_row)?;
         let is_level = (rows.len() as i64) < AT_ONCE;
         let slug = self.slug.clone();
         let hashed = tokio::task::spawn_blocking(move || leaves(&slug, after, &rows)).await;
-        let leaves = hashed.map_err(|_| SealError::Event(sealed))??;
+        Ok(Page { leaves: hashed.map_err(|_| SealError::Event(last))??, is_level })
+    }
+
+    /// Adds events to the log, those that follow on what is sealed.
+    async fn seal_leaves(
+        &mut self,
+        leaves: Vec<Hash>,
+        client: &Client,
+        ledger: LedgerId,
+    ) -> Result<(), Stop> {
+        if leaves.is_empty() {
+            return Ok(());
+        }
+        let sealed = Position(self.log.sealed.0 + leaves.len() as i64);
         let mut tree = self.tree.clone();
         leaves.into_iter().for_each(|leaf| tree.push(leaf));
 
@@ -372,7 +410,8 @@ impl OpenLog {
             return Err(Stop::Lost);
         }
         (self.tree, self.until, self.log.sealed, self.last) = (tree, until, sealed, Some(checkpoint));
-        Ok(is_level)
+        self.publish_by.get_or_insert_with(|| Instant::now() + LOOK_INTERVAL);
+        Ok(())
     }
 }
 

@@ -10,10 +10,11 @@
 //!
 //! Invariants:
 //! - one process seals a log: it holds the log's lease, and whatever it writes names the lease's fence;
-//! - what is published was committed before;
+//! - what is published was committed before; of heads that are made in a row the newest is, once a second;
 //! - before each signature the log is held against the last checkpoint that stands outside: a log that is behind it or
 //!   differs from it halts for good, and so does one whose ledger lost history. `counterfoil recover` opens another;
-//! - nothing else is ever halted: whatever may pass is tried again.
+//! - a log is halted only under its lease, by what was read since the lease was taken;
+//! - nothing else is ever halted: whatever may pass is tried again, by whoever comes first, since the lease is given back.
 
 mod log;
 pub mod outside;

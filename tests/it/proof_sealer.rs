@@ -409,6 +409,52 @@ async fn a_thousand_events_wait_for_no_look_and_fewer_do() {
 }
 
 #[tokio::test]
+async fn of_heads_in_a_row_the_newest_leaves_once_a_second_and_the_outside_is_asked_before_each() {
+    let posted: Arc<Mutex<Vec<(Instant, String)>>> = Arc::default();
+    let asked: Arc<AtomicUsize> = Arc::default();
+    let (kept, questions) = (Arc::clone(&posted), Arc::clone(&asked));
+    let (url, serving) = address(move |mut request: Request| {
+        let (kept, questions) = (Arc::clone(&kept), Arc::clone(&questions));
+        async move {
+            if request.method() == Method::POST {
+                let note = request.take_body().into_string().await.expect("text");
+                kept.lock().expect("no panic").push((Instant::now(), note));
+                return StatusCode::NO_CONTENT;
+            }
+            questions.fetch_add(1, Ordering::SeqCst);
+            // Far away: no more than two heads a second.
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            StatusCode::METHOD_NOT_ALLOWED
+        }
+    })
+    .await;
+    let mut sealed = Sealed::start_with(&[WRITES_ONLY, (URL_VARIABLE, &url)]).await;
+    sealed.app.account_with("ada", 10_000).await;
+    sealed.spend_often("ada", 0..3_200).await;
+    sealed.app.set(WRITES_ONLY.0, None);
+    sealed.app.restart().await;
+    let last = sealed.everything_sealed().await;
+    let posts = wait::until("the last head to be posted", async || {
+        let posts = posted.lock().expect("no panic").clone();
+        let newest = Checkpoint::open(&posts.last()?.1, &sealed.keys).expect("signed");
+        (newest == last).then_some(posts)
+    })
+    .await;
+    let superuser = sealed.app.database.superuser().await;
+    let rows = superuser.query("SELECT note FROM checkpoints", &[]).await.expect("heads");
+    let heads: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let asked = asked.load(Ordering::SeqCst);
+    assert!(heads.len() >= 4 && asked >= heads.len(), "{} heads, asked {asked} times", heads.len());
+    assert!(posts.iter().all(|(_, note)| heads.contains(note)), "what is posted was committed");
+    assert!(posts.len() >= 2, "those of more than a second wait for the last one");
+    // The last one ends the row and waits for nothing.
+    let pauses = posts[..posts.len() - 1].windows(2).map(|pair| pair[1].0 - pair[0].0);
+    let pauses: Vec<Duration> = pauses.collect();
+    assert!(pauses.iter().all(|pause| *pause >= Duration::from_millis(900)), "{pauses:?}");
+    serving.abort();
+}
+
+#[tokio::test]
 async fn a_key_signs_no_more_when_its_time_has_passed_and_who_knows_no_other_is_told_which_sign() {
     let mut sealed = Sealed::start().await;
     let keys = sealed.keys_of("rotate", &["--overlap-days", "7"]).await;
