@@ -112,13 +112,13 @@ async fn fill(superuser: &Client, place: &Place, book: &Book) {
     let projected = [
         (format!("{overview}.accounts_overview"),
          format!("n, 'open', {opened}, {opened}, 1, 0, n"), String::new()),
-        // One account in a hundred has been busy for three years.
+        // One account in five hundred has been busy for three years, the last one too.
         (format!("{overview}.account_days (ledger_id, account_number, unit, day, net, held, disputed, position)"),
          "n, u, date '2020-01-01' + d, d, 0, 0, n".to_owned(),
-         ", unnest('{credits,licence}'::text[]) u, generate_series(0, CASE n % 100 WHEN 0 THEN 1000 ELSE 0 END) d".to_owned()),
+         ", unnest('{credits,licence}'::text[]) u, generate_series(0, CASE n % 500 WHEN 0 THEN 1000 ELSE 0 END) d".to_owned()),
         (format!("{books}.deferred_days"),
          "n, 'eur', date '2020-01-01' + d, d".to_owned(),
-         ", generate_series(0, CASE n % 100 WHEN 0 THEN 1000 ELSE 0 END) d".to_owned()),
+         ", generate_series(0, CASE n % 500 WHEN 0 THEN 1000 ELSE 0 END) d".to_owned()),
         (format!("{usage}.account_usage"), format!("{whose}, {used}"), String::new()),
         (format!("{usage}.usage"), used.clone(), String::new()),
     ];
@@ -226,7 +226,7 @@ async fn reports(place: &Place) -> Vec<List> {
     let overview = place.build("accounts_overview").await;
     let (books, usage) = (place.build("books").await, place.build("usage").await);
     let mut lists = Vec::new();
-    // On the last of these days a thousand accounts look back at three years; on the first most were not open yet.
+    // On the last of these days two hundred accounts look back at three years; on the first most were not open yet.
     for day in ["2020-01-02", "2020-02-01", "2026-01-01"] {
         lists.push(List {
             name: format!("outstanding as of {day}"),
