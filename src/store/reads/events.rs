@@ -40,19 +40,27 @@ impl StoredEvent {
     }
 }
 
+/// Events after `$2` in their order, with the accounts that they are of: up to a limit, and under a further condition.
+macro_rules! events_after {
+    ($limit:literal $(, $condition:literal)?) => {
+        concat!(
+            "SELECT ",
+            event_columns!(),
+            ", e.request_id,
+               (SELECT a.external_id FROM accounts a
+                 WHERE a.ledger_id = $1 AND a.account_number = e.account_number) AS external_id
+               FROM events e
+              WHERE e.ledger_id = $1 AND e.position > $2",
+            $($condition,)?
+            " ORDER BY e.position ",
+            $limit
+        )
+    };
+}
+
 static LIST_EVENTS: Statement = Statement {
     name: "list_events",
-    sql: concat!(
-        "SELECT ",
-        event_columns!(),
-        ", e.request_id,
-           (SELECT a.external_id FROM accounts a
-             WHERE a.ledger_id = $1 AND a.account_number = e.account_number) AS external_id
-           FROM events e
-          WHERE e.ledger_id = $1 AND e.position > $2
-          ORDER BY e.position
-          LIMIT $3"
-    ),
+    sql: events_after!("LIMIT $3"),
     parameters: &[Type::INT8, Type::INT8, Type::INT8],
 };
 
@@ -78,17 +86,7 @@ pub async fn list_events(
 
 static LIST_EVENTS_OF_TYPES: Statement = Statement {
     name: "list_events_of_types",
-    sql: concat!(
-        "SELECT ",
-        event_columns!(),
-        ", e.request_id,
-           (SELECT a.external_id FROM accounts a
-             WHERE a.ledger_id = $1 AND a.account_number = e.account_number) AS external_id
-           FROM events e
-          WHERE e.ledger_id = $1 AND e.position > $2 AND e.position <= $3 AND e.type = ANY ($4)
-          ORDER BY e.position
-          LIMIT $5"
-    ),
+    sql: events_after!("LIMIT $5", " AND e.position <= $3 AND e.type = ANY ($4)"),
     parameters: &[Type::INT8, Type::INT8, Type::INT8, Type::TEXT_ARRAY, Type::INT8],
 };
 
